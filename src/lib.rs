@@ -1,0 +1,1 @@
+//! Network-level single-active routing for Kubernetes.
