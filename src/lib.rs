@@ -1,1 +1,3 @@
 //! Network-level single-active routing for Kubernetes.
+
+pub mod logic;

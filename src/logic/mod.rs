@@ -1,0 +1,4 @@
+//! Decisions only: no async, no client, no clock, no logging, no metrics.
+
+pub mod model;
+pub mod time;

@@ -1,0 +1,8 @@
+//! What zen-lead knows of Kubernetes objects: trimmed, parsed once at the border.
+//!
+//! The serde structs read only the fields that a decision needs; everything else is skipped
+//! without allocating. `null` lists read as empty, since the API server writes them so.
+
+mod meta;
+
+pub use meta::{Key, Labels, Meta, Object, OwnerReference, Uid, Version};
