@@ -4,5 +4,11 @@
 //! without allocating. `null` lists read as empty, since the API server writes them so.
 
 mod meta;
+mod pod;
+mod service;
+mod slice;
 
 pub use meta::{Key, Labels, Meta, Object, OwnerReference, Uid, Version};
+pub use pod::{Addresses, NamedPort, Pod, PodPhase, may_be_published};
+pub use service::{Family, Port, Protocol, Service, ServiceSpec, ServiceType, TargetPort};
+pub use slice::{AddressType, Conditions, Endpoint, EndpointPort, Slice, TargetRef};

@@ -1,0 +1,515 @@
+//! A pod, reduced to what an election needs.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+
+use super::meta::{Key, Labels, Meta, Object, Uid, Version, list, text};
+use super::service::{Family, Protocol};
+use crate::logic::time::{Moment, Now};
+
+/// Annotation or label with a pod's rank for the strategy `priority`.
+const PRIORITY: &str = "zen-lead.io/priority";
+
+/// What is known of one pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Identity.
+    pub uid: Uid,
+    /// Version of this reading.
+    pub version: Version,
+    /// When it was created.
+    pub created: jiff::Timestamp,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Labels.
+    pub labels: Labels,
+    /// The node it runs on.
+    pub node: Option<Arc<str>>,
+    /// Addresses that may be published: of `status.podIPs`, without those that
+    /// [`may_be_published`] refuses.
+    pub ips: Addresses,
+    /// Lifecycle phase.
+    pub phase: PodPhase,
+    /// Whether the condition `Ready` is `True`.
+    pub ready: bool,
+    /// `lastTransitionTime` of the condition `Ready`.
+    pub ready_transition: Option<jiff::Timestamp>,
+    /// Since when `ready` has the value it has, by our own clock; see [`Pod::seen`].
+    pub ready_since: Moment,
+    /// Whether the condition `DisruptionTarget` is `True`.
+    pub disrupted: bool,
+    /// The priority label or annotation as it was written.
+    pub priority: Option<Box<str>>,
+    /// Named ports of containers and restartable init containers.
+    pub ports: Arc<[NamedPort]>,
+}
+
+/// `status.phase`; a phase that is unknown here reads as [`PodPhase::Other`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum PodPhase {
+    /// Started.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// Not started, unknown, or not said.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+/// A container port that has a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NamedPort {
+    /// The name a Service's `targetPort` may use.
+    pub name: Arc<str>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Port number.
+    pub number: u16,
+}
+
+/// At most one address per family, as a pod has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    v4: Option<std::net::Ipv4Addr>,
+    v6: Option<std::net::Ipv6Addr>,
+}
+
+impl Addresses {
+    /// The address of that family.
+    #[must_use]
+    pub fn of(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::IPv4 => self.v4.map(IpAddr::V4),
+            Family::IPv6 => self.v6.map(IpAddr::V6),
+        }
+    }
+
+    /// Takes an address unless it must not be published or its family has one.
+    pub fn offer(&mut self, address: IpAddr) {
+        match address {
+            _ if !may_be_published(address) => {}
+            IpAddr::V4(v4) => self.v4 = self.v4.or(Some(v4)),
+            IpAddr::V6(v6) => self.v6 = self.v6.or(Some(v6)),
+        }
+    }
+}
+
+impl FromIterator<IpAddr> for Addresses {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Self {
+        let mut all = Self::default();
+        addresses.into_iter().for_each(|address| all.offer(address));
+        all
+    }
+}
+
+/// Whether an address may stand in a slice: the API server refuses the others, and traffic sent
+/// to them would reach the node itself (CVE-2021-25737).
+#[must_use]
+pub fn may_be_published(address: IpAddr) -> bool {
+    let refused = match address {
+        IpAddr::V4(v4) => {
+            v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast()
+        }
+        IpAddr::V6(v6) => {
+            let mapped = v6.to_ipv4_mapped().is_some();
+            let link_local = v6.is_unicast_link_local();
+            mapped || link_local || v6.is_loopback() || v6.is_unspecified() || v6.is_multicast()
+        }
+    };
+    !refused
+}
+
+impl Pod {
+    /// Namespace and name.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            namespace: Arc::clone(&self.namespace),
+            name: Arc::clone(&self.name),
+        }
+    }
+
+    /// Whether its containers have ended for good, whatever its other fields say.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
+    /// Dates `ready_since`: a reading that continues `before` keeps its date, a change counts from
+    /// now, and at first sight the condition's own `lastTransitionTime` is believed.
+    #[must_use]
+    pub fn seen(mut self, before: Option<&Self>, now: Now) -> Self {
+        self.ready_since = match before.filter(|before| before.uid == self.uid) {
+            Some(before)
+                if before.ready == self.ready
+                    && before.ready_transition == self.ready_transition =>
+            {
+                before.ready_since
+            }
+            Some(_) => now.moment,
+            None => self
+                .ready_transition
+                .map_or(now.moment, |at| now.moment_of(at)),
+        };
+        self
+    }
+
+    /// Whether two readings differ in nothing that a decision could depend on.
+    #[must_use]
+    pub fn is_same_fact(&self, other: &Self) -> bool {
+        // Ordered by how often the field changes; the version is left out on purpose.
+        self.ready == other.ready
+            && self.ready_since == other.ready_since
+            && self.terminating == other.terminating
+            && self.ips == other.ips
+            && self.phase == other.phase
+            && self.disrupted == other.disrupted
+            && self.uid == other.uid
+            && self.node == other.node
+            && self.labels == other.labels
+            && self.priority == other.priority
+            && self.ports == other.ports
+    }
+}
+
+impl Object for Pod {
+    const RESOURCE: &'static str = "pods";
+    const API: &'static str = "/api/v1";
+
+    fn key(&self) -> Key {
+        self.key()
+    }
+    fn uid(&self) -> &Uid {
+        &self.uid
+    }
+    fn version(&self) -> &Version {
+        &self.version
+    }
+}
+
+impl<'de> Deserialize<'de> for Pod {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Wire::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<Wire> for Pod {
+    fn from(wire: Wire) -> Self {
+        let Wire {
+            metadata,
+            spec,
+            status,
+        } = wire;
+        let priority = metadata
+            .labels
+            .get(PRIORITY)
+            .or_else(|| metadata.annotations.get(PRIORITY));
+        let sidecars = spec
+            .init_containers
+            .into_iter()
+            .filter(|c| c.restart_policy.as_deref() == Some("Always"));
+        let ports: Vec<NamedPort> = spec
+            .containers
+            .into_iter()
+            .chain(sidecars)
+            .flat_map(|container| container.ports)
+            .filter_map(|port| {
+                let name = port.name.filter(|name| !name.is_empty())?;
+                Some(NamedPort {
+                    name,
+                    protocol: port.protocol,
+                    number: port.container_port,
+                })
+            })
+            .collect();
+        let addresses =
+            std::iter::once(status.pod_ip).chain(status.pod_ips.into_iter().map(|entry| entry.ip));
+        Self {
+            priority: priority.map(Into::into),
+            created: metadata.creation_timestamp.unwrap_or_default(),
+            terminating: metadata.deletion_timestamp.is_some(),
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
+            version: metadata.resource_version,
+            labels: metadata.labels,
+            node: spec.node_name.filter(|node| !node.is_empty()),
+            // A text that is no address (there is none in practice) counts as a missing one.
+            ips: addresses.filter_map(|text| text.parse().ok()).collect(),
+            phase: status.phase,
+            ready: status.conditions.ready,
+            ready_transition: status.conditions.ready_transition,
+            ready_since: Moment::default(),
+            disrupted: status.conditions.disrupted,
+            ports: ports.into(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    metadata: Meta,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    node_name: Option<Arc<str>>,
+    #[serde(deserialize_with = "list")]
+    containers: Vec<Container>,
+    #[serde(deserialize_with = "list")]
+    init_containers: Vec<Container>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    #[serde(default, deserialize_with = "list")]
+    ports: Vec<ContainerPort>,
+    restart_policy: Option<Box<str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerPort {
+    name: Option<Arc<str>>,
+    container_port: u16,
+    #[serde(default)]
+    protocol: Protocol,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    phase: PodPhase,
+    #[serde(rename = "podIP", deserialize_with = "text")]
+    pod_ip: Arc<str>,
+    #[serde(rename = "podIPs", deserialize_with = "list")]
+    pod_ips: Vec<Ip>,
+    conditions: Conditions,
+}
+
+#[derive(Deserialize)]
+struct Ip {
+    #[serde(default, deserialize_with = "text")]
+    ip: Arc<str>,
+}
+
+/// The two conditions that count, read without keeping the list.
+#[derive(Default)]
+struct Conditions {
+    ready: bool,
+    ready_transition: Option<jiff::Timestamp>,
+    disrupted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Condition {
+    #[serde(rename = "type", default)]
+    kind: ConditionKind,
+    #[serde(default)]
+    status: Truth,
+    #[serde(default)]
+    last_transition_time: Option<jiff::Timestamp>,
+}
+
+#[derive(Default, Deserialize)]
+enum ConditionKind {
+    Ready,
+    DisruptionTarget,
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Default, PartialEq, Eq, Deserialize)]
+enum Truth {
+    True,
+    #[default]
+    #[serde(other)]
+    NotTrue,
+}
+
+impl<'de> Deserialize<'de> for Conditions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fold;
+        impl<'de> Visitor<'de> for Fold {
+            type Value = Conditions;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of pod conditions")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Conditions, A::Error> {
+                let mut all = Conditions::default();
+                while let Some(condition) = seq.next_element::<Condition>()? {
+                    let holds = condition.status == Truth::True;
+                    match condition.kind {
+                        ConditionKind::Ready => {
+                            all.ready = holds;
+                            all.ready_transition = condition.last_transition_time;
+                        }
+                        ConditionKind::DisruptionTarget => all.disrupted = holds,
+                        ConditionKind::Other => {}
+                    }
+                }
+                Ok(all)
+            }
+            fn visit_unit<E: serde::de::Error>(self) -> Result<Conditions, E> {
+                Ok(Conditions::default())
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Conditions, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Conditions::default())
+            }
+        }
+        deserializer.deserialize_any(Fold)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Pod {
+        serde_json::from_str(json).expect("it parses")
+    }
+
+    #[test]
+    fn reads_what_an_election_needs_and_skips_the_rest() {
+        let pod = parse(
+            r#"{"kind":"Pod","metadata":{"name":"a-0","namespace":"n","uid":"u","resourceVersion":"9",
+              "creationTimestamp":"2026-01-01T00:00:00Z","labels":{"app":"a","zen-lead.io/priority":"7"},
+              "managedFields":[{"manager":"kubelet","fieldsV1":{"f:status":{}}}]},
+              "spec":{"nodeName":"node-1","volumes":[{"name":"v"}],
+                "initContainers":[{"name":"once","ports":[{"name":"no","containerPort":1}]},
+                  {"name":"side","restartPolicy":"Always","ports":[{"name":"side","containerPort":9000,"protocol":"UDP"}]}],
+                "containers":[{"name":"c","ports":[{"name":"http","containerPort":8080},{"containerPort":1}]}]},
+              "status":{"phase":"Running","podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}],
+                "conditions":[{"type":"PodScheduled","status":"True"},
+                  {"type":"Ready","status":"True","lastTransitionTime":"2026-01-01T00:00:05Z"},
+                  {"type":"DisruptionTarget","status":"True"}]}}"#,
+        );
+        assert_eq!(pod.key(), Key::new("n", "a-0"));
+        assert!(pod.ready && pod.disrupted && !pod.terminating && !pod.ended());
+        assert_eq!(
+            pod.ips.of(Family::IPv4),
+            Some("10.0.0.1".parse().expect("v4"))
+        );
+        assert_eq!(
+            pod.ips.of(Family::IPv6),
+            Some("fd00::1".parse().expect("v6"))
+        );
+        assert_eq!(pod.priority.as_deref(), Some("7"));
+        let ports: Vec<_> = pod
+            .ports
+            .iter()
+            .map(|p| (&*p.name, p.protocol, p.number))
+            .collect();
+        assert_eq!(
+            ports,
+            [("http", Protocol::Tcp, 8080), ("side", Protocol::Udp, 9000)]
+        );
+    }
+
+    #[test]
+    fn nulls_and_odd_values_read_as_absent() {
+        let pod = parse(
+            r#"{"metadata":{"name":"a","namespace":"n","labels":null,"deletionTimestamp":"2026-01-01T00:00:00Z"},
+              "spec":{"containers":null,"initContainers":null},
+              "status":{"phase":"Martian","podIP":null,"podIPs":[{"ip":"10.0.0.300"},{"ip":"127.0.0.1"},{}],
+                "conditions":null}}"#,
+        );
+        assert!(pod.terminating && !pod.ready);
+        assert_eq!(
+            (pod.phase, pod.ips),
+            (PodPhase::Other, Addresses::default())
+        );
+        assert_eq!(
+            parse(r#"{"metadata":{"name":"a"}}"#).ips,
+            Addresses::default()
+        );
+    }
+
+    #[test]
+    fn addresses_of_the_node_itself_are_refused() {
+        for (address, fine) in [
+            ("10.0.0.1", true),
+            ("127.0.0.1", false),
+            ("169.254.169.254", false),
+            ("0.0.0.0", false),
+            ("224.0.0.1", false),
+            ("fd00::1", true),
+            ("::1", false),
+            ("fe80::1", false),
+            ("::", false),
+            ("ff02::1", false),
+            ("::ffff:127.0.0.1", false),
+        ] {
+            assert_eq!(
+                may_be_published(address.parse().expect("an address")),
+                fine,
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn readiness_is_dated_at_first_sight_and_by_what_was_seen() {
+        let text = |ready: &str, at: &str| {
+            format!(
+                r#"{{"metadata":{{"name":"a","uid":"u"}},"status":{{"conditions":[{{"type":"Ready","status":"{ready}","lastTransitionTime":"2026-01-01T00:00:{at}Z"}}]}}}}"#
+            )
+        };
+        let now = |seconds: i64| Now {
+            moment: Moment(seconds * 1_000_000),
+            wall: "2026-01-01T00:00:00Z"
+                .parse::<jiff::Timestamp>()
+                .expect("a time")
+                + jiff::SignedDuration::from_secs(seconds),
+        };
+        let first = parse(&text("True", "03")).seen(None, now(10));
+        assert_eq!(
+            first.ready_since,
+            Moment(3_000_000),
+            "believed at first sight"
+        );
+        let same = parse(&text("True", "03")).seen(Some(&first), now(20));
+        assert_eq!(same.ready_since, first.ready_since);
+        let lost = parse(&text("False", "15")).seen(Some(&first), now(20));
+        assert_eq!(
+            lost.ready_since,
+            Moment(20_000_000),
+            "a change counts from when it was seen"
+        );
+        let flapped = parse(&text("True", "18")).seen(Some(&first), now(20));
+        assert_eq!(
+            flapped.ready_since,
+            Moment(20_000_000),
+            "even one whose middle was missed"
+        );
+        let future = parse(&text("True", "59")).seen(None, now(10));
+        assert_eq!(
+            future.ready_since,
+            Moment(10_000_000),
+            "never from the future"
+        );
+    }
+}

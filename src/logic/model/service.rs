@@ -1,0 +1,223 @@
+//! A Service: a source, a leader Service of ours, or somebody else's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::meta::{Key, Labels, Meta, Object, Uid, Version, list};
+
+/// What is known of one Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    /// Names, versions, labels, annotations, owners.
+    pub metadata: Meta,
+    /// The specification.
+    pub spec: ServiceSpec,
+}
+
+/// The part of `spec` that is read, mirrored or held to a desired value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    /// How it is exposed.
+    #[serde(rename = "type")]
+    pub kind: ServiceType,
+    /// Which pods it is for; empty for a leader Service.
+    pub selector: Labels,
+    /// Its ports.
+    #[serde(deserialize_with = "list")]
+    pub ports: Vec<Port>,
+    /// All cluster addresses, `None` for a headless Service.
+    #[serde(rename = "clusterIPs", deserialize_with = "list")]
+    pub cluster_ips: Vec<Arc<str>>,
+    /// Families in order of preference.
+    #[serde(deserialize_with = "list")]
+    pub ip_families: Vec<Family>,
+    /// `SingleStack`, `PreferDualStack` or `RequireDualStack`.
+    pub ip_family_policy: Option<Arc<str>>,
+    /// Who may reach a load balancer.
+    #[serde(deserialize_with = "list")]
+    pub load_balancer_source_ranges: Vec<Arc<str>>,
+    /// Which implementation makes the load balancer.
+    pub load_balancer_class: Option<Arc<str>>,
+}
+
+impl Service {
+    /// Namespace and name.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.metadata.key()
+    }
+
+    /// Whether it has no cluster address by intent.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.spec
+            .cluster_ips
+            .first()
+            .is_some_and(|ip| &**ip == "None")
+    }
+
+    /// Its families; an old server that says nothing has only IPv4, or what the address shows.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        if !self.spec.ip_families.is_empty() {
+            return self.spec.ip_families.clone();
+        }
+        let v6 = self
+            .spec
+            .cluster_ips
+            .first()
+            .is_some_and(|ip| ip.contains(':'));
+        vec![if v6 { Family::IPv6 } else { Family::IPv4 }]
+    }
+}
+
+impl Object for Service {
+    const RESOURCE: &'static str = "services";
+    const API: &'static str = "/api/v1";
+
+    fn key(&self) -> Key {
+        self.metadata.key()
+    }
+    fn uid(&self) -> &Uid {
+        &self.metadata.uid
+    }
+    fn version(&self) -> &Version {
+        &self.metadata.resource_version
+    }
+}
+
+/// `spec.type`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceType {
+    /// Reachable in the cluster; also what a headless Service is.
+    #[default]
+    ClusterIP,
+    /// Reachable on every node.
+    NodePort,
+    /// Reachable through a load balancer of the cloud.
+    LoadBalancer,
+    /// An alias of a DNS name; never a source.
+    ExternalName,
+    /// A type newer than this program.
+    #[serde(other)]
+    Other,
+}
+
+/// One entry of `spec.ports`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// Empty only when the Service has one port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    /// Transport protocol.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Application protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<Arc<str>>,
+    /// Port of the Service.
+    pub port: u16,
+    /// Port of the pod; `port` itself when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_port: Option<TargetPort>,
+    /// Port of the nodes, allocated by the server; read on our own Services, never mirrored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<u16>,
+}
+
+/// A number, or the name of a container port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TargetPort {
+    /// The same number on every pod.
+    Number(u16),
+    /// To be looked up in each pod.
+    Name(Arc<str>),
+}
+
+/// Transport protocol of a port.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// TCP, the default.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Family {
+    /// IPv4.
+    IPv4,
+    /// IPv6.
+    IPv6,
+}
+
+impl Family {
+    /// The ending of the second family's slice name.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::IPv4 => "-ipv4",
+            Self::IPv6 => "-ipv6",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IPv4 => "IPv4",
+            Self::IPv6 => "IPv6",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_service_as_the_server_writes_it() {
+        let service: Service = serde_json::from_str(
+            r#"{"metadata":{"name":"a","namespace":"n"},"spec":{"clusterIP":"10.0.0.1","clusterIPs":["10.0.0.1"],
+              "type":"NodePort","sessionAffinity":"None","selector":{"app":"a"},"ipFamilies":["IPv4"],
+              "ipFamilyPolicy":"SingleStack","ports":[
+                {"name":"http","protocol":"TCP","port":80,"targetPort":"web","nodePort":30001,"appProtocol":"h2c"},
+                {"name":"dns","protocol":"UDP","port":53,"targetPort":5353}]},"status":{"loadBalancer":{}}}"#,
+        )
+        .expect("it parses");
+        assert_eq!(service.spec.kind, ServiceType::NodePort);
+        assert_eq!(
+            service.spec.ports[0].target_port,
+            Some(TargetPort::Name("web".into()))
+        );
+        assert_eq!(
+            service.spec.ports[1].target_port,
+            Some(TargetPort::Number(5353))
+        );
+        assert!(!service.is_headless());
+        assert_eq!(service.families(), [Family::IPv4]);
+    }
+
+    #[test]
+    fn nulls_and_new_types_do_no_harm() {
+        let service: Service = serde_json::from_str(
+            r#"{"metadata":{"name":"a"},"spec":{"type":"Wormhole","selector":null,"ports":null,"clusterIPs":["None"]}}"#,
+        )
+        .expect("it parses");
+        assert_eq!(service.spec.kind, ServiceType::Other);
+        assert!(service.is_headless() && service.spec.selector.is_empty());
+    }
+}
