@@ -1,4 +1,13 @@
 //! Decisions only: no async, no client, no clock, no logging, no metrics.
 
+pub mod contract;
+pub mod desired;
+pub mod duration;
+pub mod elect;
+pub mod fsm;
+pub mod mirror;
 pub mod model;
+pub mod plan;
+pub mod settings;
 pub mod time;
+pub mod view;

@@ -212,10 +212,13 @@ impl<'de> Deserialize<'de> for Labels {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
                 let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(8));
                 while let Some((key, value)) = map.next_entry::<Arc<str>, Option<Arc<str>>>()? {
-                    // By far the largest annotation, and never of use here.
-                    if &*key != "kubectl.kubernetes.io/last-applied-configuration" {
-                        entries.push((key, value.unwrap_or_else(|| "".into())));
-                    }
+                    // By far the largest annotation, and never of use here. The key stays, since a
+                    // map that reads as empty would be written anew as a whole.
+                    let is_wanted = &*key != "kubectl.kubernetes.io/last-applied-configuration";
+                    entries.push((
+                        key,
+                        value.filter(|_| is_wanted).unwrap_or_else(|| "".into()),
+                    ));
                 }
                 Ok(entries.into_iter().collect())
             }
@@ -250,7 +253,7 @@ pub struct Meta {
     pub finalizers: Vec<Box<str>>,
     /// Labels.
     pub labels: Labels,
-    /// Annotations without kubectl's last-applied one.
+    /// Annotations; kubectl's last-applied one is emptied.
     pub annotations: Labels,
     /// Owners.
     #[serde(deserialize_with = "list")]
@@ -379,8 +382,13 @@ mod tests {
         )
         .expect("it parses");
         assert_eq!(meta.key(), Key::new("n", "a"));
-        assert_eq!(meta.annotations.entries().len(), 1);
+        assert_eq!(meta.annotations.entries().len(), 2);
         assert_eq!(meta.annotations.get("a"), Some("2"));
+        assert_eq!(
+            meta.annotations.entries()[1].1.len(),
+            0,
+            "the largest one is emptied"
+        );
         assert!(meta.deletion_timestamp.is_none() && meta.creation_timestamp.is_some());
     }
 }

@@ -1,0 +1,80 @@
+//! Every name that users, dashboards and the Go program's objects share with us.
+
+/// Opts a Service in.
+pub const ENABLED: &str = "zen-lead.io/enabled";
+/// Name of the leader Service.
+pub const LEADER_SERVICE_NAME: &str = "zen-lead.io/leader-service-name";
+/// Type of the leader Service.
+pub const LEADER_SERVICE_TYPE: &str = "zen-lead.io/leader-service-type";
+/// Annotations of the leader Service, as a JSON object of strings.
+pub const LEADER_SERVICE_ANNOTATIONS: &str = "zen-lead.io/leader-service-annotations";
+/// Whether an eligible leader is kept.
+pub const STICKY: &str = "zen-lead.io/sticky";
+/// Order of the candidates.
+pub const STRATEGY: &str = "zen-lead.io/strategy";
+/// How long a pod must have been Ready before it may become leader.
+pub const MIN_READY_DURATION: &str = "zen-lead.io/min-ready-duration";
+/// How long a leader that turned NotReady is kept.
+pub const FAILOVER_MIN_DELAY: &str = "zen-lead.io/failover-min-delay";
+
+/// Prefix of every annotation and label that is ours.
+pub const PREFIX: &str = "zen-lead.io/";
+/// Label on our objects: the name of the source Service.
+pub const SOURCE_SERVICE: &str = "zen-lead.io/source-service";
+/// Label on our objects that says who made them.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Label on our slices that keeps the native controllers away.
+pub const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Value of both managed-by labels.
+pub const MANAGER: &str = "zen-lead";
+/// Label by which kube-proxy finds the slices of a Service.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Label on the slices of a headless Service, and only on those.
+pub const HEADLESS: &str = "service.kubernetes.io/headless";
+/// Annotation from which kube-proxy measures `network_programming_duration_seconds`.
+pub const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// Output on the leader Service: name of the leader, as the Go program's first versions call it.
+pub const CURRENT_LEADER: &str = "zen-lead.io/current-leader";
+/// Output on the leader Service: name of the leader.
+pub const LEADER_POD_NAME: &str = "zen-lead.io/leader-pod-name";
+/// Output on the leader Service: uid of the leader.
+pub const LEADER_POD_UID: &str = "zen-lead.io/leader-pod-uid";
+/// Output on the leader Service: when it became leader (RFC 3339).
+pub const LAST_SWITCH_TIME: &str = "zen-lead.io/leader-last-switch-time";
+/// Output on the leader Service: uid of the leader, kept while there is none.
+pub const LAST_LEADER_POD_UID: &str = "zen-lead.io/last-leader-pod-uid";
+/// Memory on the leader Service: which keys were mirrored from the source.
+pub const MIRRORED: &str = "zen-lead.io/mirrored";
+
+/// Ending of a leader Service's default name.
+pub const LEADER_SUFFIX: &str = "-leader";
+
+/// Manager of the slices that a selector makes.
+pub const NATIVE_SLICE_MANAGER: &str = "endpointslice-controller.k8s.io";
+
+/// Reason of an event; also what a `kubectl get events --field-selector reason=` finds.
+pub mod reason {
+    /// The leader Service was created.
+    pub const LEADER_SERVICE_CREATED: &str = "LeaderServiceCreated";
+    /// There was no leader, and there is one now.
+    pub const LEADER_ROUTING_AVAILABLE: &str = "LeaderRoutingAvailable";
+    /// The only event of a failover.
+    pub const LEADER_CHANGED: &str = "LeaderChanged";
+    /// The selector matches no pod.
+    pub const NO_PODS_FOUND: &str = "NoPodsFound";
+    /// Pods match, but none is eligible.
+    pub const NO_READY_PODS: &str = "NoReadyPods";
+    /// A port of the Service is unknown to the leader.
+    pub const PORT_RESOLUTION_FAILED: &str = "PortResolutionFailed";
+    /// The Service cannot be a source.
+    pub const INVALID_SERVICE: &str = "InvalidService";
+    /// An annotation cannot be read.
+    pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
+    /// The leader Service cannot have that name.
+    pub const INVALID_LEADER_SERVICE_NAME: &str = "InvalidLeaderServiceName";
+    /// Something that is not ours stands in the way, or beside our slices.
+    pub const LEADER_SERVICE_CONFLICT: &str = "LeaderServiceConflict";
+    /// The API server refused a write.
+    pub const WRITE_REFUSED: &str = "WriteRefused";
+}

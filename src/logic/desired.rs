@@ -1,0 +1,106 @@
+//! What should exist for one source. A value that says everything the writer needs to know.
+
+use std::sync::Arc;
+
+use super::model::{EndpointPort, Family, Key, Labels, Port, Uid};
+use super::settings::Exposure;
+
+/// What should become of the objects of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Leave everything as it is.
+    Untouched,
+    /// One leader Service with its slices; everything else of ours goes.
+    Serve(Box<Desired>),
+    /// Everything of ours goes, traffic first.
+    Withdraw,
+}
+
+/// The leader Service and its slices as they should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// The source.
+    pub source: Key,
+    /// Identity of the source, for the ownerReference.
+    pub source_uid: Uid,
+    /// Name of the leader Service.
+    pub name: Arc<str>,
+    /// Its exposure.
+    pub exposure: Exposure,
+    /// Its ports, without node ports.
+    pub ports: Vec<Port>,
+    /// Families in the source's order; at least one.
+    pub families: Vec<Family>,
+    /// The source's policy.
+    pub family_policy: Option<Arc<str>>,
+    /// Who may reach a load balancer.
+    pub source_ranges: Vec<Arc<str>>,
+    /// Who makes the load balancer.
+    pub load_balancer_class: Option<Arc<str>>,
+    /// Labels that the source lends.
+    pub labels: Labels,
+    /// Annotations that the source lends or asks for.
+    pub annotations: Labels,
+    /// The source's own labels: a leader Service of the Go program has no list of what it mirrors,
+    /// there every key that equals the source's counts.
+    pub source_labels: Labels,
+    /// The source's own annotations, likewise.
+    pub source_annotations: Labels,
+    /// Cluster addresses that this leader Service had before somebody deleted it.
+    pub cluster_ips: Vec<Arc<str>>,
+    /// Who leads.
+    pub leader: Option<Leader>,
+    /// Identity of the last leader.
+    pub last_leader: Option<Uid>,
+    /// When the leadership last changed hands.
+    pub switched: Option<jiff::Timestamp>,
+    /// When the pod changed, if the leader is new because a pod just did.
+    pub trigger: Option<jiff::Timestamp>,
+}
+
+/// The published pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Identity.
+    pub uid: Uid,
+    /// Name.
+    pub name: Arc<str>,
+    /// Node.
+    pub node: Option<Arc<str>>,
+    /// Address per family.
+    pub ips: super::model::Addresses,
+    /// Whether it is being deleted and only a last resort.
+    pub terminating: bool,
+    /// The ports that it resolves.
+    pub ports: Vec<EndpointPort>,
+}
+
+/// The API server's limit on all keys and values of an object's annotations, less what we write
+/// there ourselves.
+const ANNOTATIONS_MAX: usize = 256 * 1024 - 8 * 1024;
+
+/// Keeps annotations within the server's limit: the largest ones stay out, and are named.
+#[must_use]
+pub fn within_limit(annotations: Labels) -> (Labels, Vec<String>) {
+    // `mirrored` repeats every key once, with quotes and a comma.
+    let cost = |(key, value): &(Arc<str>, Arc<str>)| 2 * key.len() + value.len() + 4;
+    let mut total: usize = annotations.entries().iter().map(cost).sum();
+    if total <= ANNOTATIONS_MAX {
+        return (annotations, Vec::new());
+    }
+    let mut largest: Vec<_> = annotations.entries().iter().collect();
+    largest.sort_by_key(|entry| std::cmp::Reverse(cost(entry)));
+    let mut dropped = Vec::new();
+    for entry in largest {
+        if total <= ANNOTATIONS_MAX {
+            break;
+        }
+        total -= cost(entry);
+        dropped.push(entry.0.to_string());
+    }
+    let kept = annotations
+        .entries()
+        .iter()
+        .filter(|(key, _)| !dropped.iter().any(|gone| **gone == **key));
+    (kept.cloned().collect(), dropped)
+}

@@ -1,0 +1,259 @@
+//! What should exist against what does: the smallest writes that are admissible now.
+//!
+//! A plan names at most one write per object, and only writes whose precondition has been
+//! *observed*: a slice needs its leader Service's uid, the leader's identity needs slices that
+//! show it, a Service is deleted once its slices are gone, a leftover goes once its successor
+//! stands. So the order comes from the facts and never from a queue, and a crash between any two
+//! writes leaves a state from which the same rules lead on. Planning what is already so gives
+//! nothing.
+
+mod patch;
+mod service;
+mod slice;
+
+use std::sync::Arc;
+
+pub use patch::Op;
+
+use super::contract::SERVICE_NAME;
+use super::desired::{Desired, Goal};
+use super::model::{AddressType, Key, Meta, Service, Slice, Uid, Version};
+use super::view::{View, evasive_name, slice_name};
+
+/// An object that is written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Target {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace and name.
+    pub key: Key,
+}
+
+/// The two kinds of objects that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A leader Service.
+    Service,
+    /// An `EndpointSlice` of one.
+    Slice,
+}
+
+/// One request to the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// The object.
+    pub target: Target,
+    /// What is done to it.
+    pub action: Action,
+    /// Whether somebody's traffic waits for it.
+    pub lane: Lane,
+}
+
+/// What is done to an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make it.
+    Create(serde_json::Value),
+    /// Change it, if it is still of the version that was looked at.
+    Patch {
+        /// The version that was looked at.
+        version: Version,
+        /// The changes.
+        ops: Vec<Op>,
+    },
+    /// Remove it, if it is still the one, and of the version, that was looked at.
+    Delete {
+        /// The identity that was looked at.
+        uid: Uid,
+        /// The version that was looked at.
+        version: Version,
+    },
+}
+
+impl Action {
+    /// The name of the request, for metrics and logs.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Patch { .. } => "patch",
+            Self::Delete { .. } => "delete",
+        }
+    }
+}
+
+/// Which queue a write stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Moves traffic: has slots of its own and knows no rate limit.
+    Failover,
+    /// Everything else.
+    Ordinary,
+}
+
+/// Plans the writes that lead from what is in view to the goal.
+#[must_use]
+pub fn plan(goal: &Goal, view: &View) -> Vec<Write> {
+    match goal {
+        Goal::Untouched => Vec::new(),
+        Goal::Withdraw => withdraw(&view.own_services(), &view.own_slices()),
+        Goal::Serve(desired) => serve(desired, view),
+    }
+}
+
+fn serve(desired: &Desired, view: &View) -> Vec<Write> {
+    let own_services = view.own_services();
+    let own_slices = view.own_slices();
+    let Some(service) = own_services
+        .iter()
+        .find(|service| service.metadata.name == desired.name)
+    else {
+        // Somebody else's Service of that name is for the state machine to report.
+        let is_free = view.service(&desired.name).is_none();
+        return is_free
+            .then(|| service::create(desired))
+            .into_iter()
+            .collect();
+    };
+
+    // 1. The slices of each family.
+    let mut writes = Vec::new();
+    let mut kept: Vec<&Meta> = Vec::new();
+    let mut all_stand = true;
+    for (index, family) in desired.families.iter().enumerate() {
+        let name = slice_name(&desired.name, (index > 0).then_some(*family));
+        match find(view, &own_slices, &name, (*family).into()) {
+            Found::Ours(slice) => {
+                kept.push(&slice.metadata);
+                let is_deleting = slice.metadata.deletion_timestamp.is_some();
+                let write = if is_deleting {
+                    None
+                } else {
+                    slice::diff(desired, *family, service, slice)
+                };
+                all_stand &= write.is_none() && !is_deleting;
+                writes.extend(write);
+            }
+            Found::OfAnotherFamily(slice) => {
+                kept.push(&slice.metadata);
+                writes.extend(withdraw_slice(slice));
+                all_stand = false;
+            }
+            Found::Free(name) => {
+                writes.push(slice::create(desired, *family, service, &name));
+                all_stand = false;
+            }
+            Found::Nowhere => all_stand = false,
+        }
+    }
+
+    // 2. The leader Service, once no slice waits to be written: on a failover the slice goes alone.
+    let is_deleting = service.metadata.deletion_timestamp.is_some();
+    let is_hazard = !service.spec.selector.is_empty();
+    if !is_deleting && (writes.is_empty() || is_hazard) {
+        writes.extend(service::diff(desired, service, all_stand));
+    }
+
+    // 3. Leftovers, once their successor stands.
+    if all_stand && !is_deleting {
+        let is_kept = |slice: &Slice| kept.iter().any(|meta| meta.name == slice.metadata.name);
+        let services: Vec<_> = own_services
+            .iter()
+            .filter(|s| s.metadata.name != desired.name)
+            .copied()
+            .collect();
+        let slices: Vec<_> = own_slices
+            .iter()
+            .filter(|slice| !is_kept(slice))
+            .copied()
+            .collect();
+        writes.extend(withdraw(&services, &slices));
+    }
+    writes
+}
+
+/// Where the slice of one family is, or could be.
+enum Found<'a> {
+    Ours(&'a Slice),
+    OfAnotherFamily(&'a Slice),
+    Free(Arc<str>),
+    Nowhere,
+}
+
+/// Looks under the contract name, then under the evasive one.
+fn find<'a>(
+    view: &View,
+    own: &[&'a Arc<Slice>],
+    name: &Arc<str>,
+    family: AddressType,
+) -> Found<'a> {
+    let evasive = evasive_name(&view.key, name);
+    let under = |name: &str| {
+        own.iter()
+            .copied()
+            .find(|slice| &*slice.metadata.name == name)
+    };
+    let is_taken = |name: &str| {
+        view.slices
+            .iter()
+            .any(|slice| &*slice.metadata.name == name)
+    };
+    for name in [name, &evasive] {
+        match under(name) {
+            Some(slice) if slice.address_type == family => return Found::Ours(slice),
+            Some(slice) => return Found::OfAnotherFamily(slice),
+            None => {}
+        }
+    }
+    [name, &evasive]
+        .into_iter()
+        .find(|name| !is_taken(name))
+        .map_or(Found::Nowhere, |name| Found::Free(Arc::clone(name)))
+}
+
+/// Takes objects down: slices first, and a Service once no slice of it is left.
+fn withdraw(services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
+    let belongs = |slice: &Slice, service: &Service| {
+        slice
+            .metadata
+            .controller()
+            .is_some_and(|owner| owner.uid == service.metadata.uid)
+            || slice.metadata.labels.get(SERVICE_NAME) == Some(&*service.metadata.name)
+    };
+    let free = services
+        .iter()
+        .filter(|service| !slices.iter().any(|slice| belongs(slice, service)));
+    let deletions = free.filter_map(|service| delete(Kind::Service, &service.metadata));
+    slices
+        .iter()
+        .filter_map(|slice| withdraw_slice(slice))
+        .chain(deletions)
+        .collect()
+}
+
+/// Deletes a slice. One that a finalizer would keep alive is emptied before, since kube-proxy
+/// believes a slice until the very end.
+fn withdraw_slice(slice: &Slice) -> Option<Write> {
+    let meta = &slice.metadata;
+    if !meta.finalizers.is_empty()
+        && !slice.endpoints.is_empty()
+        && meta.deletion_timestamp.is_none()
+    {
+        return Some(slice::empty(slice));
+    }
+    delete(Kind::Slice, meta)
+}
+
+fn delete(kind: Kind, meta: &Meta) -> Option<Write> {
+    meta.deletion_timestamp.is_none().then(|| Write {
+        target: Target {
+            kind,
+            key: meta.key(),
+        },
+        action: Action::Delete {
+            uid: meta.uid.clone(),
+            version: meta.resource_version.clone(),
+        },
+        lane: Lane::Ordinary,
+    })
+}

@@ -1,0 +1,306 @@
+//! The writes of a leader Service.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::patch::{Op, Wanted};
+use super::{Action, Kind, Lane, Target, Write};
+use crate::logic::contract::{
+    CURRENT_LEADER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID,
+    MANAGED_BY, MANAGER, MIRRORED, SOURCE_SERVICE,
+};
+use crate::logic::desired::Desired;
+use crate::logic::model::{Labels, Meta, Port, Service, ServiceType, TargetPort, Uid};
+use crate::logic::settings::Exposure;
+
+pub(super) fn create(desired: &Desired) -> Write {
+    let mut spec = json!({
+        "type": service_type(desired.exposure),
+        "ports": ports(desired),
+    });
+    if desired.exposure == Exposure::Headless {
+        spec["clusterIP"] = "None".into();
+    } else if let Some(first) = desired.cluster_ips.first() {
+        spec["clusterIP"] = (**first).into();
+        spec["clusterIPs"] = json!(desired.cluster_ips);
+    }
+    if let Some(policy) = &desired.family_policy {
+        spec["ipFamilyPolicy"] = (**policy).into();
+        spec["ipFamilies"] = json!(desired.families);
+    }
+    if !desired.source_ranges.is_empty() {
+        spec["loadBalancerSourceRanges"] = json!(desired.source_ranges);
+    }
+    if let Some(class) = &desired.load_balancer_class {
+        spec["loadBalancerClass"] = (**class).into();
+    }
+    let mut annotations = Wanted::default();
+    lend_annotations(desired, &mut annotations);
+    let mut labels = Wanted::default();
+    lend_labels(desired, &mut labels);
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": desired.name,
+            "namespace": desired.source.namespace,
+            "labels": labels.into_object(),
+            "annotations": annotations.into_object(),
+            "ownerReferences": [owner_reference(&desired.source.name, &desired.source_uid)],
+        },
+        "spec": spec,
+    });
+    let key = desired.source.sibling(desired.name.clone());
+    Write {
+        target: Target {
+            kind: Kind::Service,
+            key,
+        },
+        action: Action::Create(body),
+        lane: Lane::Ordinary,
+    }
+}
+
+/// `leader_is_shown`: whether the slices name the leader, so that the annotations may.
+pub(super) fn diff(desired: &Desired, service: &Service, leader_is_shown: bool) -> Option<Write> {
+    let meta = &service.metadata;
+    let mut ops = spec_ops(desired, service);
+
+    let lent = Mirrored::of(desired, service);
+    let mut labels = Wanted::default();
+    lent.labels
+        .iter()
+        .filter(|key| meta.labels.get(key).is_some())
+        .for_each(|key| labels.unset(key));
+    lend_labels(desired, &mut labels);
+    ops.extend(labels.ops("/metadata/labels", &meta.labels));
+
+    let mut annotations = Wanted::default();
+    lent.annotations
+        .iter()
+        .filter(|key| meta.annotations.get(key).is_some())
+        .for_each(|key| annotations.unset(key));
+    lend_annotations(desired, &mut annotations);
+    if leader_is_shown {
+        name_leader(desired, &mut annotations);
+    }
+    ops.extend(annotations.ops("/metadata/annotations", &meta.annotations));
+
+    if owners_differ(meta, &desired.source.name, &desired.source_uid) {
+        let owner = owner_reference(&desired.source.name, &desired.source_uid);
+        ops.push(Op::add("/metadata/ownerReferences", vec![owner]));
+    }
+    (!ops.is_empty()).then(|| Write {
+        target: Target {
+            kind: Kind::Service,
+            key: meta.key(),
+        },
+        action: Action::Patch {
+            version: meta.resource_version.clone(),
+            ops,
+        },
+        lane: Lane::Ordinary,
+    })
+}
+
+fn spec_ops(desired: &Desired, service: &Service) -> Vec<Op> {
+    let spec = &service.spec;
+    let mut ops = Vec::new();
+    if !spec.selector.is_empty() {
+        ops.push(Op::remove("/spec/selector"));
+    }
+    let kind = service_type(desired.exposure);
+    if spec.kind != kind {
+        ops.push(Op::replace("/spec/type", json!(kind)));
+    }
+    let wanted = ports(desired);
+    let observed: Vec<Port> = spec
+        .ports
+        .iter()
+        .cloned()
+        .map(|port| Port {
+            node_port: None,
+            ..port
+        })
+        .collect();
+    if observed != wanted {
+        ops.push(match wanted.is_empty() {
+            true => Op::remove("/spec/ports"),
+            false => Op::add(
+                "/spec/ports",
+                json!(keep_node_ports(desired, wanted, &spec.ports)),
+            ),
+        });
+    }
+    if let Some(policy) = &desired.family_policy {
+        if spec.ip_family_policy.as_ref() != Some(policy) {
+            ops.push(Op::add("/spec/ipFamilyPolicy", &**policy));
+        }
+        if spec.ip_families != desired.families {
+            ops.push(Op::add("/spec/ipFamilies", json!(desired.families)));
+            if desired.families.len() < spec.cluster_ips.len() {
+                // The addresses must go with their families, or the server refuses the change.
+                ops.push(Op::add(
+                    "/spec/clusterIPs",
+                    json!(spec.cluster_ips[..desired.families.len()]),
+                ));
+            }
+        }
+    }
+    let is_balanced = desired.exposure == Exposure::LoadBalancer;
+    if spec.load_balancer_source_ranges != desired.source_ranges
+        && (is_balanced || spec.kind == ServiceType::LoadBalancer)
+    {
+        ops.push(match desired.source_ranges.is_empty() {
+            true => Op::remove("/spec/loadBalancerSourceRanges"),
+            false => Op::add(
+                "/spec/loadBalancerSourceRanges",
+                json!(desired.source_ranges),
+            ),
+        });
+    }
+    match (&desired.load_balancer_class, &spec.load_balancer_class) {
+        (Some(wanted), observed) if observed.as_ref() != Some(wanted) => {
+            ops.push(Op::add("/spec/loadBalancerClass", &**wanted));
+        }
+        (None, Some(_)) if !is_balanced => ops.push(Op::remove("/spec/loadBalancerClass")),
+        _ => {}
+    }
+    ops
+}
+
+/// What the source lends and what marks the Service as ours.
+fn lend_labels<'a>(desired: &'a Desired, labels: &mut Wanted<'a>) {
+    desired
+        .labels
+        .iter()
+        .for_each(|(key, value)| labels.set(key, value));
+    labels.set(MANAGED_BY, MANAGER);
+    labels.set(SOURCE_SERVICE, &*desired.source.name);
+}
+
+fn lend_annotations<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
+    desired
+        .annotations
+        .iter()
+        .for_each(|(key, value)| annotations.set(key, value));
+    let keys = |of: &Labels| of.iter().map(|(key, _)| key.to_owned()).collect();
+    let lent = Mirrored {
+        labels: keys(&desired.labels),
+        annotations: keys(&desired.annotations),
+    };
+    // Plain data always serializes.
+    annotations.set(MIRRORED, serde_json::to_string(&lent).unwrap_or_default());
+}
+
+fn name_leader<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
+    match &desired.leader {
+        Some(leader) => {
+            annotations.set(CURRENT_LEADER, &*leader.name);
+            annotations.set(LEADER_POD_NAME, &*leader.name);
+            annotations.set(LEADER_POD_UID, &*leader.uid.0);
+        }
+        None => [CURRENT_LEADER, LEADER_POD_NAME, LEADER_POD_UID]
+            .into_iter()
+            .for_each(|key| annotations.unset(key)),
+    }
+    if let Some(uid) = &desired.last_leader {
+        annotations.set(LAST_LEADER_POD_UID, &*uid.0);
+        if let Some(at) = desired.switched {
+            annotations.set(LAST_SWITCH_TIME, format!("{at:.0}"));
+        }
+    }
+}
+
+/// The keys that a leader Service has from its source, as it remembers them itself.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Mirrored {
+    labels: BTreeSet<String>,
+    annotations: BTreeSet<String>,
+}
+
+impl Mirrored {
+    /// Reads the memory. A leader Service of the Go program has none: there every key that equals
+    /// the source's counts as mirrored.
+    pub(super) fn of(desired: &Desired, service: &Service) -> Self {
+        let remembered = service
+            .metadata
+            .annotations
+            .get(MIRRORED)
+            .and_then(|text| serde_json::from_str(text).ok());
+        remembered.unwrap_or_else(|| Self {
+            labels: common(&desired.source_labels, &service.metadata.labels),
+            annotations: common(&desired.source_annotations, &service.metadata.annotations),
+        })
+    }
+
+    pub(super) fn has_label(&self, key: &str) -> bool {
+        self.labels.contains(key)
+    }
+}
+
+fn common(source: &Labels, leader: &Labels) -> BTreeSet<String> {
+    source
+        .iter()
+        .filter(|(key, value)| leader.get(key) == Some(value))
+        .map(|(key, _)| key.to_owned())
+        .collect()
+}
+
+fn service_type(exposure: Exposure) -> ServiceType {
+    match exposure {
+        Exposure::ClusterIP | Exposure::Headless => ServiceType::ClusterIP,
+        Exposure::NodePort => ServiceType::NodePort,
+        Exposure::LoadBalancer => ServiceType::LoadBalancer,
+    }
+}
+
+/// The ports as the server will show them: it fills in an absent `targetPort`.
+fn ports(desired: &Desired) -> Vec<Port> {
+    let filled = |port: &Port| Port {
+        target_port: Some(match &port.target_port {
+            None | Some(TargetPort::Number(0)) => TargetPort::Number(port.port),
+            Some(given) => given.clone(),
+        }),
+        node_port: None,
+        ..port.clone()
+    };
+    desired.ports.iter().map(filled).collect()
+}
+
+/// A port that stays keeps the node port that the server gave it.
+fn keep_node_ports(desired: &Desired, mut wanted: Vec<Port>, observed: &[Port]) -> Vec<Port> {
+    if matches!(
+        desired.exposure,
+        Exposure::NodePort | Exposure::LoadBalancer
+    ) {
+        for port in &mut wanted {
+            let same = observed
+                .iter()
+                .find(|old| (old.protocol, old.port) == (port.protocol, port.port));
+            port.node_port = same.and_then(|old| old.node_port);
+        }
+    }
+    wanted
+}
+
+/// An ownerReference. Never `blockOwnerDeletion`: it would need a right on the owner's finalizers
+/// where `OwnerReferencesPermissionEnforcement` is on.
+pub(super) fn owner_reference(name: &str, uid: &Uid) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Service", "name": name, "uid": &*uid.0, "controller": true })
+}
+
+pub(super) fn owners_differ(meta: &Meta, name: &str, uid: &Uid) -> bool {
+    !matches!(
+        meta.owner_references.as_slice(),
+        [owner] if &*owner.api_version == "v1"
+            && &*owner.kind == "Service"
+            && &*owner.name == name
+            && owner.uid == *uid
+            && owner.controller
+            && !owner.block_owner_deletion
+    )
+}

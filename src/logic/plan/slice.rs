@@ -1,0 +1,189 @@
+//! The writes of a slice.
+
+use serde_json::{Value, json};
+
+use super::patch::{Op, Wanted};
+use super::service::{owner_reference, owners_differ};
+use super::{Action, Kind, Lane, Target, Write};
+use crate::logic::contract::{
+    HEADLESS, MANAGED_BY, MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
+};
+use crate::logic::desired::Desired;
+use crate::logic::elect::resolve_without_pod;
+use crate::logic::model::{
+    AddressType, Conditions, Endpoint, EndpointPort, Family, Service, Slice, TargetRef,
+};
+use crate::logic::settings::Exposure;
+
+pub(super) fn create(desired: &Desired, family: Family, service: &Service, name: &str) -> Write {
+    let endpoint = endpoint(desired, family);
+    let ports = desired.leader.as_ref().map_or_else(
+        || resolve_without_pod(&desired.ports),
+        |leader| leader.ports.clone(),
+    );
+    let mut metadata = json!({
+        "name": name,
+        "namespace": desired.source.namespace,
+        "labels": labels(desired, None).into_object(),
+        "ownerReferences": [owner_reference(&service.metadata.name, &service.metadata.uid)],
+    });
+    if let Some(trigger) = desired.trigger.filter(|_| endpoint.is_some()) {
+        metadata["annotations"] = json!({ TRIGGER_TIME: trigger.to_string() });
+    }
+    let body = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": metadata,
+        "addressType": AddressType::from(family),
+        "endpoints": Vec::from_iter(endpoint),
+        "ports": ports,
+    });
+    let key = desired.source.sibling(name);
+    Write {
+        target: Target {
+            kind: Kind::Slice,
+            key,
+        },
+        action: Action::Create(body),
+        lane: Lane::Ordinary,
+    }
+}
+
+pub(super) fn diff(
+    desired: &Desired,
+    family: Family,
+    service: &Service,
+    slice: &Slice,
+) -> Option<Write> {
+    let wanted = Vec::from_iter(endpoint(desired, family));
+    let moves = slice.endpoints != wanted;
+    let mut ops = Vec::new();
+    if moves {
+        ops.push(Op::add("/endpoints", to_value(&wanted)));
+    }
+    if let Some(leader) = &desired.leader {
+        // Without a leader nobody asks for the ports, and leaving them saves a change back.
+        if !same_ports(&slice.ports, &leader.ports) {
+            ops.push(Op::add("/ports", to_value(&leader.ports)));
+        }
+    }
+    ops.extend(
+        labels(desired, Some((service, slice))).ops("/metadata/labels", &slice.metadata.labels),
+    );
+    if owners_differ(
+        &slice.metadata,
+        &service.metadata.name,
+        &service.metadata.uid,
+    ) {
+        let owner = owner_reference(&service.metadata.name, &service.metadata.uid);
+        ops.push(Op::add("/metadata/ownerReferences", vec![owner]));
+    }
+    if ops.is_empty() {
+        return None;
+    }
+    let mut annotations = Wanted::default();
+    match desired
+        .trigger
+        .filter(|_| moves && desired.leader.is_some())
+    {
+        Some(trigger) => annotations.set(TRIGGER_TIME, trigger.to_string()),
+        None => annotations.unset(TRIGGER_TIME),
+    }
+    ops.extend(annotations.ops("/metadata/annotations", &slice.metadata.annotations));
+    Some(patch(
+        slice,
+        ops,
+        if moves {
+            Lane::Failover
+        } else {
+            Lane::Ordinary
+        },
+    ))
+}
+
+/// Takes the endpoint out of a slice that cannot be deleted at once.
+pub(super) fn empty(slice: &Slice) -> Write {
+    patch(
+        slice,
+        vec![Op::add("/endpoints", Value::Array(Vec::new()))],
+        Lane::Failover,
+    )
+}
+
+fn patch(slice: &Slice, ops: Vec<Op>, lane: Lane) -> Write {
+    Write {
+        target: Target {
+            kind: Kind::Slice,
+            key: slice.key(),
+        },
+        action: Action::Patch {
+            version: slice.metadata.resource_version.clone(),
+            ops,
+        },
+        lane,
+    }
+}
+
+fn endpoint(desired: &Desired, family: Family) -> Option<Endpoint> {
+    let leader = desired.leader.as_ref()?;
+    let address = leader.ips.of(family)?;
+    Some(Endpoint {
+        addresses: vec![address.to_string().into()],
+        conditions: Conditions {
+            // A terminating endpoint is kube-proxy's last resort (KEP-1669) and must not be called
+            // ready (KEP-1672); DNS servers know no last resort, so a headless one stays ready.
+            ready: Some(!leader.terminating || desired.exposure == Exposure::Headless),
+            serving: Some(true),
+            terminating: Some(leader.terminating),
+        },
+        node_name: leader.node.clone(),
+        target_ref: Some(TargetRef {
+            kind: "Pod".into(),
+            namespace: desired.source.namespace.clone(),
+            name: leader.name.clone(),
+            uid: leader.uid.clone(),
+        }),
+        ..Endpoint::default()
+    })
+}
+
+/// The labels of a slice. Against an existing one, keys that its Service mirrored so far and the
+/// source no longer has are taken off.
+fn labels<'a>(desired: &'a Desired, existing: Option<(&'a Service, &'a Slice)>) -> Wanted<'a> {
+    let mut wanted = Wanted::default();
+    if let Some((service, slice)) = existing {
+        let lent = super::service::Mirrored::of(desired, service);
+        let present = slice
+            .metadata
+            .labels
+            .entries()
+            .iter()
+            .map(|(key, _)| &**key);
+        present
+            .filter(|key| lent.has_label(key))
+            .for_each(|key| wanted.unset(key));
+    }
+    desired
+        .labels
+        .iter()
+        .for_each(|(key, value)| wanted.set(key, value));
+    wanted.set(SERVICE_NAME, &*desired.name);
+    wanted.set(SLICE_MANAGED_BY, MANAGER);
+    wanted.set(MANAGED_BY, MANAGER);
+    wanted.set(SOURCE_SERVICE, &*desired.source.name);
+    if desired.exposure == Exposure::Headless {
+        wanted.set(HEADLESS, "");
+    } else {
+        wanted.unset(HEADLESS);
+    }
+    wanted
+}
+
+fn same_ports(a: &[EndpointPort], b: &[EndpointPort]) -> bool {
+    a.len() == b.len() && a.iter().all(|port| b.contains(port))
+}
+
+/// Plain data always serializes.
+fn to_value<T: serde::Serialize>(data: &T) -> Value {
+    serde_json::to_value(data).unwrap_or_default()
+}

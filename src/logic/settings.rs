@@ -1,0 +1,429 @@
+//! Reads the annotations of a source. A typo must not cut traffic: what cannot be read keeps its
+//! last valid value, and says so.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::contract::{
+    ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
+    LEADER_SERVICE_TYPE, LEADER_SUFFIX, MIN_READY_DURATION, PREFIX, STICKY, STRATEGY,
+};
+use super::duration;
+use super::model::{Labels, Service};
+
+/// Longest piece of an annotation's value that is quoted, in characters.
+const QUOTED_MAX: usize = 64;
+/// Longest DNS label.
+const NAME_MAX: usize = 63;
+
+/// What the annotations of a source ask for; the default is what no annotation means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Type of the leader Service.
+    pub exposure: Exposure,
+    /// Annotations asked for on the leader Service.
+    pub leader_annotations: Labels,
+    /// Keep a leader that is still eligible.
+    pub sticky: bool,
+    /// Order of the candidates.
+    pub strategy: Strategy,
+    /// Ready for at least this long before becoming leader.
+    pub min_ready: Duration,
+    /// How long a leader that turned NotReady is kept.
+    pub failover_delay: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            exposure: Exposure::ClusterIP,
+            leader_annotations: Labels::default(),
+            sticky: true,
+            strategy: Strategy::Oldest,
+            min_ready: Duration::ZERO,
+            failover_delay: Duration::ZERO,
+        }
+    }
+}
+
+/// How the leader Service is exposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// A cluster address, the default.
+    ClusterIP,
+    /// `clusterIP: None`.
+    Headless,
+    /// A port on every node.
+    NodePort,
+    /// A load balancer of its own.
+    LoadBalancer,
+}
+
+/// Order in which candidates are preferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// By creation, then name.
+    Oldest,
+    /// By creation backwards, then name.
+    Newest,
+    /// By a hash that spreads Services over pods and stays as it is.
+    Random,
+}
+
+/// Whether a Service wants to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptIn {
+    /// `enabled` is absent or `"false"`.
+    No,
+    /// `enabled` is `"true"`.
+    Yes,
+    /// Neither: what is served stays served, what is not is not opted in.
+    Unclear,
+}
+
+/// Reads `zen-lead.io/enabled`.
+#[must_use]
+pub fn opt_in(service: &Service) -> OptIn {
+    match service.metadata.annotations.get(ENABLED) {
+        None | Some("false") => OptIn::No,
+        Some("true") => OptIn::Yes,
+        Some(_) => OptIn::Unclear,
+    }
+}
+
+/// An annotation that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    key: String,
+    value: String,
+    expected: String,
+}
+
+impl Problem {
+    fn new(key: &str, value: &str, expected: impl Into<String>) -> Self {
+        let mut quoted: String = value.chars().take(QUOTED_MAX).collect();
+        if quoted.len() < value.len() {
+            quoted.push('…');
+        }
+        Self {
+            key: key.into(),
+            value: quoted,
+            expected: expected.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Annotation {} has the value {:?}; expected {}",
+            self.key, self.value, self.expected
+        )
+    }
+}
+
+/// Reads all annotations but the name. Where one is invalid, `last` says what stays.
+#[must_use]
+pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
+    let mut settings = Settings::default();
+    let mut problems = Vec::new();
+    for (key, value) in annotations
+        .iter()
+        .filter(|(key, _)| key.starts_with(PREFIX))
+    {
+        let read = match key {
+            ENABLED if matches!(value, "true" | "false") => Ok(()),
+            ENABLED => Err(r#""true" or "false""#.into()),
+            // Its own event, see `requested_name`.
+            LEADER_SERVICE_NAME => Ok(()),
+            LEADER_SERVICE_TYPE => set(&mut settings.exposure, last.exposure, exposure(value)),
+            LEADER_SERVICE_ANNOTATIONS => {
+                let kept = last.leader_annotations.clone();
+                set(
+                    &mut settings.leader_annotations,
+                    kept,
+                    leader_annotations(value),
+                )
+            }
+            STICKY => set(&mut settings.sticky, last.sticky, boolean(value)),
+            STRATEGY => set(&mut settings.strategy, last.strategy, strategy(value)),
+            MIN_READY_DURATION => set(&mut settings.min_ready, last.min_ready, span(value)),
+            FAILOVER_MIN_DELAY => set(
+                &mut settings.failover_delay,
+                last.failover_delay,
+                span(value),
+            ),
+            _ => Err("no annotation of this name: it is not known to zen-lead".into()),
+        };
+        if let Err(expected) = read {
+            problems.push(Problem::new(key, value, expected));
+        }
+    }
+    (settings, problems)
+}
+
+fn set<T>(slot: &mut T, last: T, value: Result<T, String>) -> Result<(), String> {
+    match value {
+        Ok(value) => {
+            *slot = value;
+            Ok(())
+        }
+        Err(expected) => {
+            *slot = last;
+            Err(expected)
+        }
+    }
+}
+
+fn exposure(value: &str) -> Result<Exposure, String> {
+    match value {
+        "ClusterIP" => Ok(Exposure::ClusterIP),
+        "Headless" => Ok(Exposure::Headless),
+        "NodePort" => Ok(Exposure::NodePort),
+        "LoadBalancer" => Ok(Exposure::LoadBalancer),
+        _ => Err("ClusterIP, Headless, NodePort or LoadBalancer".into()),
+    }
+}
+
+fn strategy(value: &str) -> Result<Strategy, String> {
+    match value {
+        "oldest" => Ok(Strategy::Oldest),
+        "newest" => Ok(Strategy::Newest),
+        "random" => Ok(Strategy::Random),
+        _ => Err("oldest, newest or random".into()),
+    }
+}
+
+fn boolean(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| r#""true" or "false""#.into())
+}
+
+fn span(value: &str) -> Result<Duration, String> {
+    duration::parse(value).map_err(|why| format!("a duration such as 300ms, 5s or 1m30s ({why})"))
+}
+
+fn leader_annotations(value: &str) -> Result<Labels, String> {
+    let expected = |why: String| {
+        format!("a JSON object of strings such as {{\"example.com/key\":\"value\"}} ({why})")
+    };
+    let map: BTreeMap<Arc<str>, Arc<str>> =
+        serde_json::from_str(value).map_err(|why| expected(why.to_string()))?;
+    match map
+        .keys()
+        .find(|key| key.starts_with(PREFIX) || !is_qualified_name(key))
+    {
+        Some(key) if key.starts_with(PREFIX) => Err(expected(format!("{key} is reserved"))),
+        Some(key) => Err(expected(format!("{key:?} is no annotation name"))),
+        None => Ok(map.into_iter().collect()),
+    }
+}
+
+/// `[prefix/]name` as the API server wants it (apimachinery's `IsQualifiedName`); an invalid key
+/// would have every write of the leader Service refused.
+fn is_qualified_name(key: &str) -> bool {
+    let alphanumeric_ends = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    let is_name = |text: &str| {
+        text.len() <= NAME_MAX
+            && alphanumeric_ends(text)
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    match key.split_once('/') {
+        None => is_name(key),
+        Some((prefix, name)) => {
+            prefix.len() <= 253 && prefix.split('.').all(is_dns_label) && is_name(name)
+        }
+    }
+}
+
+/// The name that a source asks for, or why it cannot be one.
+pub fn requested_name(source: &Service) -> Result<Arc<str>, String> {
+    let own = &source.metadata.name;
+    let Some(name) = source.metadata.annotations.shared(LEADER_SERVICE_NAME) else {
+        let name = format!("{own}{LEADER_SUFFIX}");
+        return if name.len() <= NAME_MAX {
+            Ok(name.into())
+        } else {
+            Err(format!(
+                "The default leader Service name {name:?} is longer than {NAME_MAX} characters; set {LEADER_SERVICE_NAME}"
+            ))
+        };
+    };
+    if name == own {
+        return Err(format!(
+            "{LEADER_SERVICE_NAME} is the Service's own name {name:?}; expected another one"
+        ));
+    }
+    if !is_dns_label(name) {
+        let problem = Problem::new(
+            LEADER_SERVICE_NAME,
+            name,
+            "a DNS label: at most 63 of a-z, 0-9 and '-', with a letter or digit at both ends",
+        );
+        return Err(problem.to_string());
+    }
+    Ok(Arc::clone(name))
+}
+
+fn is_dns_label(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len())
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().copied().collect()
+    }
+
+    #[test]
+    fn no_annotation_means_the_defaults() {
+        let served = Settings {
+            sticky: false,
+            min_ready: Duration::from_secs(1),
+            ..Settings::default()
+        };
+        assert_eq!(
+            read(&labels(&[("team", "a")]), &served),
+            (Settings::default(), vec![])
+        );
+    }
+
+    #[test]
+    fn each_annotation_is_read() {
+        let (settings, problems) = read(
+            &labels(&[
+                (ENABLED, "true"),
+                (LEADER_SERVICE_TYPE, "Headless"),
+                (
+                    LEADER_SERVICE_ANNOTATIONS,
+                    r#"{"a":"1","example.com/b":"2"}"#,
+                ),
+                (STICKY, "false"),
+                (STRATEGY, "random"),
+                (MIN_READY_DURATION, "1m30s"),
+                (FAILOVER_MIN_DELAY, "300ms"),
+            ]),
+            &Settings::default(),
+        );
+        assert_eq!(problems, []);
+        let expected = Settings {
+            exposure: Exposure::Headless,
+            leader_annotations: labels(&[("a", "1"), ("example.com/b", "2")]),
+            sticky: false,
+            strategy: Strategy::Random,
+            min_ready: Duration::from_secs(90),
+            failover_delay: Duration::from_millis(300),
+        };
+        assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn a_typo_keeps_the_last_valid_value_and_says_what_is_expected() {
+        let last = Settings {
+            exposure: Exposure::NodePort,
+            leader_annotations: labels(&[("a", "1")]),
+            sticky: false,
+            strategy: Strategy::Newest,
+            min_ready: Duration::from_secs(1),
+            failover_delay: Duration::from_secs(2),
+        };
+        for (key, value, says) in [
+            (LEADER_SERVICE_TYPE, "clusterip", "Headless"),
+            (LEADER_SERVICE_ANNOTATIONS, "[]", "JSON object of strings"),
+            (
+                LEADER_SERVICE_ANNOTATIONS,
+                r#"{"zen-lead.io/sticky":"x"}"#,
+                "reserved",
+            ),
+            (
+                LEADER_SERVICE_ANNOTATIONS,
+                r#"{"a b":"x"}"#,
+                "no annotation name",
+            ),
+            (STICKY, "yes", "\"true\" or \"false\""),
+            (STRATEGY, "best", "oldest, newest or random"),
+            (MIN_READY_DURATION, "-1s", "a duration"),
+            (FAILOVER_MIN_DELAY, "5", "a duration"),
+        ] {
+            let full = labels(&[
+                (LEADER_SERVICE_TYPE, "NodePort"),
+                (LEADER_SERVICE_ANNOTATIONS, r#"{"a":"1"}"#),
+                (STICKY, "false"),
+                (STRATEGY, "newest"),
+                (MIN_READY_DURATION, "1s"),
+                (FAILOVER_MIN_DELAY, "2s"),
+            ]);
+            let edited = full
+                .iter()
+                .filter(|(k, _)| *k != key)
+                .chain([(key, value)])
+                .collect();
+            let (settings, problems) = read(&edited, &last);
+            assert_eq!(settings, last, "{key}={value}");
+            assert_eq!(problems.len(), 1);
+            let text = problems[0].to_string();
+            assert!(text.contains(key) && text.contains(says), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_long_values_are_named_and_cut() {
+        let long = "x".repeat(200);
+        let (_, problems) = read(
+            &labels(&[("zen-lead.io/stiky", &long)]),
+            &Settings::default(),
+        );
+        let text = problems[0].to_string();
+        assert!(
+            text.contains("zen-lead.io/stiky") && text.contains(&format!("{}…", "x".repeat(64))),
+            "{text}"
+        );
+        assert!(text.len() < 250, "{text}");
+    }
+
+    #[test]
+    fn names_are_dns_labels_other_than_the_source() {
+        let long_name = "x".repeat(64);
+        let fits = "x".repeat(63);
+        for (own, asked, good) in [
+            ("a", None, Ok("a-leader")),
+            ("a", Some("b"), Ok("b")),
+            ("a", Some("1b"), Ok("1b")),
+            ("a", Some(fits.as_str()), Ok(fits.as_str())),
+            ("a", Some(long_name.as_str()), Err("DNS label")),
+            ("a", Some(""), Err("DNS label")),
+            ("a", Some("B"), Err("DNS label")),
+            ("a", Some("-b"), Err("DNS label")),
+            ("a", Some("b-"), Err("DNS label")),
+            ("a", Some("b.c"), Err("DNS label")),
+            ("a", Some("a"), Err("own name")),
+            (&fits, None, Err("set zen-lead.io/leader-service-name")),
+        ] {
+            let mut source = Service::default();
+            source.metadata.name = own.into();
+            source.metadata.annotations = asked
+                .iter()
+                .map(|name| (LEADER_SERVICE_NAME, *name))
+                .collect();
+            match (requested_name(&source), good) {
+                (Ok(name), Ok(good)) => assert_eq!(&*name, good),
+                (Err(why), Err(says)) => assert!(why.contains(says), "{why}"),
+                (got, _) => panic!("{own} {asked:?}: {got:?}"),
+            }
+        }
+    }
+}

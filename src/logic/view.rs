@@ -1,0 +1,226 @@
+//! What one source sees of the cluster, and which of the objects in sight are ours.
+
+use std::sync::Arc;
+
+use super::contract::{
+    LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SLICE_MANAGED_BY, SOURCE_SERVICE,
+};
+use super::model::{Family, Key, Meta, Pod, Service, Slice, Uid};
+
+/// A snapshot of all facts that concern one source.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Namespace and name of the source.
+    pub key: Key,
+    /// The source, if a Service of that name exists.
+    pub source: Option<Arc<Service>>,
+    /// Every pod that the source's selector matches.
+    pub pods: Vec<Arc<Pod>>,
+    /// Pods that a slice in sight or the machine names as leader, whatever their labels.
+    pub referenced: Vec<Arc<Pod>>,
+    /// Services that could be ours: those that bear our label for this source or are controlled by
+    /// one of its name, and those that hold a name in question.
+    pub services: Vec<Arc<Service>>,
+    /// Slices that could be ours, likewise.
+    pub slices: Vec<Arc<Slice>>,
+    /// Slices that others attached to a leader Service of this source.
+    pub strangers: Vec<Stranger>,
+}
+
+/// A slice that is not ours and bears the name of a leader Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stranger {
+    /// The leader Service it is attached to.
+    pub service: Arc<str>,
+    /// Name of the slice.
+    pub name: Arc<str>,
+    /// Who says to manage it.
+    pub manager: Arc<str>,
+    /// The Service that controls it, if one does.
+    pub owner: Option<Uid>,
+}
+
+impl Stranger {
+    /// Reads a slice that came with a targeted list.
+    #[must_use]
+    pub fn of(service: Arc<str>, slice: &Slice) -> Self {
+        let manager = slice.metadata.labels.shared(SLICE_MANAGED_BY).cloned();
+        let owner = slice
+            .metadata
+            .controller()
+            .filter(|owner| &*owner.kind == "Service");
+        Self {
+            service,
+            name: Arc::clone(&slice.metadata.name),
+            manager: manager.unwrap_or_else(|| "nobody in particular".into()),
+            owner: owner.map(|owner| owner.uid.clone()),
+        }
+    }
+
+    /// Whether the native controller made it because that very Service had a selector for a while.
+    #[must_use]
+    pub fn was_born_of(&self, service: &Service) -> bool {
+        &*self.manager == NATIVE_SLICE_MANAGER && self.owner.as_ref() == Some(&service.metadata.uid)
+    }
+}
+
+impl View {
+    /// The Service of that name, ours or not.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        self.services
+            .iter()
+            .find(|service| &*service.metadata.name == name)
+    }
+
+    /// The pod of that identity, whatever its labels.
+    #[must_use]
+    pub fn pod(&self, uid: &Uid) -> Option<&Arc<Pod>> {
+        self.pods
+            .iter()
+            .chain(&self.referenced)
+            .find(|pod| pod.uid == *uid)
+    }
+
+    /// The leader Services that are ours, by name.
+    #[must_use]
+    pub fn own_services(&self) -> Vec<&Arc<Service>> {
+        let mut own: Vec<_> = self
+            .services
+            .iter()
+            .filter(|service| self.owns_service(service))
+            .collect();
+        own.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        own.dedup_by(|a, b| a.metadata.name == b.metadata.name);
+        own
+    }
+
+    /// Whether a Service is a leader Service of this very source.
+    ///
+    /// That is one that the source controls; or one that bears both our labels and no selector,
+    /// and was orphaned or belongs to an earlier source of this name. An orphan of a source that
+    /// does not exist was left behind on purpose (`--cascade=orphan`) and is nobody's.
+    #[must_use]
+    pub fn owns_service(&self, service: &Service) -> bool {
+        let meta = &service.metadata;
+        if meta.name == self.key.name {
+            return false;
+        }
+        let source_uid = self.source.as_ref().map(|source| &source.metadata.uid);
+        let controller = meta.controller().filter(|owner| &*owner.kind == "Service");
+        if controller.is_some_and(|owner| Some(&owner.uid) == source_uid) {
+            return true;
+        }
+        let is_earlier = meta.owner_references.iter().all(|owner| {
+            &*owner.kind == "Service"
+                && owner.name == self.key.name
+                && Some(&owner.uid) != source_uid
+        });
+        let is_orphan = meta.owner_references.is_empty();
+        self.bears_our_labels(meta)
+            && service.spec.selector.is_empty()
+            && is_earlier
+            && !(is_orphan && source_uid.is_none())
+    }
+
+    /// The slices that are ours, by name.
+    #[must_use]
+    pub fn own_slices(&self) -> Vec<&Arc<Slice>> {
+        let mut own: Vec<_> = self
+            .slices
+            .iter()
+            .filter(|slice| self.owns_slice(slice))
+            .collect();
+        own.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        own.dedup_by(|a, b| a.metadata.name == b.metadata.name);
+        own
+    }
+
+    /// Whether a slice is ours: controlled by a leader Service that is ours, or one under its
+    /// contract name, with both our labels, whose leader Service is gone.
+    #[must_use]
+    pub fn owns_slice(&self, slice: &Slice) -> bool {
+        let meta = &slice.metadata;
+        let owner_is = |service: &Service, uid: &Uid| service.metadata.uid == *uid;
+        if let Some(owner) = meta.controller() {
+            if self
+                .services
+                .iter()
+                .any(|service| owner_is(service, &owner.uid) && self.owns_service(service))
+            {
+                return true;
+            }
+        }
+        self.bears_our_labels(meta)
+            && meta.owner_references.iter().any(|owner| {
+                let is_gone = !self
+                    .services
+                    .iter()
+                    .any(|service| owner_is(service, &owner.uid));
+                &*owner.kind == "Service"
+                    && is_gone
+                    && self.slice_names(&owner.name).contains(&meta.name)
+            })
+    }
+
+    fn bears_our_labels(&self, meta: &Meta) -> bool {
+        meta.labels.get(MANAGED_BY) == Some(MANAGER)
+            && meta.labels.get(SOURCE_SERVICE) == Some(&*self.key.name)
+    }
+
+    /// Every name that a slice of the leader Service `service` can have by the contract.
+    #[must_use]
+    pub fn slice_names(&self, service: &str) -> Vec<Arc<str>> {
+        let both = [Family::IPv4, Family::IPv6];
+        let first = slice_name(service, None);
+        let second = both.map(|family| slice_name(service, Some(family)));
+        let plain = [first].into_iter().chain(second);
+        plain
+            .flat_map(|name| [evasive_name(&self.key, &name), name])
+            .collect()
+    }
+}
+
+/// Contract name of a slice: the leader Service's own for the first family, with an ending for a
+/// second one.
+#[must_use]
+pub fn slice_name(service: &str, second: Option<Family>) -> Arc<str> {
+    match second {
+        None => service.into(),
+        Some(family) => format!("{service}{}", family.suffix()).into(),
+    }
+}
+
+/// The name a slice takes when an object that is not ours holds its contract name. Always the
+/// same for the same source, so that a restart finds it again.
+#[must_use]
+pub fn evasive_name(source: &Key, name: &str) -> Arc<str> {
+    let bytes = source
+        .namespace
+        .bytes()
+        .chain([b'/'])
+        .chain(source.name.bytes())
+        .chain([b'/'])
+        .chain(name.bytes());
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    format!("{name}-{hash:08x}").into()
+}
+
+/// The name of the source that an object of ours would belong to, by its label and by its owners.
+pub fn sources_of(meta: &Meta) -> impl Iterator<Item = &Arc<str>> {
+    let by_label = meta.labels.shared(SOURCE_SERVICE);
+    let by_owner = meta
+        .owner_references
+        .iter()
+        .filter(|owner| &*owner.kind == "Service")
+        .map(|owner| &owner.name);
+    by_label.into_iter().chain(by_owner)
+}
+
+/// The default name of the leader Service of a source.
+#[must_use]
+pub fn default_leader_name(source: &str) -> String {
+    format!("{source}{LEADER_SUFFIX}")
+}
