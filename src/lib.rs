@@ -1,3 +1,4 @@
 //! Network-level single-active routing for Kubernetes.
 
 pub mod logic;
+pub mod shell;
