@@ -36,6 +36,16 @@ impl Reflector {
         self.state.request()
     }
 
+    /// Whether a list is under way or next, and so the map possibly incomplete.
+    #[must_use]
+    pub fn is_listing(&self) -> bool {
+        let state = match &self.state {
+            State::Waiting { then, .. } => then,
+            state => state,
+        };
+        matches!(state, State::Streaming { .. } | State::Paging { .. })
+    }
+
     /// Takes what came back. `jitter` in `[0, 1)` is drawn when a delay needs it.
     ///
     /// A response that does not belong to the request changes nothing and has the request made
