@@ -405,7 +405,7 @@ impl World {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 2048,
+        cases: 768,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

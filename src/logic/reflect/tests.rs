@@ -559,6 +559,21 @@ fn a_streaming_list_that_broke_starts_over() {
 }
 
 #[test]
+fn an_unreadable_object_exists() {
+    let odd = Response::Frame(Frame::Unreadable(unreadable("b", 6)));
+    let (_, step) = after(&[Response::Opened, odd]).step(bookmark(8, true), || 0.5);
+    assert_eq!(show(&step), "=b@8, read");
+}
+
+#[test]
+fn a_list_that_lost_its_token_starts_over() {
+    let mut script = paging();
+    script.extend([page(&[("a", 5)], 10, Some("two")), status(410, "")]);
+    let (_, step) = after(&script).step(page(&[("b", 6)], 20, None), || 0.5);
+    assert_eq!(show(&step), "+b@6, =b@20, watch 20");
+}
+
+#[test]
 fn unreadable_objects_advance_the_version() {
     let mut script = watching();
     let odd = Response::Frame(Frame::Unreadable(unreadable("b", 15)));

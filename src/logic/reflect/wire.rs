@@ -388,3 +388,202 @@ impl From<CauseObject> for Cause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Thing;
+    use super::*;
+
+    fn frame(line: &str) -> Result<Frame<Thing>, ApiStatus> {
+        Frame::parse(line.as_bytes())
+    }
+
+    fn skipped(line: &str) -> Unreadable {
+        match frame(line) {
+            Ok(Frame::Unreadable(unreadable)) => unreadable,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn objects_parse_whatever_else_is_in_the_line() {
+        for line in [
+            r#"{"type":"ADDED","object":{"metadata":{"namespace":"n","name":"a","resourceVersion":"5"},"value":7}}"#,
+            r#"{"type":"MODIFIED","object":{"kind":"Thing","spec":[{}],"value":7,"metadata":
+                {"managedFields":[],"namespace":"n","name":"a","resourceVersion":"5"}},"more":1}"#,
+            r#"{"object":{"metadata":{"namespace":"n","name":"a","resourceVersion":"5"},"value":7},"type":"ADDED"}"#,
+        ] {
+            let Ok(Frame::Applied(thing)) = frame(line) else {
+                panic!("{line}")
+            };
+            assert_eq!((&*thing.metadata.name, thing.value), ("a", 7));
+            assert_eq!(thing.metadata.resource_version, Version::Number(5));
+        }
+    }
+
+    #[test]
+    fn a_deleted_object_needs_no_more_than_a_name() {
+        let line = r#"{"type":"DELETED","object":{"metadata":{"namespace":"n","name":"a","uid":"u",
+            "resourceVersion":"9","labels":7},"value":"not a number"}}"#;
+        let tombstone = Tombstone {
+            key: Key::new("n", "a"),
+            uid: "u".into(),
+            version: Version::Number(9),
+        };
+        assert_eq!(frame(line), Ok(Frame::Deleted(tombstone)));
+        let nameless = r#"{"type":"DELETED","object":{"metadata":{"resourceVersion":"9"}}}"#;
+        assert_eq!(skipped(nameless).version, Some(Version::Number(9)));
+    }
+
+    #[test]
+    fn bookmarks_say_where_to_resume() {
+        let bookmark = |version: u64, initial_events_end| {
+            Ok(Frame::Bookmark(Bookmark {
+                version: Version::Number(version),
+                initial_events_end,
+            }))
+        };
+        assert_eq!(
+            frame(
+                r#"{"type":"BOOKMARK","object":{"kind":"Pod","metadata":{"resourceVersion":"12",
+                "creationTimestamp":null},"spec":{"containers":null},"status":{}}}"#
+            ),
+            bookmark(12, false)
+        );
+        assert_eq!(
+            frame(
+                r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"12","annotations":
+                {"k8s.io/initial-events-end":"true"}}}}"#
+            ),
+            bookmark(12, true)
+        );
+        for version in ["", "0"] {
+            let line = format!(
+                r#"{{"type":"BOOKMARK","object":{{"metadata":{{"resourceVersion":"{version}"}}}}}}"#
+            );
+            assert_eq!(skipped(&line).version, None, "nothing to resume from");
+        }
+    }
+
+    #[test]
+    fn an_error_line_is_a_status() {
+        let status = frame(
+            r#"{"type":"ERROR","object":{"kind":"Status","status":"Failure","code":410,"reason":
+            "Expired","message":"too old resource version: 1 (2)","metadata":{}}}"#,
+        )
+        .expect_err("an error");
+        assert!(status.is_gone());
+        assert_eq!(
+            status.to_string(),
+            "410 Expired: too old resource version: 1 (2)"
+        );
+        let odd = frame(r#"{"type":"ERROR","object":{"code":"x"}}"#).expect_err("an error still");
+        assert_eq!(odd.code, 0);
+    }
+
+    #[test]
+    fn what_does_not_parse_is_skipped_with_what_is_known_of_it() {
+        let odd = skipped(
+            r#"{"type":"ADDED","object":{"metadata":{"namespace":"n","name":"a","resourceVersion":"5",
+            "labels":[1]}}}"#,
+        );
+        assert_eq!(odd.key, Some(Key::new("n", "a")));
+        assert_eq!(odd.version, Some(Version::Number(5)));
+        for line in [
+            "",
+            "{",
+            "null",
+            "[]",
+            "<html>",
+            r#"{"type":"SURPRISE"}"#,
+            r#"{"type":"ADDED","object":{"metadata":{"name":5}}}"#,
+            r#"{"type":"ADDED"}"#,
+        ] {
+            let unreadable = skipped(line);
+            assert_eq!((unreadable.key, unreadable.version), (None, None), "{line}");
+        }
+        let not_text: &[u8] = &[b'{', 0xff, b'}'];
+        assert!(matches!(
+            Frame::<Thing>::parse(not_text),
+            Ok(Frame::Unreadable(_))
+        ));
+    }
+
+    #[test]
+    fn a_page_survives_its_odd_objects() {
+        let page = Page::<Thing>::parse(
+            br#"{"kind":"ThingList","metadata":{"resourceVersion":"20","continue":"t"},"items":[
+                {"metadata":{"name":"a","namespace":"n","resourceVersion":"5"}},
+                {"metadata":{"name":"b","namespace":"n","resourceVersion":"6"},"value":"x"},
+                7]}"#,
+        )
+        .expect("a page");
+        assert_eq!(page.objects.len(), 1);
+        let keys: Vec<_> = page.unreadable.iter().map(|odd| odd.key.clone()).collect();
+        assert_eq!(keys, [Some(Key::new("n", "b")), None]);
+        assert_eq!(page.version, Version::Number(20));
+        assert_eq!(page.continue_token.as_deref(), Some("t"));
+    }
+
+    #[test]
+    fn a_page_may_be_empty_but_not_without_a_version() {
+        for body in [
+            r#"{"metadata":{"resourceVersion":"20","continue":""},"items":null}"#,
+            r#"{"metadata":{"resourceVersion":"20"}}"#,
+        ] {
+            let page = Page::<Thing>::parse(body.as_bytes()).expect("a page");
+            assert_eq!((page.objects.len(), page.continue_token), (0, None));
+        }
+        for body in [
+            r#"{"metadata":{},"items":[]}"#,
+            r#"{"metadata":{"resourceVersion":""},"items":[]}"#,
+            r#"{"metadata":{"resourceVersion":"0"},"items":[]}"#,
+            r#"{"items":[]}"#,
+            "<html>",
+        ] {
+            assert!(Page::<Thing>::parse(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_read_from_any_answer() {
+        let status = ApiStatus::parse(
+            429,
+            br#"{"kind":"Status","code":500,"reason":"TooManyRequests","message":null,
+                "details":{"retryAfterSeconds":3,"causes":[{"reason":"r","field":"f"}]}}"#,
+        );
+        assert_eq!(status.code, 429, "the status line wins");
+        assert_eq!(status.retry_after, Some(Duration::from_secs(3)));
+        assert_eq!(&*status.causes[0].field, "f");
+        let html = ApiStatus::parse(502, b"<html>Bad Gateway</html>");
+        assert_eq!(html.to_string(), "502: <html>Bad Gateway</html>");
+        let details_null = ApiStatus::parse(403, br#"{"details":null,"reason":"Forbidden"}"#);
+        assert_eq!(details_null.to_string(), "403 Forbidden");
+    }
+
+    #[test]
+    fn a_missing_permission_is_no_refusal_of_streaming() {
+        let cause = |field: &str| Cause {
+            field: field.into(),
+            ..Cause::default()
+        };
+        for (code, message, causes, refusal) in [
+            (422, "", vec![], true),
+            (400, "", vec![], true),
+            (403, "pods is forbidden: cannot watch", vec![], false),
+            (403, "", vec![cause("spec")], false),
+            (403, "", vec![cause("sendInitialEvents")], true),
+            (403, "sendInitialEvents is forbidden", vec![], true),
+            (404, "sendInitialEvents", vec![], false),
+            (500, "", vec![], false),
+        ] {
+            let status = ApiStatus {
+                code,
+                message: message.into(),
+                causes,
+                ..ApiStatus::default()
+            };
+            assert_eq!(status.refuses_streaming(), refusal, "{status}");
+        }
+    }
+}
