@@ -1,4 +1,5 @@
 //! Network-level single-active routing for Kubernetes.
 
 pub mod logic;
+pub mod shell;
 pub mod store;

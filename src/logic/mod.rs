@@ -1,5 +1,6 @@
 //! Decisions only: no async, no client, no clock, no logging, no metrics.
 
+pub mod backoff;
 pub mod contract;
 pub mod desired;
 pub mod duration;
@@ -8,6 +9,7 @@ pub mod fsm;
 pub mod mirror;
 pub mod model;
 pub mod plan;
+pub mod reflect;
 pub mod settings;
 pub mod time;
 pub mod view;

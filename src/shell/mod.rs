@@ -1,0 +1,6 @@
+//! Everything with effects: each file one loop. Siblings never import each other, except for the
+//! leaves `api` and `transport`.
+
+pub mod api;
+pub mod transport;
+pub mod watch;
