@@ -2,5 +2,7 @@
 //! leaves `api` and `transport`.
 
 pub mod api;
+pub mod clock;
+pub mod drive;
 pub mod transport;
 pub mod watch;
