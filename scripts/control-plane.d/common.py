@@ -31,11 +31,15 @@ def write(path, text, mode=0o600):
     os.replace(temporary, path)
 
 
-def tail(path, lines=15):
+def tail(path, offset=0, lines=15):
+    """The last lines of a log, of what comes after offset."""
     try:
-        return "".join(f"    {line}\n" for line in read(path).splitlines()[-lines:])
+        with open(path, "rb") as file:
+            file.seek(offset)
+            text = file.read().decode(errors="replace")
     except OSError:
         return ""
+    return "".join(f"    {line}\n" for line in text.splitlines()[-lines:])
 
 
 @contextlib.contextmanager

@@ -62,11 +62,13 @@ class Instance:
 
     def spawn(self, name, command):
         with open(self.log(name), "a", encoding="utf-8") as log:
+            begin = log.tell()
             child = subprocess.Popen(
                 command, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         boot = read("/proc/sys/kernel/random/boot_id").strip()
-        self.state["processes"][name] = {"pid": child.pid, "start": process_stat(child.pid)[1], "boot": boot}
+        start = process_stat(child.pid)[1]
+        self.state["processes"][name] = {"pid": child.pid, "start": start, "boot": boot, "log": begin}
         self.save()
 
     def signal(self, name, number):
@@ -102,7 +104,8 @@ class Instance:
             alive = self.alive(name)
             if not alive or time.monotonic() > deadline:
                 why = f"{what} not ready after {timeout} s ({last})" if alive else f"{name} ended"
-                raise Fail(f"{why}; the end of {self.log(name)}:\n{tail(self.log(name))}".rstrip())
+                end = tail(self.log(name), self.state["processes"][name]["log"])
+                raise Fail(f"{why}; the end of {self.log(name)}:\n{end}".rstrip())
             time.sleep(0.05)
 
     def remove(self):
