@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 from common import Fail, locked, read, say, tail, write
@@ -69,7 +70,8 @@ def build(name):
     target = os.path.join(cache_dir(), name)
     temporary, log = f"{target}.tmp{os.getpid()}", target + ".build.log"
     command = ["go", "build", "-v", *build_flags(module), "-o", temporary, package]
-    env = dict(os.environ, CGO_ENABLED="0", GOWORK="off")
+    work = tempfile.mkdtemp(prefix="work", dir=cache_dir())
+    env = dict(os.environ, CGO_ENABLED="0", GOWORK="off", GOTMPDIR=work)
     for key in ("GOOS", "GOARCH", "GOFLAGS"):
         env.pop(key, None)
     say(f"building {name} {kubernetes_version() if module == 'kubernetes' else ''}".rstrip() + f" (log: {log})")
@@ -92,7 +94,8 @@ def build(name):
                 break
             except subprocess.TimeoutExpired:
                 count = sum(not line.startswith("go: ") for line in read(log).splitlines())
-                say(f"building {name}: {count} packages compiled, {time.monotonic() - start:.0f} s")
+                done = f"{count} packages compiled" if count else "fetching modules"
+                say(f"building {name}: {done}, {time.monotonic() - start:.0f} s")
         if child.returncode:
             raise Fail(f"building {name} failed:\n{tail(log)}{WAY_OUT}")
         write(target + ".stamp", "")  # no old stamp may vouch for the new binary
@@ -108,6 +111,7 @@ def build(name):
                 child.wait()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        shutil.rmtree(work, ignore_errors=True)
     say(f"built {name} in {time.monotonic() - start:.0f} s")
 
 
@@ -135,9 +139,12 @@ def binaries(names):
     except OSError as error:
         raise Fail(f"cannot write the cache: {error}; set XDG_CACHE_HOME to a writable directory") from None
     with locked(cache_dir(), "waiting for another build to end"):
+        missing = [name for name in names if not found[name] and not cached(name)]
+        if missing:
+            say(f"once only: building {', '.join(missing)} (from nothing, about 8 minutes on 2 cores)")
         for name in names:
             if not found[name]:
-                if not cached(name):
+                if name in missing:
                     build(name)
                 found[name] = cached(name)
     return found

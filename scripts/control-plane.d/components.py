@@ -178,7 +178,7 @@ class ControlPlane(Instance):
             },
             "hostnameOverride": options["proxy_node"],
             "healthzBindAddress": "",
-            "metricsBindAddress": "127.0.0.1:0",
+            "metricsBindAddress": f"127.0.0.1:{free_ports(1)[0]}",
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         }
         write(self.path("conf", "kube-proxy.json"), json.dumps(config))
@@ -199,3 +199,10 @@ class ControlPlane(Instance):
             )
 
         self.wait("kube-proxy", "kube-proxy", programmed, timeout)
+
+    def remove_proxy_tables(self):
+        """kube-proxy leaves its tables behind when it ends."""
+        if os.path.exists(self.path("conf", "kube-proxy.json")):
+            for family in ("ip", "ip6"):
+                delete = [*self.netns(), "nft", "delete", "table", family, "kube-proxy"]
+                subprocess.run(delete, capture_output=True, check=False)
