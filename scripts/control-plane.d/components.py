@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -101,7 +102,8 @@ class ControlPlane(Instance):
 
     def ready(self, path):
         status, answer = self.api("GET", path, timeout=2)
-        return status == 200 or f"{status} {answer}"
+        failing = re.findall(r"^\[-\]\S+", str(answer), re.M)
+        return status == 200 or f"{status} {' '.join(failing) or answer}"
 
     def start_controller_manager(self, paths, timeout):
         self.client_certificate("controller-manager", "system:kube-controller-manager")

@@ -135,7 +135,8 @@ class Instance:
         """A request as the admin: status and parsed (or plain) body."""
         tls = ssl.create_default_context(cafile=self.path("pki", "ca.crt"))
         tls.load_cert_chain(self.path("pki", "admin.crt"), self.path("pki", "admin.key"))
-        connection = http.client.HTTPSConnection(self.host(), self.ports["apiserver"], timeout=timeout, context=tls)
+        host = self.host().strip("[]")
+        connection = http.client.HTTPSConnection(host, self.ports["apiserver"], timeout=timeout, context=tls)
         return exchange(connection, method, path, body)
 
     def etcd(self, path, body):
