@@ -100,7 +100,7 @@ def build(name):
             raise Fail(f"building {name} failed:\n{tail(log)}{WAY_OUT}")
         write(target + ".stamp", "")  # no old stamp may vouch for the new binary
         os.replace(temporary, target)
-        write(target + ".stamp", stamp(name))
+        write(target + ".stamp", stamp(name), 0o644)
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGINT)
