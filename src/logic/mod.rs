@@ -1,4 +1,5 @@
 //! Decisions only: no async, no client, no clock, no logging, no metrics.
 
+pub mod duration;
 pub mod model;
 pub mod time;
