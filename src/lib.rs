@@ -1,3 +1,4 @@
 //! Network-level single-active routing for Kubernetes.
 
+pub mod config;
 pub mod logic;
