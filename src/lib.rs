@@ -2,4 +2,5 @@
 
 pub mod config;
 pub mod logic;
+pub mod logs;
 pub mod metrics;
