@@ -6,3 +6,4 @@ pub mod clock;
 pub mod drive;
 pub mod transport;
 pub mod watch;
+pub mod write;
