@@ -4,6 +4,7 @@
 pub mod api;
 pub mod clock;
 pub mod drive;
+pub mod sweep;
 pub mod transport;
 pub mod watch;
 pub mod write;
