@@ -1,5 +1,7 @@
 //! Network-level single-active routing for Kubernetes.
 
+pub mod config;
 pub mod logic;
+pub mod metrics;
 pub mod shell;
 pub mod store;

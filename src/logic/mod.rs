@@ -6,6 +6,7 @@ pub mod desired;
 pub mod duration;
 pub mod elect;
 pub mod fsm;
+pub mod heal;
 pub mod mirror;
 pub mod model;
 pub mod plan;

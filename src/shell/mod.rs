@@ -2,5 +2,9 @@
 //! leaves `api` and `transport`.
 
 pub mod api;
+pub mod clock;
+pub mod drive;
+pub mod sweep;
 pub mod transport;
 pub mod watch;
+pub mod write;

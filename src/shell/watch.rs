@@ -28,7 +28,7 @@ use crate::logic::reflect::{
 use crate::logic::time::{Moment, Now};
 
 /// So often a loop that waits says that it is alive; a small part of what `/healthz` allows.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// After this many changes in one go, other tasks of the thread get their turn: some 5 ms of
 /// parsing, so that a relist of 100,000 pods does not hold up a failover.
