@@ -4,3 +4,4 @@ pub mod config;
 pub mod logic;
 pub mod logs;
 pub mod metrics;
+pub mod shell;

@@ -1,0 +1,3 @@
+//! Effects only: each file one loop. Siblings never import each other; `run.rs` joins them.
+
+pub mod serve;
