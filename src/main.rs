@@ -21,8 +21,13 @@ fn main() -> ExitCode {
     logs::init(config.log_format, &config.log_level);
     // One thread for everything that moves traffic: no lock is ever contended, no task changes
     // threads. What people look at is served by a thread of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.context("cannot start").and_then(|runtime| runtime.block_on(control(Arc::new(config)))) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime
+        .context("cannot start")
+        .and_then(|runtime| runtime.block_on(control(Arc::new(config))))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             tracing::error!("{why:#}");
@@ -32,12 +37,18 @@ fn main() -> ExitCode {
 }
 
 async fn control(config: Arc<Config>) -> anyhow::Result<()> {
-    config.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+    config
+        .notices
+        .iter()
+        .for_each(|notice| tracing::warn!("{notice}"));
     let listeners = Listeners::bind(config.metrics, config.probes, config.debug)?;
     let api = transport::config(config.kubeconfig.as_deref()).await?;
     tracing::info!(server = %api.cluster_url, version = env!("CARGO_PKG_VERSION"), "zen-lead starts");
     let tuning = Tuning::default();
-    let clients = Clients { watch: transport::client(api.clone(), &tuning)?, write: transport::client(api, &tuning)? };
+    let clients = Clients {
+        watch: transport::client(api.clone(), &tuning)?,
+        write: transport::client(api, &tuning)?,
+    };
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
     let around = Surroundings {

@@ -75,7 +75,12 @@ pub struct Controller {
 impl Controller {
     /// Makes the parts and joins them. Nothing runs yet.
     #[must_use]
-    pub fn new(config: Arc<Config>, clients: Clients, around: Surroundings, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        clients: Clients,
+        around: Surroundings,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let store = Arc::new(Store::default());
         let clock = around.clock.clone();
         let options = WriterOptions {
@@ -85,7 +90,12 @@ impl Controller {
             jitter: Arc::clone(&around.jitter),
             spawn: Arc::clone(&around.spawn),
         };
-        let writer = Writer::new(clients.write.clone(), options, Arc::clone(&metrics), clock.clone());
+        let writer = Writer::new(
+            clients.write.clone(),
+            options,
+            Arc::clone(&metrics),
+            clock.clone(),
+        );
         let (ask, asked) = mpsc::channel(sweep::ASKED_MAX);
         let hub = Arc::new(Hub::new(
             Arc::clone(&store),
@@ -98,10 +108,17 @@ impl Controller {
         let max = config.services_per_namespace_max;
         let settings = drive::Settings {
             mirror: Mirror::new(&config.mirror_prefixes),
-            services_per_namespace_max: max.map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
+            services_per_namespace_max: max
+                .map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
         };
         let outlet: Arc<dyn drive::Outlet> = Arc::clone(&hub) as _;
-        let drive = Arc::new(Drive::new(Arc::clone(&store), Arc::clone(&metrics), outlet, settings, clock.clone()));
+        let drive = Arc::new(Drive::new(
+            Arc::clone(&store),
+            Arc::clone(&metrics),
+            outlet,
+            settings,
+            clock.clone(),
+        ));
         hub.settle_into(&drive);
         Self {
             health: Arc::new(Health::new(clock.moment())),
@@ -139,7 +156,11 @@ impl Controller {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), &'static str> {
         let mut parts: JoinSet<&'static str> = JoinSet::new();
         let scopes = self.scopes();
-        let sync = Arc::new(Sync::new(3 * scopes.len(), Arc::clone(&self.drive), self.readiness.gate("the first sync")));
+        let sync = Arc::new(FirstSync::new(
+            3 * scopes.len(),
+            Arc::clone(&self.drive),
+            self.readiness.gate("the first sync"),
+        ));
         for scope in &scopes {
             self.watch_services(&mut parts, scope, &sync);
             self.watch_slices(&mut parts, scope, &sync);
@@ -159,8 +180,13 @@ impl Controller {
             part = parts.join_next() => Some(part.and_then(Result::ok).unwrap_or("a part")),
         };
         parts.shutdown().await;
-        if tokio::time::timeout(CLOSE_MAX, self.writer.close()).await.is_err() {
-            tracing::warn!("a write was still under way at the end; the next start finds out what became of it");
+        if tokio::time::timeout(CLOSE_MAX, self.writer.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "a write was still under way at the end; the next start finds out what became of it"
+            );
         }
         ended.map_or(Ok(()), Err)
     }
@@ -169,10 +195,14 @@ impl Controller {
         if self.config.namespaces.is_empty() {
             return vec![Scope::All];
         }
-        self.config.namespaces.iter().map(|namespace| Scope::Namespace(namespace.as_str().into())).collect()
+        self.config
+            .namespaces
+            .iter()
+            .map(|namespace| Scope::Namespace(namespace.as_str().into()))
+            .collect()
     }
 
-    fn watch_services(&self, parts: &mut JoinSet<&'static str>, scope: &Scope, sync: &Arc<Sync>) {
+    fn watch_services(&self, parts: &mut JoinSet<&'static str>, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let within = namespace(scope).map(Arc::<str>::from);
         let mut synced = sync.once();
@@ -188,55 +218,90 @@ impl Controller {
                 Change::Progress(_) => return,
                 Change::Skipped(unreadable) => return skipped::<Service>(&unreadable),
             };
-            drive.touch_all(touched, Cause { at, pod_changed: None });
+            drive.touch_all(
+                touched,
+                Cause {
+                    at,
+                    pod_changed: None,
+                },
+            );
         });
     }
 
-    fn watch_slices(&self, parts: &mut JoinSet<&'static str>, scope: &Scope, sync: &Arc<Sync>) {
+    fn watch_slices(&self, parts: &mut JoinSet<&'static str>, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let within = namespace(scope).map(Arc::<str>::from);
         let mut synced = sync.once();
         let label = Some(crate::logic::contract::SOURCE_SERVICE.to_owned());
-        self.watch::<Slice>(parts, scope, Selectors { label, field: None }, move |change, at| {
-            let touched = match change {
-                Change::Upsert(slice) => store.put_slice(slice, Origin::Watch),
-                Change::Delete(gone) => store.remove_slice(&gone.key, Some(&gone.version)),
-                Change::Retain { keys, version } => {
-                    let touched = store.retain_slices(within.as_deref(), &keys, &version);
-                    synced();
-                    touched
-                }
-                Change::Progress(_) => return,
-                Change::Skipped(unreadable) => return skipped::<Slice>(&unreadable),
-            };
-            drive.touch_all(touched, Cause { at, pod_changed: None });
-        });
+        self.watch::<Slice>(
+            parts,
+            scope,
+            Selectors { label, field: None },
+            move |change, at| {
+                let touched = match change {
+                    Change::Upsert(slice) => store.put_slice(slice, Origin::Watch),
+                    Change::Delete(gone) => store.remove_slice(&gone.key, Some(&gone.version)),
+                    Change::Retain { keys, version } => {
+                        let touched = store.retain_slices(within.as_deref(), &keys, &version);
+                        synced();
+                        touched
+                    }
+                    Change::Progress(_) => return,
+                    Change::Skipped(unreadable) => return skipped::<Slice>(&unreadable),
+                };
+                drive.touch_all(
+                    touched,
+                    Cause {
+                        at,
+                        pod_changed: None,
+                    },
+                );
+            },
+        );
     }
 
-    fn watch_pods(&self, parts: &mut JoinSet<&'static str>, scope: &Scope, sync: &Arc<Sync>) {
-        let (store, drive, clock) = (Arc::clone(&self.store), Arc::clone(&self.drive), self.around.clock.clone());
+    fn watch_pods(&self, parts: &mut JoinSet<&'static str>, scope: &Scope, sync: &Arc<FirstSync>) {
+        let (store, drive, clock) = (
+            Arc::clone(&self.store),
+            Arc::clone(&self.drive),
+            self.around.clock.clone(),
+        );
         let within = namespace(scope).map(Arc::<str>::from);
         let mut synced = sync.once();
         let field = Some(LIVE_PODS.to_owned());
-        self.watch::<Pod>(parts, scope, Selectors { label: None, field }, move |change, at| {
-            let now = Now { moment: at, ..clock.now() };
-            let mut changed = now.wall;
-            let touched = match change {
-                Change::Upsert(pod) => {
-                    changed = when_changed(&pod, now);
-                    store.put_pod(pod, now)
-                }
-                Change::Delete(gone) => store.remove_pod(&gone.key, Some(&gone.version)),
-                Change::Retain { keys, version } => {
-                    let touched = store.retain_pods(within.as_deref(), &keys, &version);
-                    synced();
-                    touched
-                }
-                Change::Progress(_) => return,
-                Change::Skipped(unreadable) => return skipped::<Pod>(&unreadable),
-            };
-            drive.touch_all(touched, Cause { at, pod_changed: Some(changed) });
-        });
+        self.watch::<Pod>(
+            parts,
+            scope,
+            Selectors { label: None, field },
+            move |change, at| {
+                let now = Now {
+                    moment: at,
+                    ..clock.now()
+                };
+                let mut changed = now.wall;
+                let touched = match change {
+                    Change::Upsert(pod) => {
+                        changed = when_changed(&pod, now);
+                        store.put_pod(pod, now)
+                    }
+                    Change::Delete(gone) => store.remove_pod(&gone.key, Some(&gone.version)),
+                    Change::Retain { keys, version } => {
+                        let touched = store.retain_pods(within.as_deref(), &keys, &version);
+                        synced();
+                        touched
+                    }
+                    Change::Progress(_) => return,
+                    Change::Skipped(unreadable) => return skipped::<Pod>(&unreadable),
+                };
+                drive.touch_all(
+                    touched,
+                    Cause {
+                        at,
+                        pod_changed: Some(changed),
+                    },
+                );
+            },
+        );
     }
 
     fn watch<T: Object>(
@@ -250,10 +315,17 @@ impl Controller {
             client: self.clients.watch.clone(),
             scope: scope.clone(),
             selectors,
-            options: WatchOptions { list_timeout: self.config.list_timeout, ..WatchOptions::default() },
+            options: WatchOptions {
+                list_timeout: self.config.list_timeout,
+                ..WatchOptions::default()
+            },
         };
         let stats = self.metrics.watch(T::RESOURCE);
-        let alive = self.alive(&format!("watch of {} ({})", T::RESOURCE, namespace(scope).unwrap_or("all namespaces")));
+        let alive = self.alive(&format!(
+            "watch of {} ({})",
+            T::RESOURCE,
+            namespace(scope).unwrap_or("all namespaces")
+        ));
         let mut trouble = None;
         let observe = move |note: WatchNote<'_>| {
             alive();
@@ -280,7 +352,14 @@ impl Controller {
         let clock = self.around.clock.clone();
         let jitter = Arc::clone(&self.around.jitter);
         parts.spawn(async move {
-            watch::run(source, apply, observe, move || clock.now(), move || jitter()).await;
+            watch::run(
+                source,
+                apply,
+                observe,
+                move || clock.now(),
+                move || jitter(),
+            )
+            .await;
             "watch"
         });
     }
@@ -297,12 +376,24 @@ impl Controller {
             scopes,
             known: move || known.services_with_strangers(),
             is_leader: move |key: &Key| {
-                let marked = |service: Arc<Service>| service.metadata.labels.get(crate::logic::contract::SOURCE_SERVICE).is_some();
+                let marked = |service: Arc<Service>| {
+                    service
+                        .metadata
+                        .labels
+                        .get(crate::logic::contract::SOURCE_SERVICE)
+                        .is_some()
+                };
                 leaders.service(key).is_some_and(marked)
             },
             report: move |service: &Key, strangers| {
                 let touched = store.put_strangers(service, strangers);
-                drive.touch_all(touched, Cause { at: clock.moment(), pod_changed: None });
+                drive.touch_all(
+                    touched,
+                    Cause {
+                        at: clock.moment(),
+                        pod_changed: None,
+                    },
+                );
             },
         };
         let drive = Arc::clone(&self.drive);
@@ -325,15 +416,19 @@ impl Controller {
 }
 
 /// Opens the machines once every watch has synced.
-struct Sync {
+struct FirstSync {
     left: std::sync::atomic::AtomicUsize,
     drive: Arc<Drive>,
     gate: Gate,
 }
 
-impl Sync {
+impl FirstSync {
     fn new(watches: usize, drive: Arc<Drive>, gate: Gate) -> Self {
-        Self { left: watches.into(), drive, gate }
+        Self {
+            left: watches.into(),
+            drive,
+            gate,
+        }
     }
 
     /// To be called at every complete list of one watch; the first call counts.
@@ -357,7 +452,9 @@ fn when_changed(pod: &Pod, now: Now) -> jiff::Timestamp {
     /// A transition that is older than this is not what made the news.
     const RECENT: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
     let recent = |at: &jiff::Timestamp| *at <= now.wall && now.wall.duration_since(*at) < RECENT;
-    pod.ready_transition.filter(|at| !pod.terminating && recent(at)).unwrap_or(now.wall)
+    pod.ready_transition
+        .filter(|at| !pod.terminating && recent(at))
+        .unwrap_or(now.wall)
 }
 
 fn namespace(scope: &Scope) -> Option<&str> {

@@ -48,7 +48,15 @@ impl Hub {
         around: Surroundings,
         ask: mpsc::Sender<Key>,
     ) -> Self {
-        Self { store, writer, client, metrics, around, ask, refusals: Mutex::default() }
+        Self {
+            store,
+            writer,
+            client,
+            metrics,
+            around,
+            ask,
+            refusals: Mutex::default(),
+        }
     }
 
     /// Has the writer's outcomes come back to the machines. Weak, since the machines hold the hub.
@@ -63,7 +71,12 @@ impl Hub {
 
     fn settle(&self, drive: &Arc<Drive>, settled: Settled) {
         self.count(&settled);
-        let Settled { source, write, verdict, .. } = settled;
+        let Settled {
+            source,
+            write,
+            verdict,
+            ..
+        } = settled;
         let mut touched = Vec::new();
         match verdict {
             Verdict::Accepted(observed) => {
@@ -81,7 +94,9 @@ impl Hub {
             Verdict::AddressTaken(status) => {
                 drive.forget_addresses(&source);
                 let name = &write.target.key.name;
-                let text = format!("Service {name} gets a new cluster address, the one it had is taken: {status}");
+                let text = format!(
+                    "Service {name} gets a new cluster address, the one it had is taken: {status}"
+                );
                 self.tell(&source, Note::warning(reason::WRITE_REFUSED, text));
             }
             Verdict::Refused(status) => self.report_refusal(&source, &write, &status.to_string()),
@@ -90,7 +105,13 @@ impl Hub {
         if !touched.contains(&source) {
             touched.push(source);
         }
-        drive.touch_all(touched, Cause { at: self.around.clock.moment(), pod_changed: None });
+        drive.touch_all(
+            touched,
+            Cause {
+                at: self.around.clock.moment(),
+                pod_changed: None,
+            },
+        );
     }
 
     /// An answer is a fact like any other.
@@ -98,8 +119,14 @@ impl Hub {
         match observed {
             Observed::Service(service) => self.store.put_service(*service, Origin::Answer),
             Observed::Slice(slice) => self.store.put_slice(*slice, Origin::Answer),
-            Observed::Gone(Target { kind: Kind::Service, key }) => self.store.remove_service(&key, None),
-            Observed::Gone(Target { kind: Kind::Slice, key }) => self.store.remove_slice(&key, None),
+            Observed::Gone(Target {
+                kind: Kind::Service,
+                key,
+            }) => self.store.remove_service(&key, None),
+            Observed::Gone(Target {
+                kind: Kind::Slice,
+                key,
+            }) => self.store.remove_slice(&key, None),
         }
     }
 
@@ -111,9 +138,19 @@ impl Hub {
             Action::Delete { .. } => Operation::Delete,
         };
         let is_accepted = matches!(settled.verdict, Verdict::Accepted(_));
-        stats.api_call(operation, if is_accepted { Outcome::Success } else { Outcome::Error }, settled.took);
+        stats.api_call(
+            operation,
+            if is_accepted {
+                Outcome::Success
+            } else {
+                Outcome::Error
+            },
+            settled.took,
+        );
         match &settled.verdict {
-            Verdict::Accepted(_) if settled.attempt > 1 => return stats.succeeded_after_retry(operation),
+            Verdict::Accepted(_) if settled.attempt > 1 => {
+                return stats.succeeded_after_retry(operation);
+            }
             Verdict::Accepted(_) => return,
             Verdict::Overtaken(_) => return stats.cache_missed(),
             Verdict::AddressTaken(_) => stats.failed("addressTaken"),
@@ -122,7 +159,8 @@ impl Hub {
             Verdict::Failed { why, .. } => {
                 stats.failed("writeFailed");
                 if why.starts_with("no answer within") {
-                    self.metrics.timed_out(&settled.source.namespace, operation.name());
+                    self.metrics
+                        .timed_out(&settled.source.namespace, operation.name());
                 }
                 tracing::warn!(service = %settled.source, object = %settled.write.target.key, %why, attempt = settled.attempt, "a write failed; trying again");
             }
@@ -135,23 +173,42 @@ impl Hub {
     }
 
     fn report_refusal(&self, source: &Key, write: &Write, why: &str) {
-        let told = self.refusals.lock().insert(write.target.clone(), why.into());
+        let told = self
+            .refusals
+            .lock()
+            .insert(write.target.clone(), why.into());
         if told.as_deref() == Some(why) {
             return;
         }
         let kind = write.target.kind;
-        let text = format!("The API server refused to {} {kind:?} {}: {why}", write.action.verb(), write.target.key.name);
+        let text = format!(
+            "The API server refused to {} {kind:?} {}: {why}",
+            write.action.verb(),
+            write.target.key.name
+        );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
     }
 
     /// Finds out who keeps reverting a field, and says so.
     fn report_fight(&self, source: &Key, fought: Fought) {
-        let (source, client, store, around) =
-            (source.clone(), self.client.clone(), Arc::clone(&self.store), self.around.clone());
+        let (source, client, store, around) = (
+            source.clone(),
+            self.client.clone(),
+            Arc::clone(&self.store),
+            self.around.clone(),
+        );
         (self.around.spawn)(Box::pin(async move {
             let manager = other_manager(&client, &fought.target).await;
-            let Fought { target, path, delay } = fought;
-            let what = if path.is_empty() { "is deleted".to_owned() } else { format!("has {path} reverted") };
+            let Fought {
+                target,
+                path,
+                delay,
+            } = fought;
+            let what = if path.is_empty() {
+                "is deleted".to_owned()
+            } else {
+                format!("has {path} reverted")
+            };
             let text = format!(
                 "{:?} {} {what} again and again, last changed by {}; it is healed again in {delay:?}",
                 target.kind,
@@ -199,7 +256,9 @@ fn may_attract_slices(write: &Write) -> bool {
     write.target.kind == Kind::Service
         && match &write.action {
             Action::Create(_) => true,
-            Action::Patch { ops, .. } => ops.iter().any(|op| matches!(op, Op::Remove { path } if path == "/spec/selector")),
+            Action::Patch { ops, .. } => ops
+                .iter()
+                .any(|op| matches!(op, Op::Remove { path } if path == "/spec/selector")),
             Action::Delete { .. } => false,
         }
 }
@@ -234,6 +293,12 @@ async fn other_manager(client: &Client, target: &Target) -> Option<String> {
     };
     let answer = api::unary(client, api::get(path), TIMEOUT).await.ok()?;
     let object: Managed = serde_json::from_slice(&answer.body).ok()?;
-    let others = object.metadata.managed_fields.into_iter().filter(|entry| entry.manager != "zen-lead");
-    others.max_by_key(|entry| entry.time).map(|entry| entry.manager)
+    let others = object
+        .metadata
+        .managed_fields
+        .into_iter()
+        .filter(|entry| entry.manager != "zen-lead");
+    others
+        .max_by_key(|entry| entry.time)
+        .map(|entry| entry.manager)
 }

@@ -18,7 +18,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube_client::client::{Body, ConfigExt as _};
-use kube_client::config::KubeConfigOptions;
+use kube_client::config::{KubeConfigOptions, Kubeconfig};
 use kube_client::{Client, Config};
 use tower::{BoxError, Layer as _, ServiceExt as _, util::option_layer};
 
@@ -168,7 +168,8 @@ fn tcp(tuning: &Tuning) -> HttpConnector {
     tcp
 }
 
-/// Finds the API server: `KUBECONFIG`, then `~/.kube/config`, then the pod's own service account.
+/// Finds the API server: the kubeconfig `asked` for, `KUBECONFIG`, then `~/.kube/config`, then the
+/// pod's own service account.
 ///
 /// A kubeconfig that exists but cannot be used is an error and not skipped: the next place might
 /// be another cluster.
@@ -176,15 +177,26 @@ fn tcp(tuning: &Tuning) -> HttpConnector {
 /// # Errors
 ///
 /// When the first of them that exists cannot be used, or none exists.
-pub async fn config() -> Result<Config, TransportError> {
-    let place = match locate(var, |path| Path::new(path).exists())? {
+pub async fn config(asked: Option<&Path>) -> Result<Config, TransportError> {
+    let found = match asked {
+        Some(path) => Ok(Place::Kubeconfig(path.display().to_string())),
+        None => locate(var, |path| Path::new(path).exists()),
+    };
+    let place = match found? {
         Place::Kubeconfig(place) => place,
         Place::InCluster => {
             return Config::incluster()
                 .map_err(|error| TransportError::InCluster(one_line(&chain(&error))));
         }
     };
-    let loaded = Config::from_kubeconfig(&KubeConfigOptions::default()).await;
+    let options = KubeConfigOptions::default();
+    let loaded = match asked {
+        None => Config::from_kubeconfig(&options).await,
+        Some(path) => match Kubeconfig::read_from(path) {
+            Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
+            Err(error) => Err(error),
+        },
+    };
     let mut config = loaded.map_err(|error| TransportError::Kubeconfig {
         place,
         reason: one_line(&chain(&error)),
