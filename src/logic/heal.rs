@@ -68,15 +68,38 @@ impl Heals {
         let mut fought = None;
         for (path, value) in fields {
             let at = hash(path);
-            match self.fields.iter_mut().find(|field| field.target == target && field.path == at) {
+            match self
+                .fields
+                .iter_mut()
+                .find(|field| field.target == target && field.path == at)
+            {
                 Some(field) if field.value == value => {
-                    let delay = field.fight.get_or_insert_with(|| Box::new(Fight::new(now))).blow(now);
+                    let delay = field
+                        .fight
+                        .get_or_insert_with(|| Box::new(Fight::new(now)))
+                        .blow(now);
                     fought = fought.or_else(|| {
-                        delay.map(|delay| Fought { target: write.target.clone(), path: path.to_owned(), delay })
+                        delay.map(|delay| Fought {
+                            target: write.target.clone(),
+                            path: path.to_owned(),
+                            delay,
+                        })
                     });
                 }
-                Some(field) => *field = Field { target, path: at, value, fight: None },
-                None => self.fields.push(Field { target, path: at, value, fight: None }),
+                Some(field) => {
+                    *field = Field {
+                        target,
+                        path: at,
+                        value,
+                        fight: None,
+                    }
+                }
+                None => self.fields.push(Field {
+                    target,
+                    path: at,
+                    value,
+                    fight: None,
+                }),
             }
         }
         fought
@@ -91,8 +114,13 @@ impl Heals {
         let mut until: Option<Moment> = None;
         let mut waits = |target: u64, path: &str, value: u64| {
             let at = hash(path);
-            let field = self.fields.iter().find(|f| f.target == target && f.path == at && f.value == value);
-            let not_before = field.and_then(|field| field.fight.as_ref()).map(|fight| fight.not_before);
+            let field = self
+                .fields
+                .iter()
+                .find(|f| f.target == target && f.path == at && f.value == value);
+            let not_before = field
+                .and_then(|field| field.fight.as_ref())
+                .map(|fight| fight.not_before);
             let waits = not_before.filter(|not_before| now < *not_before);
             until = until.into_iter().chain(waits).min();
             waits.is_some()
@@ -118,7 +146,11 @@ impl Heals {
 
 impl Fight {
     fn new(now: Moment) -> Self {
-        Self { healed: Vec::new(), delay: Duration::ZERO, not_before: now }
+        Self {
+            healed: Vec::new(),
+            delay: Duration::ZERO,
+            not_before: now,
+        }
     }
 
     /// Counts one more heal; returns the delay when the next one has to wait.
@@ -130,7 +162,11 @@ impl Fight {
             self.delay = Duration::ZERO;
             return None;
         }
-        self.delay = if goes_on { (self.delay * 2).min(DELAY_MAX) } else { DELAY_MIN };
+        self.delay = if goes_on {
+            (self.delay * 2).min(DELAY_MAX)
+        } else {
+            DELAY_MIN
+        };
         self.not_before = now + self.delay;
         Some(self.delay)
     }
@@ -155,10 +191,16 @@ mod tests {
 
     fn patch(path: &str, value: &str) -> Write {
         Write {
-            target: Target { kind: Kind::Slice, key: Key::new("n", "s") },
+            target: Target {
+                kind: Kind::Slice,
+                key: Key::new("n", "s"),
+            },
             action: Action::Patch {
                 version: Version::Number(1),
-                ops: vec![Op::Add { path: path.into(), value: value.into() }],
+                ops: vec![Op::Add {
+                    path: path.into(),
+                    value: value.into(),
+                }],
             },
             lane: Lane::Ordinary,
         }
@@ -176,19 +218,30 @@ mod tests {
     fn three_reverts_within_a_minute_are_healed_at_once_and_then_with_a_growing_delay() {
         let mut heals = Heals::default();
         let write = patch("/endpoints", "a");
-        assert_eq!(heals.acknowledge(&write, at(0)), None, "written for the first time");
+        assert_eq!(
+            heals.acknowledge(&write, at(0)),
+            None,
+            "written for the first time"
+        );
         assert_eq!(heals.acknowledge(&write, at(1)), None);
         assert_eq!(heals.acknowledge(&write, at(2)), None);
         let mut now = 3;
         for delay in [5, 10, 20, 40, 80, 160, 300, 300] {
             let fought = heals.acknowledge(&write, at(now)).expect("a fight");
             assert_eq!(fought.delay, Duration::from_secs(delay));
-            assert_eq!(heals.restrain(vec![write.clone()], at(now)).1, Some(at(now) + fought.delay));
+            assert_eq!(
+                heals.restrain(vec![write.clone()], at(now)).1,
+                Some(at(now) + fought.delay)
+            );
             now += i64::try_from(delay).expect("small");
             assert!(!is_free(&heals, &write, Moment(at(now).0 - 1)));
             assert!(is_free(&heals, &write, at(now)));
         }
-        assert_eq!(heals.acknowledge(&write, at(now + 1_000)), None, "peace long enough");
+        assert_eq!(
+            heals.acknowledge(&write, at(now + 1_000)),
+            None,
+            "peace long enough"
+        );
     }
 
     #[test]
@@ -209,25 +262,45 @@ mod tests {
             heals.acknowledge(&both, at(second));
         }
         if let Action::Patch { ops, .. } = &mut both.action {
-            ops.push(Op::Add { path: "/b".into(), value: "2".into() });
+            ops.push(Op::Add {
+                path: "/b".into(),
+                value: "2".into(),
+            });
         }
         let (kept, until) = heals.restrain(vec![both], at(4));
-        assert!(matches!(&kept[0].action, Action::Patch { ops, .. } if ops.len() == 1 && ops[0].path() == "/b"));
+        assert!(
+            matches!(&kept[0].action, Action::Patch { ops, .. } if ops.len() == 1 && ops[0].path() == "/b")
+        );
         assert_eq!(until, Some(at(8)));
-        assert!(is_free(&heals, &patch("/a", "other"), at(4)), "another value is a decision of ours");
+        assert!(
+            is_free(&heals, &patch("/a", "other"), at(4)),
+            "another value is a decision of ours"
+        );
     }
 
     #[test]
     fn an_object_that_somebody_keeps_deleting_is_made_again_with_a_delay() {
         let mut heals = Heals::default();
-        let create = Write { action: Action::Create(Value::Null), ..patch("", "") };
+        let create = Write {
+            action: Action::Create(Value::Null),
+            ..patch("", "")
+        };
         for second in 0..3 {
             assert_eq!(heals.acknowledge(&create, at(second)), None);
         }
         assert_eq!(heals.acknowledge(&create, at(3)).expect("a fight").path, "");
         assert!(!is_free(&heals, &create, at(4)));
-        let delete = Action::Delete { uid: "u".into(), version: Version::Number(1) };
-        heals.acknowledge(&Write { action: delete, ..create.clone() }, at(5));
+        let delete = Action::Delete {
+            uid: "u".into(),
+            version: Version::Number(1),
+        };
+        heals.acknowledge(
+            &Write {
+                action: delete,
+                ..create.clone()
+            },
+            at(5),
+        );
         assert!(is_free(&heals, &create, at(5)), "we deleted it ourselves");
     }
 }

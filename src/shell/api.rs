@@ -272,10 +272,11 @@ impl<T: Object> Lines<T> {
         match self.body.frame().await {
             Some(Ok(part)) => {
                 if let Ok(data) = part.into_data() {
-                    if self.buffer.len() + data.len() > LINE_BYTES_MAX {
+                    self.buffer.extend_from_slice(&data);
+                    let too_long = self.buffer.len() > LINE_BYTES_MAX;
+                    if too_long && memchr::memchr(b'\n', &data).is_none() {
                         return Err(StreamError::TooLong);
                     }
-                    self.buffer.extend_from_slice(&data);
                 }
                 Ok(true)
             }
@@ -288,6 +289,7 @@ impl<T: Object> Lines<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::model::{Key, Meta, Uid, Version};
 
     #[test]
     fn queries_are_encoded() {
@@ -300,6 +302,69 @@ mod tests {
             "/api/v1/pods?fieldSelector=status.phase%21%3DFailed%2Ca%3Db%20c&w=%C3%A9"
         );
         assert_eq!(get(uri.clone()).uri().to_string(), uri);
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Thing {
+        metadata: Meta,
+    }
+
+    impl Object for Thing {
+        const RESOURCE: &'static str = "things";
+        const API: &'static str = "/apis/example.com/v1";
+
+        fn key(&self) -> Key {
+            self.metadata.key()
+        }
+
+        fn uid(&self) -> &Uid {
+            &self.metadata.uid
+        }
+
+        fn version(&self) -> &Version {
+            &self.metadata.resource_version
+        }
+    }
+
+    #[test]
+    fn paths_name_a_scope_or_an_object() {
+        let base = "/apis/example.com/v1";
+        let path = path::<Thing>;
+        assert_eq!(path(None, None), format!("{base}/things"));
+        assert_eq!(path(Some("n"), None), format!("{base}/namespaces/n/things"));
+        assert_eq!(
+            path(Some("n"), Some("a/b")),
+            format!("{base}/namespaces/n/things/a%2Fb")
+        );
+    }
+
+    #[tokio::test]
+    async fn lines_are_cut_out_and_blank_ones_skipped() {
+        let line = r#"{"type":"ADDED","object":{"metadata":{"name":"a"}}}"#;
+        let text = format!("\n{line}\r\n \n{line}\n{line}");
+        let mut lines = Lines::<Thing>::new(Body::from(text.into_bytes()));
+        for _ in 0..2 {
+            let frame = lines.next_frame().await.expect("a good stream");
+            assert!(matches!(frame, Some(Frame::Applied(_))));
+        }
+        let end = lines.next_frame().await.expect("a good end");
+        assert!(end.is_none(), "the last line was cut off");
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_an_error() {
+        let body = Body::from(vec![b'x'; LINE_BYTES_MAX + 1]);
+        let error = Lines::<Thing>::new(body).next_frame().await;
+        let error = error.err().expect("too long");
+        assert_eq!(error.to_string(), "a watch line of more than 32 MiB");
+    }
+
+    #[tokio::test]
+    async fn many_lines_at_once_are_not_too_long() {
+        let mut body = vec![b' '; LINE_BYTES_MAX];
+        body.push(b'\n');
+        let mut lines = Lines::<Thing>::new(Body::from(body));
+        assert!(lines.next_frame().await.expect("no error").is_none());
     }
 
     #[test]

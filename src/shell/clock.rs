@@ -21,7 +21,10 @@ impl Clock {
     /// A clock whose moments count from now.
     #[must_use]
     pub fn new(wall: Wall) -> Self {
-        Self { origin: Instant::now(), wall }
+        Self {
+            origin: Instant::now(),
+            wall,
+        }
     }
 
     /// The system's clocks.
@@ -33,7 +36,10 @@ impl Clock {
     /// Both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now { moment: self.moment(), wall: (self.wall)() }
+        Now {
+            moment: self.moment(),
+            wall: (self.wall)(),
+        }
     }
 
     /// The monotonic clock alone.

@@ -114,7 +114,11 @@ impl Drive {
             settings,
             clock,
             is_open: AtomicBool::new(false),
-            cells: DashMap::with_capacity_and_hasher_and_shard_amount(0, FixedState::default(), SHARDS),
+            cells: DashMap::with_capacity_and_hasher_and_shard_amount(
+                0,
+                FixedState::default(),
+                SHARDS,
+            ),
             deadlines: Mutex::default(),
             earlier: Notify::new(),
             rooms: Mutex::default(),
@@ -155,32 +159,52 @@ impl Drive {
         }
         let cell = match self.cells.get(source) {
             Some(cell) => Arc::clone(&cell),
-            None if self.store.concerns(source) => Arc::clone(&self.cells.entry(source.clone()).or_default()),
+            None if self.store.concerns(source) => {
+                Arc::clone(&self.cells.entry(source.clone()).or_default())
+            }
             None => return,
         };
         let mut cell = cell.lock();
         let now = self.clock.now();
         let view = self.store.view(source);
         let was_served = cell.machine.phase != Phase::Unmanaged;
-        let context = Context { mirror: &self.settings.mirror, is_over_limit: self.is_full(source, was_served), cause };
-        let before = (cell.machine.phase.name(), cell.machine.leader().map(|leader| Arc::clone(&leader.pod)));
+        let context = Context {
+            mirror: &self.settings.mirror,
+            is_over_limit: self.is_full(source, was_served),
+            cause,
+        };
+        let before = (
+            cell.machine.phase.name(),
+            cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
+        );
         let step = std::mem::take(&mut cell.machine).step(&view, &context, now);
-        let (writes, healing) = cell.heals.restrain(plan::plan(&step.goal, &view), now.moment);
+        let (writes, healing) = cell
+            .heals
+            .restrain(plan::plan(&step.goal, &view), now.moment);
 
-        self.store.pin(source, step.machine.leader().map(|leader| &leader.pod));
+        self.store
+            .pin(source, step.machine.leader().map(|leader| &leader.pod));
         let is_served = step.machine.phase != Phase::Unmanaged;
         self.count_place(source, was_served, is_served, context.is_over_limit);
         cell.trace(&step, &writes, before, now.wall);
-        let stats = Arc::clone(cell.stats.get_or_insert_with(|| self.metrics.service(source)));
+        let stats = Arc::clone(
+            cell.stats
+                .get_or_insert_with(|| self.metrics.service(source)),
+        );
         self.measure(&stats, &view, &step);
         let deadline = step.deadline.into_iter().chain(healing).min();
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
         self.outlet.submit(source, writes, cause);
         if let Some(service) = &view.source {
-            step.notes.into_iter().for_each(|note| self.outlet.tell(service, note));
+            step.notes
+                .into_iter()
+                .for_each(|note| self.outlet.tell(service, note));
         }
-        stats.reconciled(crate::metrics::Outcome::Success, self.clock.moment().since(now.moment));
+        stats.reconciled(
+            crate::metrics::Outcome::Success,
+            self.clock.moment().since(now.moment),
+        );
         if !is_served && !self.store.concerns(source) {
             self.set_deadline(source, &mut cell, None);
             self.cells.remove(source);
@@ -218,7 +242,10 @@ impl Drive {
                 }
                 continue;
             }
-            let cause = Cause { at: self.clock.moment(), pod_changed: None };
+            let cause = Cause {
+                at: self.clock.moment(),
+                pod_changed: None,
+            };
             due.drain(..).for_each(|source| self.touch(&source, cause));
             tokio::task::yield_now().await;
         }
@@ -244,7 +271,11 @@ impl Drive {
     }
 
     fn set_deadline(&self, source: &Key, cell: &mut Cell, at: Option<Moment>) {
-        if cell.deadline.map(|(at, _)| at) == at && cell.deadline.is_some_and(|entry| self.deadlines.lock().due.contains_key(&entry)) {
+        if cell.deadline.map(|(at, _)| at) == at
+            && cell
+                .deadline
+                .is_some_and(|entry| self.deadlines.lock().due.contains_key(&entry))
+        {
             return;
         }
         let mut deadlines = self.deadlines.lock();
@@ -262,7 +293,12 @@ impl Drive {
         let Some(max) = self.settings.services_per_namespace_max else {
             return false;
         };
-        !is_served && self.rooms.lock().get(&source.namespace).is_some_and(|room| room.served >= max)
+        !is_served
+            && self
+                .rooms
+                .lock()
+                .get(&source.namespace)
+                .is_some_and(|room| room.served >= max)
     }
 
     /// Keeps the count of served Services, and gives a place that became free to one that waits.
@@ -279,7 +315,11 @@ impl Drive {
             } else {
                 room.waiting.remove(source);
             }
-            if was_served && !is_served { room.waiting.pop_first() } else { None }
+            if was_served && !is_served {
+                room.waiting.pop_first()
+            } else {
+                None
+            }
         };
         if let Some(next) = next {
             self.schedule(next, self.clock.moment());
@@ -287,7 +327,15 @@ impl Drive {
     }
 
     fn measure(&self, stats: &ServiceStats, view: &View, step: &Step) {
-        let Report { pods_available, is_election, kept, leader_created, unresolved_ports, strangers, .. } = &step.report;
+        let Report {
+            pods_available,
+            is_election,
+            kept,
+            leader_created,
+            unresolved_ports,
+            strangers,
+            ..
+        } = &step.report;
         let machine = &step.machine;
         let leader = machine.leader().map(|leader| LeaderFigures {
             since: leader.since,
@@ -300,7 +348,11 @@ impl Drive {
             pods_available: count(*pods_available),
             leader,
             leader_service: is_served && !view.own_services().is_empty(),
-            slices: if is_served { count(view.own_slices().len()) } else { 0 },
+            slices: if is_served {
+                count(view.own_slices().len())
+            } else {
+                0
+            },
         });
         stats.foreign_slices(count(*strangers));
         stats.cache_hit();
@@ -312,8 +364,14 @@ impl Drive {
             Some(false) if machine.settings.sticky => stats.sticky_missed(),
             _ => {}
         }
-        if step.notes.iter().any(|note| note.reason == reason::PORT_RESOLUTION_FAILED) {
-            unresolved_ports.iter().for_each(|port| stats.port_unresolved(port));
+        if step
+            .notes
+            .iter()
+            .any(|note| note.reason == reason::PORT_RESOLUTION_FAILED)
+        {
+            unresolved_ports
+                .iter()
+                .for_each(|port| stats.port_unresolved(port));
         }
         if let Some(switched) = &step.switched {
             if let Some(reason) = switched.reason {
@@ -384,7 +442,13 @@ impl Deadlines {
 }
 
 impl Cell {
-    fn trace(&mut self, step: &Step, writes: &[Write], before: (&'static str, Option<Arc<str>>), at: jiff::Timestamp) {
+    fn trace(
+        &mut self,
+        step: &Step,
+        writes: &[Write],
+        before: (&'static str, Option<Arc<str>>),
+        at: jiff::Timestamp,
+    ) {
         let state = step.machine.phase.name();
         let leader = step.machine.leader().map(|leader| Arc::clone(&leader.pod));
         if writes.is_empty() && step.notes.is_empty() && before == (state, leader.clone()) {
@@ -393,9 +457,22 @@ impl Cell {
         if self.steps.len() >= STEPS_KEPT {
             self.steps.pop_front();
         }
-        let writes = writes.iter().map(|write| format!("{} {:?} {}", write.action.verb(), write.target.kind, write.target.key.name));
+        let writes = writes.iter().map(|write| {
+            format!(
+                "{} {:?} {}",
+                write.action.verb(),
+                write.target.kind,
+                write.target.key.name
+            )
+        });
         let events = step.notes.iter().map(|note| note.reason).collect();
-        self.steps.push_back(Trace { at, state, leader, writes: writes.collect(), events });
+        self.steps.push_back(Trace {
+            at,
+            state,
+            leader,
+            writes: writes.collect(),
+            events,
+        });
     }
 }
 

@@ -73,7 +73,11 @@ where
             }
             let now = Instant::now();
             if now < not_before || (pending.is_empty() && now < everything_at) {
-                let wake = if pending.is_empty() { everything_at.max(not_before) } else { not_before };
+                let wake = if pending.is_empty() {
+                    everything_at.max(not_before)
+                } else {
+                    not_before
+                };
                 tokio::select! {
                     biased;
                     key = asked.recv(), if now >= not_before => pending.extend(key),
@@ -99,31 +103,45 @@ where
     async fn look_at(&self, pending: &mut BTreeSet<Key>) -> Result<(), String> {
         while let Some(service) = pending.first().cloned() {
             let selector = format!("{SERVICE_NAME}={}", service.name);
-            let slices = self.list(&Scope::Namespace(Arc::clone(&service.namespace)), &selector).await?;
+            let slices = self
+                .list(&Scope::Namespace(Arc::clone(&service.namespace)), &selector)
+                .await?;
             let strangers = slices.iter().filter(|slice| !bears_our_labels(slice));
-            (self.report)(&service, strangers.map(|slice| Stranger::of(Arc::clone(&service.name), slice)).collect());
+            (self.report)(
+                &service,
+                strangers
+                    .map(|slice| Stranger::of(Arc::clone(&service.name), slice))
+                    .collect(),
+            );
             pending.remove(&service);
         }
         Ok(())
     }
 
     async fn look_at_everything(&self) -> Result<(), String> {
-        let mut found: BTreeMap<Key, Vec<Stranger>> =
-            (self.known)().into_iter().map(|service| (service, Vec::new())).collect();
+        let mut found: BTreeMap<Key, Vec<Stranger>> = (self.known)()
+            .into_iter()
+            .map(|service| (service, Vec::new()))
+            .collect();
         let selector = format!("{SERVICE_NAME},{SLICE_MANAGED_BY}!={MANAGER}");
         for scope in &self.scopes {
             for slice in self.list(scope, &selector).await? {
                 let Some(name) = slice.metadata.labels.shared(SERVICE_NAME) else {
                     continue;
                 };
-                let service = Key { namespace: Arc::clone(&slice.metadata.namespace), name: Arc::clone(name) };
+                let service = Key {
+                    namespace: Arc::clone(&slice.metadata.namespace),
+                    name: Arc::clone(name),
+                };
                 if (self.is_leader)(&service) {
                     let stranger = Stranger::of(Arc::clone(name), &slice);
                     found.entry(service).or_default().push(stranger);
                 }
             }
         }
-        found.into_iter().for_each(|(service, strangers)| (self.report)(&service, strangers));
+        found
+            .into_iter()
+            .for_each(|(service, strangers)| (self.report)(&service, strangers));
         Ok(())
     }
 
@@ -138,7 +156,9 @@ where
             let mut query = vec![("labelSelector", selector), ("limit", "500")];
             query.extend(token.as_deref().map(|token| ("continue", token)));
             let uri = api::with_query(api::path::<Slice>(namespace, None), &query);
-            let answer = api::unary(&self.client, api::get(uri), TIMEOUT).await.map_err(|why| why.to_string())?;
+            let answer = api::unary(&self.client, api::get(uri), TIMEOUT)
+                .await
+                .map_err(|why| why.to_string())?;
             if !answer.status.is_success() {
                 return Err(answer.to_status().to_string());
             }

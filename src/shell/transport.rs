@@ -9,6 +9,7 @@
 //! that a relist cannot stand in front of a PATCH.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
@@ -17,7 +18,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube_client::client::{Body, ConfigExt as _};
-use kube_client::config::KubeConfigOptions;
+use kube_client::config::{KubeConfigOptions, Kubeconfig};
 use kube_client::{Client, Config};
 use tower::{BoxError, Layer as _, ServiceExt as _, util::option_layer};
 
@@ -167,7 +168,8 @@ fn tcp(tuning: &Tuning) -> HttpConnector {
     tcp
 }
 
-/// Finds the API server: `KUBECONFIG`, then `~/.kube/config`, then the pod's own service account.
+/// Finds the API server: the kubeconfig `asked` for, `KUBECONFIG`, then `~/.kube/config`, then the
+/// pod's own service account.
 ///
 /// A kubeconfig that exists but cannot be used is an error and not skipped: the next place might
 /// be another cluster.
@@ -175,24 +177,26 @@ fn tcp(tuning: &Tuning) -> HttpConnector {
 /// # Errors
 ///
 /// When the first of them that exists cannot be used, or none exists.
-pub async fn config() -> Result<Config, TransportError> {
-    let named = var("KUBECONFIG");
-    let home = var("HOME").map(|home| format!("{home}/.kube/config"));
-    let home_exists = home
-        .as_deref()
-        .is_some_and(|path| std::path::Path::new(path).exists());
-    let place = match (named, home) {
-        (Some(named), _) => named,
-        (None, Some(home)) if home_exists => home,
-        (None, home) => {
-            if var(SERVICE_HOST).is_none() {
-                let home = home.unwrap_or_else(|| "~/.kube/config".to_owned());
-                return Err(TransportError::Nowhere(home));
-            }
-            return Config::incluster().map_err(|error| TransportError::InCluster(chain(&error)));
+pub async fn config(asked: Option<&Path>) -> Result<Config, TransportError> {
+    let found = match asked {
+        Some(path) => Ok(Place::Kubeconfig(path.display().to_string())),
+        None => locate(var, |path| Path::new(path).exists()),
+    };
+    let place = match found? {
+        Place::Kubeconfig(place) => place,
+        Place::InCluster => {
+            return Config::incluster()
+                .map_err(|error| TransportError::InCluster(one_line(&chain(&error))));
         }
     };
-    let loaded = Config::from_kubeconfig(&KubeConfigOptions::default()).await;
+    let options = KubeConfigOptions::default();
+    let loaded = match asked {
+        None => Config::from_kubeconfig(&options).await,
+        Some(path) => match Kubeconfig::read_from(path) {
+            Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
+            Err(error) => Err(error),
+        },
+    };
     let mut config = loaded.map_err(|error| TransportError::Kubeconfig {
         place,
         reason: one_line(&chain(&error)),
@@ -204,6 +208,30 @@ pub async fn config() -> Result<Config, TransportError> {
         config.proxy_url = None;
     }
     Ok(config)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// A file, or several as `KUBECONFIG` lists them.
+    Kubeconfig(String),
+    InCluster,
+}
+
+fn locate(
+    var: impl Fn(&str) -> Option<String>,
+    exists: impl Fn(&str) -> bool,
+) -> Result<Place, TransportError> {
+    if let Some(named) = var("KUBECONFIG") {
+        return Ok(Place::Kubeconfig(named));
+    }
+    let home = var("HOME").map(|home| format!("{home}/.kube/config"));
+    match home {
+        Some(path) if exists(&path) => Ok(Place::Kubeconfig(path)),
+        _ if var(SERVICE_HOST).is_some() => Ok(Place::InCluster),
+        home => Err(TransportError::Nowhere(
+            home.unwrap_or_else(|| "~/.kube/config".to_owned()),
+        )),
+    }
 }
 
 fn var(name: &str) -> Option<String> {
@@ -264,6 +292,33 @@ fn in_network(address: IpAddr, network: &str, bits: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_the_configuration_comes_from() {
+        let file = |path: &str| Some(Place::Kubeconfig(path.to_owned()));
+        for (kubeconfig, home_exists, in_cluster, expected) in [
+            (Some("/a:/b"), true, true, file("/a:/b")),
+            (None, true, true, file("/root/.kube/config")),
+            (None, false, true, Some(Place::InCluster)),
+            (None, false, false, None),
+        ] {
+            let var = |name: &str| match name {
+                "KUBECONFIG" => kubeconfig.map(str::to_owned),
+                "HOME" => Some("/root".to_owned()),
+                SERVICE_HOST => in_cluster.then(|| "10.0.0.1".to_owned()),
+                other => panic!("{other} is not looked at"),
+            };
+            let place = locate(var, |_| home_exists);
+            match expected {
+                Some(expected) => assert_eq!(place.expect("a place"), expected),
+                None => assert_eq!(
+                    place.expect_err("no place").to_string(),
+                    "no API server: KUBECONFIG is not set, /root/.kube/config does not exist, and \
+                     KUBERNETES_SERVICE_HOST is not set; expected one of them"
+                ),
+            }
+        }
+    }
 
     #[test]
     fn what_is_reached_without_a_proxy() {

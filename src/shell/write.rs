@@ -88,7 +88,12 @@ struct Inner {
 impl Writer {
     /// A writer with nothing to do.
     #[must_use]
-    pub fn new(client: Client, options: WriterOptions, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub fn new(
+        client: Client,
+        options: WriterOptions,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
         Self(Arc::new(Inner {
             client,
             failover: Semaphore::new(FAILOVER_SLOTS),
@@ -125,7 +130,10 @@ impl Writer {
             let slots = all.entry(source.clone()).or_default();
             slots.retain(|slot| slot.keep(&writes));
             for write in writes {
-                match slots.iter_mut().find(|slot| slot.write.target == write.target) {
+                match slots
+                    .iter_mut()
+                    .find(|slot| slot.write.target == write.target)
+                {
                     Some(slot) => {
                         if slot.replace(write, cause) {
                             started.push(slot.write.target.clone());
@@ -152,7 +160,12 @@ impl Writer {
     pub fn waiting(&self, source: &Key) -> Value {
         let slots = self.0.slots.lock();
         let now = Instant::now();
-        slots.get(source).into_iter().flatten().map(|slot| slot.describe(now)).collect()
+        slots
+            .get(source)
+            .into_iter()
+            .flatten()
+            .map(|slot| slot.describe(now))
+            .collect()
     }
 
     /// Starts no more writes, and waits for those under way.
@@ -181,7 +194,11 @@ impl Inner {
                 continue;
             }
             // 2. A place in the lane. The decision may change, or be dropped, meanwhile.
-            let permits = if lane == Lane::Failover { &self.failover } else { &self.ordinary };
+            let permits = if lane == Lane::Failover {
+                &self.failover
+            } else {
+                &self.ordinary
+            };
             let permit = tokio::select! {
                 biased;
                 permit = permits.acquire() => permit.ok(),
@@ -197,14 +214,21 @@ impl Inner {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
             let started = Instant::now();
             if lane == Lane::Failover && cause.pod_changed.is_some() && attempt == 1 {
-                self.metrics.decided_within(self.clock.moment().since(cause.at));
+                self.metrics
+                    .decided_within(self.clock.moment().since(cause.at));
             }
             let verdict = self.send(&write).await;
             let took = started.elapsed();
             drop(permit);
             // 4. First the slot, then the news: who hears of them may write the object again.
             let is_done = self.put_back(&source, &target, &verdict);
-            let settled = Settled { source: source.clone(), write, verdict, attempt, took };
+            let settled = Settled {
+                source: source.clone(),
+                write,
+                verdict,
+                attempt,
+                took,
+            };
             if let Some(settle) = self.settle.get() {
                 settle(settled);
             }
@@ -222,8 +246,12 @@ impl Inner {
             return None;
         }
         let slots = self.slots.lock();
-        let slot = slots.get(source)?.iter().find(|slot| slot.write.target == *target)?;
-        (slot.state == State::Waiting).then(|| (slot.write.lane, slot.not_before, Arc::clone(&slot.wake)))
+        let slot = slots
+            .get(source)?
+            .iter()
+            .find(|slot| slot.write.target == *target)?;
+        (slot.state == State::Waiting)
+            .then(|| (slot.write.lane, slot.not_before, Arc::clone(&slot.wake)))
     }
 
     /// Takes the write, unless the decision changed lanes or was dropped.
@@ -232,8 +260,14 @@ impl Inner {
             return None;
         }
         let mut slots = self.slots.lock();
-        let slot = slots.get_mut(source)?.iter_mut().find(|slot| slot.write.target == *target)?;
-        if slot.state != State::Waiting || slot.write.lane != lane || slot.not_before.is_some_and(|at| Instant::now() < at) {
+        let slot = slots
+            .get_mut(source)?
+            .iter_mut()
+            .find(|slot| slot.write.target == *target)?;
+        if slot.state != State::Waiting
+            || slot.write.lane != lane
+            || slot.not_before.is_some_and(|at| Instant::now() < at)
+        {
             return None;
         }
         slot.state = State::InFlight;
@@ -272,7 +306,11 @@ impl Inner {
                 false
             }
             Verdict::Failed { retry_after, .. } => {
-                slot.delay(false, retry_after.unwrap_or_default().min(DELAY_MAX), &self.options);
+                slot.delay(
+                    false,
+                    retry_after.unwrap_or_default().min(DELAY_MAX),
+                    &self.options,
+                );
                 false
             }
         }
@@ -298,7 +336,11 @@ impl Inner {
 
     /// One request, and a second one to learn the truth where the first one met a surprise.
     async fn send(&self, write: &Write) -> Verdict {
-        let timeout = if write.lane == Lane::Failover { FAILOVER_TIMEOUT } else { TIMEOUT };
+        let timeout = if write.lane == Lane::Failover {
+            FAILOVER_TIMEOUT
+        } else {
+            TIMEOUT
+        };
         let answer = match api::unary(&self.client, request(write), timeout).await {
             Ok(answer) => answer,
             Err(why) => return failed(why),
@@ -317,11 +359,21 @@ impl Inner {
 
     /// Reads the object: somebody else was faster.
     async fn read(&self, write: &Write, timeout: Duration) -> Verdict {
-        match api::unary(&self.client, api::get(answer::path(&write.target, true)), timeout).await {
-            Ok(answer) if answer.status.is_success() => answer::observed(write, &answer).map_or_else(
-                |why| Verdict::Failed { why, retry_after: None },
-                Verdict::Overtaken,
-            ),
+        match api::unary(
+            &self.client,
+            api::get(answer::path(&write.target, true)),
+            timeout,
+        )
+        .await
+        {
+            Ok(answer) if answer.status.is_success() => answer::observed(write, &answer)
+                .map_or_else(
+                    |why| Verdict::Failed {
+                        why,
+                        retry_after: None,
+                    },
+                    Verdict::Overtaken,
+                ),
             Ok(answer) if answer.status.as_u16() == 404 => {
                 Verdict::Overtaken(Observed::Gone(write.target.clone()))
             }
@@ -332,14 +384,22 @@ impl Inner {
 }
 
 fn failed(why: CallError) -> Verdict {
-    Verdict::Failed { why: why.to_string(), retry_after: None }
+    Verdict::Failed {
+        why: why.to_string(),
+        retry_after: None,
+    }
 }
 
 fn request(write: &Write) -> http::Request<Vec<u8>> {
     let query = [("fieldManager", "zen-lead"), ("fieldValidation", "Strict")];
     let at = |named| api::with_query(answer::path(&write.target, named), &query);
     let (method, uri, content, body) = match &write.action {
-        Action::Create(object) => (http::Method::POST, at(false), "application/json", object.to_string()),
+        Action::Create(object) => (
+            http::Method::POST,
+            at(false),
+            "application/json",
+            object.to_string(),
+        ),
         Action::Patch { version, ops } => {
             let guard = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string() });
             let mut body = format!("[{guard}");
@@ -349,7 +409,12 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
                 body.push_str(&serde_json::to_string(op).unwrap_or_default());
             }
             body.push(']');
-            (http::Method::PATCH, at(true), "application/json-patch+json", body)
+            (
+                http::Method::PATCH,
+                at(true),
+                "application/json-patch+json",
+                body,
+            )
         }
         Action::Delete { uid, version } => {
             let options = json!({
@@ -357,7 +422,12 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
                 "preconditions": { "uid": &*uid.0, "resourceVersion": version.to_string() },
             });
             let uri = answer::path(&write.target, true);
-            (http::Method::DELETE, uri, "application/json", options.to_string())
+            (
+                http::Method::DELETE,
+                uri,
+                "application/json",
+                options.to_string(),
+            )
         }
     };
     let mut request = http::Request::new(body.into_bytes());
@@ -365,6 +435,8 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
     // Names come from the API server, or were checked as DNS labels: they are fine in a path.
     *request.uri_mut() = uri.parse().unwrap_or_default();
     let content = http::HeaderValue::from_static(content);
-    request.headers_mut().insert(http::header::CONTENT_TYPE, content);
+    request
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, content);
     request
 }

@@ -78,16 +78,23 @@ pub(super) fn accepted(write: &Write, answer: &Answer) -> Verdict {
     if matches!(write.action, Action::Delete { .. }) {
         // A Status, or the object as it was; it is still there only while finalizers hold it.
         let object = observed(write, answer).ok();
-        let is_held = |meta: &crate::logic::model::Meta| meta.deletion_timestamp.is_some() && !meta.finalizers.is_empty();
+        let is_held = |meta: &crate::logic::model::Meta| {
+            meta.deletion_timestamp.is_some() && !meta.finalizers.is_empty()
+        };
         return Verdict::Accepted(match object {
-            Some(Observed::Service(service)) if is_held(&service.metadata) => Observed::Service(service),
+            Some(Observed::Service(service)) if is_held(&service.metadata) => {
+                Observed::Service(service)
+            }
             Some(Observed::Slice(slice)) if is_held(&slice.metadata) => Observed::Slice(slice),
             _ => Observed::Gone(write.target.clone()),
         });
     }
     match observed(write, answer) {
         Ok(object) => Verdict::Accepted(object),
-        Err(why) => Verdict::Failed { why, retry_after: None },
+        Err(why) => Verdict::Failed {
+            why,
+            retry_after: None,
+        },
     }
 }
 
@@ -95,15 +102,21 @@ pub(super) fn accepted(write: &Write, answer: &Answer) -> Verdict {
 pub(super) fn refused(write: &Write, status: ApiStatus) -> Verdict {
     let is_create = matches!(write.action, Action::Create(_));
     let has_cause = |reason: &str| status.causes.iter().any(|cause| &*cause.reason == reason);
-    let is_about_address = status.causes.iter().any(|cause| cause.field.starts_with("spec.clusterIP"));
+    let is_about_address = status
+        .causes
+        .iter()
+        .any(|cause| cause.field.starts_with("spec.clusterIP"));
     let is_leader_service = is_create && write.target.kind == Kind::Service;
     match status.code {
         403 if has_cause("NamespaceTerminating") => Verdict::Quiet,
         404 if is_create => Verdict::Quiet,
-        422 if is_leader_service && is_about_address && asks_for_address(write) => Verdict::AddressTaken(status),
-        401 | 408 | 429 | 500.. => {
-            Verdict::Failed { why: status.to_string(), retry_after: status.retry_after }
+        422 if is_leader_service && is_about_address && asks_for_address(write) => {
+            Verdict::AddressTaken(status)
         }
+        401 | 408 | 429 | 500.. => Verdict::Failed {
+            why: status.to_string(),
+            retry_after: status.retry_after,
+        },
         _ => Verdict::Refused(status),
     }
 }

@@ -60,7 +60,8 @@ impl Slot {
 
     /// Whether it survives a new set of writes: what waits and is no longer wanted does not.
     pub(super) fn keep(&self, writes: &[Write]) -> bool {
-        let stays = self.state == State::InFlight || writes.iter().any(|write| write.target == self.write.target);
+        let stays = self.state == State::InFlight
+            || writes.iter().any(|write| write.target == self.write.target);
         if !stays {
             self.wake.notify_one();
         }
@@ -87,7 +88,10 @@ impl Slot {
             }
             State::Resting => {
                 let races = self.races;
-                *self = Self { races, ..Self::new(write, cause) };
+                *self = Self {
+                    races,
+                    ..Self::new(write, cause)
+                };
                 if races > RACES_AT_ONCE {
                     self.not_before = Some(Instant::now() + (RACE_DELAY * races).min(DELAY_MAX));
                 }
@@ -114,7 +118,9 @@ impl Slot {
             doubled.min(fast.delay_max).mul_f64(0.5 + jitter / 2.0)
         } else {
             let first = if is_refused { at_least } else { fast.delay_max };
-            self.backoff.get_or_insert_with(|| Backoff::new(first, DELAY_MAX)).next(jitter)
+            self.backoff
+                .get_or_insert_with(|| Backoff::new(first, DELAY_MAX))
+                .next(jitter)
         };
         self.not_before = Some(Instant::now() + delay.max(at_least));
     }
