@@ -150,6 +150,13 @@ impl Test {
         self.empties(&format!("{name}-leader")).await.map(drop)
     }
 
+    /// The same for a program that may not patch slices.
+    pub async fn canary_without_patches(&self) -> Result<()> {
+        let pod = self.pod(Pod::new("bystander", "bystander"), true).await?;
+        self.service(Svc::opted_in("bystander")).await?;
+        self.leads("bystander-leader", &pod).await.map(drop)
+    }
+
     /// That an object was not changed by anybody since it was `before`.
     pub fn untouched(&self, kind: Kind, before: &Value) -> Result<()> {
         let name = super::objects::name_of(before);

@@ -1,13 +1,31 @@
 //! What a user can rely on, row by row of the contract.
 
+mod drift;
+mod dual;
+mod failover;
 mod kinds;
+mod mirror;
 mod names;
 mod opt_in;
+mod ports;
+mod refused;
 mod settings;
 
 use crate::harness::runner::Scenario;
 
 /// Every scenario.
 pub fn all() -> Vec<Scenario> {
-    [opt_in::ALL, names::ALL, kinds::ALL, settings::ALL].concat()
+    [
+        opt_in::ALL,
+        names::ALL,
+        kinds::ALL,
+        settings::ALL,
+        failover::ALL,
+        ports::ALL,
+        dual::ALL,
+        mirror::ALL,
+        drift::ALL,
+        refused::ALL,
+    ]
+    .concat()
 }
