@@ -52,7 +52,7 @@ impl Clock {
     #[must_use]
     pub fn instant(&self, moment: Moment) -> Instant {
         // Bounded, since an `Instant` cannot hold "never".
-        const FAR: Duration = Duration::from_secs(86_400);
+        const FAR: Duration = Duration::from_hours(24);
         Instant::now() + moment.since(self.moment()).min(FAR)
     }
 }

@@ -18,7 +18,7 @@ use crate::logic::model::{Key, Slice};
 use crate::logic::view::Stranger;
 
 /// Between two looks at everything.
-const INTERVAL: Duration = Duration::from_secs(600);
+const INTERVAL: Duration = Duration::from_mins(10);
 /// After a look that failed.
 const RETRY: Duration = Duration::from_secs(10);
 /// A targeted list each up to this many Services; one look at everything is cheaper beyond.
@@ -139,9 +139,9 @@ where
                 }
             }
         }
-        found
-            .into_iter()
-            .for_each(|(service, strangers)| (self.report)(&service, strangers));
+        for (service, strangers) in found {
+            (self.report)(&service, strangers);
+        }
         Ok(())
     }
 

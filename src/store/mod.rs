@@ -60,6 +60,7 @@ impl Default for Store {
 
 impl Store {
     /// Takes a pod in and returns the sources that it concerns.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn put_pod(&self, pod: Pod, now: Now) -> Vec<Key> {
         self.change(Arc::clone(&pod.namespace), |namespace| {
             namespace.put_pod(pod, now)
@@ -67,6 +68,7 @@ impl Store {
     }
 
     /// Takes a Service in and returns the sources that it concerns, itself included.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn put_service(&self, service: Service, origin: Origin) -> Vec<Key> {
         let namespace = Arc::clone(&service.metadata.namespace);
         self.change(namespace, |namespace| {
@@ -75,6 +77,7 @@ impl Store {
     }
 
     /// Takes a slice in and returns the sources that it concerns.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn put_slice(&self, slice: Slice, origin: Origin) -> Vec<Key> {
         self.change(Arc::clone(&slice.metadata.namespace), |namespace| {
             namespace.put_slice(slice, origin)
@@ -82,6 +85,7 @@ impl Store {
     }
 
     /// Takes a pod out unless it is newer than `version`, at which it was gone.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn remove_pod(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
         self.change(Arc::clone(&key.namespace), |namespace| {
             namespace.remove_pod(&key.name, version)
@@ -89,6 +93,7 @@ impl Store {
     }
 
     /// Takes a Service out, likewise.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn remove_service(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
         self.change(Arc::clone(&key.namespace), |namespace| {
             namespace.remove_service(&key.name, version)
@@ -96,6 +101,7 @@ impl Store {
     }
 
     /// Takes a slice out, likewise.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn remove_slice(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
         self.change(Arc::clone(&key.namespace), |namespace| {
             namespace.remove_slice(&key.name, version)
@@ -103,6 +109,7 @@ impl Store {
     }
 
     /// After a complete list of pods: those that it lacks are gone.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn retain_pods<S: BuildHasher>(
         &self,
         scope: Option<&str>,
@@ -118,6 +125,7 @@ impl Store {
     }
 
     /// After a complete list of Services, likewise.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn retain_services<S: BuildHasher>(
         &self,
         scope: Option<&str>,
@@ -129,6 +137,7 @@ impl Store {
     }
 
     /// After a complete list of slices with our label, likewise.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn retain_slices<S: BuildHasher>(
         &self,
         scope: Option<&str>,
@@ -141,6 +150,7 @@ impl Store {
 
     /// Notes which slices others attached to a Service; returns the sources behind that Service if
     /// that is news.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn put_strangers(&self, service: &Key, mut strangers: Vec<Stranger>) -> Vec<Key> {
         strangers.sort();
         self.change(Arc::clone(&service.namespace), |namespace| {

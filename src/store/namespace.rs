@@ -77,7 +77,7 @@ impl Namespace {
         }
         pod.namespace = self.interner.string(pod.namespace);
         pod.node = pod.node.map(|node| self.interner.string(node));
-        pod.labels = self.interner.labels(pod.labels);
+        pod.labels = self.interner.labels(&pod.labels);
         pod.ports = self.interner.ports(pod.ports);
         let pod = Arc::new(pod);
         let mut touched = self.leave_members(before.as_deref(), &pod.labels);
