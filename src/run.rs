@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kube_client::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,8 +21,10 @@ use crate::logic::model::{Key, Object, Pod, Service, Slice};
 use crate::logic::reflect::Change;
 use crate::logic::time::{Moment, Now};
 use crate::metrics::Metrics;
+use crate::shell::api::{self, CallError};
 use crate::shell::clock::Clock;
 use crate::shell::drive::{self, Drive};
+use crate::shell::events::{self, Poster};
 use crate::shell::serve::{Gate, Health, Heart, Readiness};
 use crate::shell::sweep::{self, Sweep};
 use crate::shell::watch::{self, Scope, Selectors, WatchNote, WatchOptions};
@@ -29,10 +32,10 @@ use crate::shell::write::{Spawn, Writer, WriterOptions};
 use crate::store::{Origin, Store};
 use hub::Hub;
 
-pub use hub::Tell;
-
 /// A pod that ended is gone for us; the server need not send it.
 const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
+/// For one request about an Event.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A stop has this long for the writes under way.
 const CLOSE_MAX: Duration = Duration::from_millis(1_500);
 
@@ -54,8 +57,6 @@ pub struct Surroundings {
     pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// Runs the writer's workers.
     pub spawn: Spawn,
-    /// Takes events to the API server.
-    pub tell: Tell,
 }
 
 /// The controller, ready to run.
@@ -70,6 +71,7 @@ pub struct Controller {
     health: Arc<Health>,
     readiness: Arc<Readiness>,
     asked: mpsc::Receiver<Key>,
+    poster: Poster,
 }
 
 impl Controller {
@@ -96,6 +98,7 @@ impl Controller {
             Arc::clone(&metrics),
             clock.clone(),
         );
+        let (events, poster) = events::queue(&config.lease.identity);
         let (ask, asked) = mpsc::channel(sweep::ASKED_MAX);
         let hub = Arc::new(Hub::new(
             Arc::clone(&store),
@@ -103,6 +106,7 @@ impl Controller {
             clients.write.clone(),
             Arc::clone(&metrics),
             around.clone(),
+            events,
             ask,
         ));
         let max = config.services_per_namespace_max;
@@ -131,6 +135,7 @@ impl Controller {
             writer,
             metrics,
             asked,
+            poster,
         }
     }
 
@@ -173,6 +178,14 @@ impl Controller {
             "deadlines"
         });
         self.sweep(&mut parts, scopes);
+        let poster = self.poster;
+        let client = self.clients.write.clone();
+        parts.spawn(async move {
+            poster
+                .run(|request| send_event(client.clone(), request))
+                .await;
+            "events"
+        });
 
         let ended = tokio::select! {
             biased;
@@ -465,6 +478,23 @@ fn when_changed(pod: &Pod, now: Now) -> jiff::Timestamp {
     pod.ready_transition
         .filter(|at| !pod.terminating && recent(at))
         .unwrap_or(now.wall)
+}
+
+/// Sends one request about an Event.
+async fn send_event(
+    client: Client,
+    request: http::Request<Bytes>,
+) -> Result<http::Response<Bytes>, CallError> {
+    let request = request.map(|body| body.to_vec());
+    let answer = api::unary(&client, request, EVENT_TIMEOUT).await?;
+    let mut response = http::Response::new(answer.body);
+    *response.status_mut() = answer.status;
+    if let Some(seconds) = answer.retry_after {
+        response
+            .headers_mut()
+            .insert(http::header::RETRY_AFTER, seconds.as_secs().into());
+    }
+    Ok(response)
 }
 
 fn namespace(scope: &Scope) -> Option<&str> {

@@ -58,7 +58,7 @@ pub struct Drive {
     clock: Clock,
     /// Cleared until every kind has synced: half a picture decides nothing.
     is_open: AtomicBool,
-    /// parking_lot: a machine is locked for one step and never across an await.
+    /// A machine is locked for one step and never across an await.
     cells: DashMap<Key, Arc<Mutex<Cell>>, FixedState>,
     /// When to look at which source again. Locked for one insertion or removal.
     deadlines: Mutex<Deadlines>,
