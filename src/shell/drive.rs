@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
 use self::report::{Trace, measure};
-use super::clock::Clock;
+use super::clock::{Clock, HEARTBEAT};
 use crate::logic::fsm::{Cause, Context, Machine, Note, Phase};
 use crate::logic::heal::{Fought, Heals};
 use crate::logic::mirror::Mirror;
@@ -217,7 +217,7 @@ impl Drive {
             let due = self.deadlines.lock().take(now, TOUCHES_PER_TURN);
             if due.is_empty() {
                 let next = self.deadlines.lock().next();
-                let idle = tokio::time::Instant::now() + super::watch::HEARTBEAT;
+                let idle = tokio::time::Instant::now() + HEARTBEAT;
                 let until = next.map_or(idle, |at| self.clock.instant(at).min(idle));
                 tokio::select! {
                     biased;

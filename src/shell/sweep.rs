@@ -11,8 +11,8 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::api;
-use super::watch::{HEARTBEAT, Scope};
+use super::api::{self, Scope};
+use super::clock::HEARTBEAT;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::model::{Key, Slice};
 use crate::logic::view::Stranger;
@@ -146,10 +146,7 @@ where
     }
 
     async fn list(&self, scope: &Scope, selector: &str) -> Result<Vec<Slice>, String> {
-        let namespace = match scope {
-            Scope::All => None,
-            Scope::Namespace(namespace) => Some(&**namespace),
-        };
+        let namespace = scope.namespace();
         let mut slices = Vec::new();
         let mut token: Option<String> = None;
         loop {
