@@ -154,6 +154,8 @@ impl Controller {
 
     /// Runs until `stop`, or until a part ends, which none ever should.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), &'static str> {
+        // One replica: what it says about its Services counts.
+        self.metrics.active(true);
         let mut parts: JoinSet<&'static str> = JoinSet::new();
         let scopes = self.scopes();
         let sync = Arc::new(FirstSync::new(

@@ -5,6 +5,7 @@
 //! move back to an older version.
 
 mod intern;
+mod look;
 mod namespace;
 mod selectors;
 #[cfg(test)]
