@@ -15,6 +15,9 @@ use super::api::{Api, Kind, Refused};
 use super::objects::{name_of, summary};
 use super::SHORT;
 
+/// So many objects are shown by a failure.
+const SHOWN_MAX: usize = 14;
+
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -176,7 +179,7 @@ impl Observer {
                 let state = self.look(|log| {
                     let lines = log.now.iter().filter(|((kind, _), _)| *kind != Kind::Event);
                     let lines = lines.map(|((kind, _), object)| summary(*kind, object));
-                    lines.collect::<Vec<_>>().join("\n      ")
+                    lines.take(SHOWN_MAX).collect::<Vec<_>>().join("\n      ")
                 });
                 bail!("{what}: not within {within:?}; there is\n      {state}");
             }

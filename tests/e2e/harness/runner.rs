@@ -265,6 +265,17 @@ async fn side_by_side(suite: &Arc<Suite>, of_it: &[Scenario], jobs: usize, tally
     }
 }
 
+/// Checks the invariants; the watches of different kinds may not have caught up with each other.
+async fn lasting(test: &Test) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        match test.obs.look(invariants::check) {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(super::SHORT).await,
+            result => return result,
+        }
+    }
+}
+
 /// Runs one scenario; what it said, and why it failed.
 async fn one(suite: Arc<Suite>, scenario: Scenario) -> (Vec<String>, Option<String>) {
     let test = match Test::start(&suite, scenario.name).await {
@@ -275,10 +286,10 @@ async fn one(suite: Arc<Suite>, scenario: Scenario) -> (Vec<String>, Option<Stri
     let timed = tokio::time::timeout(limit, (scenario.run)(Arc::clone(&test))).await;
     let result = timed.unwrap_or_else(|_| Err(anyhow::anyhow!("not done within {limit:?}")));
     let disturbs = test.disturbs.load(std::sync::atomic::Ordering::Relaxed);
-    let result = result.and_then(|()| match disturbs {
-        true => Ok(()),
-        false => test.obs.look(invariants::check),
-    });
+    let result = match (result, disturbs) {
+        (Ok(()), false) => lasting(&test).await,
+        (result, _) => result,
+    };
     let why = result.err().map(|why| {
         let mut logs = test.logs.lock().clone();
         logs.push(suite.logs.join("shared.log"));

@@ -7,8 +7,12 @@ mod kinds;
 mod mirror;
 mod names;
 mod opt_in;
+mod outage;
 mod ports;
+mod process;
 mod refused;
+mod restart;
+mod scale;
 mod settings;
 
 use crate::harness::runner::Scenario;
@@ -26,6 +30,10 @@ pub fn all() -> Vec<Scenario> {
         mirror::ALL,
         drift::ALL,
         refused::ALL,
+        process::ALL,
+        restart::ALL,
+        outage::ALL,
+        scale::ALL,
     ]
     .concat()
 }

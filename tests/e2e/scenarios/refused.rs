@@ -159,14 +159,25 @@ async fn rights_in_one_namespace_suffice(t: Arc<Test>) -> Result<()> {
 }
 
 async fn namespace_is_being_deleted(t: Arc<Test>) -> Result<()> {
-    t.served("web", 2).await?;
-    // A pod that will not go keeps the namespace terminating.
-    let mut stuck = Pod::new("stuck", "web");
-    stuck.object["metadata"]["finalizers"] = json!(["example.com/hold"]);
-    t.pod(stuck, true).await?;
+    let pods = t.served("web", 2).await?;
+    // Something that will not go keeps the namespace terminating.
+    let maps = format!("/api/v1/namespaces/{}/configmaps", t.ns);
+    let hold = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "hold", "finalizers": ["example.com/hold"]},
+    });
+    t.api.create(&maps, &hold).await?;
     let namespace = format!("/api/v1/namespaces/{}", t.ns);
     let before = t.writes()?.len();
     t.api.delete(&namespace, &json!({})).await?;
+    // The server lets the pods go first; nobody but a kubelet ends them.
+    for pod in &pods {
+        t.until(PodKind, &pod.name, "the pod is terminating", |now| {
+            !now["metadata"]["deletionTimestamp"].is_null()
+        })
+        .await?;
+        t.reap(pod).await?;
+    }
     t.withdrawn("web-leader").await?;
     t.gone(Service, "web").await?;
     let from = Instant::now();
@@ -176,11 +187,8 @@ async fn namespace_is_being_deleted(t: Arc<Test>) -> Result<()> {
     let writes = t.writes()?.split_off(before);
     t.say(format!("{} writes while the namespace went", writes.len()));
     ensure!(writes.len() <= 12, "{} writes: {writes:?}", writes.len());
-    t.merge(PodKind, "stuck", json!({"metadata": {"finalizers": null}})).await?;
-    for pod in ["web-0", "web-1", "stuck"] {
-        // What a kubelet would do for pods that terminate.
-        t.delete(PodKind, pod).await.ok();
-    }
+    let release = json!({"metadata": {"finalizers": null}});
+    t.api.patch(&format!("{maps}/hold"), Patch::Merge, &release).await?;
     let deadline = Instant::now() + SOON * 2;
     while t.api.get(&namespace).await.is_ok() {
         ensure!(Instant::now() < deadline, "the namespace does not go");
