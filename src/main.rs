@@ -1,2 +1,89 @@
-//! The controller binary.
-fn main() {}
+//! The controller's process: flags, logs, connections, signals, exit code.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use zen_lead::config::Config;
+use zen_lead::metrics::Metrics;
+use zen_lead::run::{Clients, Controller, Surroundings};
+use zen_lead::shell::clock::Clock;
+use zen_lead::shell::serve::{self, Handlers, Listeners};
+use zen_lead::shell::transport::{self, Tuning};
+use zen_lead::{jitter, logs};
+
+fn main() -> ExitCode {
+    let config = match Config::of_process() {
+        Ok(config) => config,
+        Err(exit) => return exit.report(),
+    };
+    logs::init(config.log_format, &config.log_level);
+    // One thread for everything that moves traffic: no lock is ever contended, no task changes
+    // threads. What people look at is served by a thread of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime
+        .context("cannot start")
+        .and_then(|runtime| runtime.block_on(control(Arc::new(config))))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            tracing::error!("{why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn control(config: Arc<Config>) -> anyhow::Result<()> {
+    config
+        .notices
+        .iter()
+        .for_each(|notice| tracing::warn!("{notice}"));
+    let listeners = Listeners::bind(config.metrics, config.probes, config.debug)?;
+    let api = transport::config(config.kubeconfig.as_deref()).await?;
+    tracing::info!(server = %api.cluster_url, version = env!("CARGO_PKG_VERSION"), "zen-lead starts");
+    let tuning = Tuning::default();
+    let clients = Clients {
+        watch: transport::client(api.clone(), &tuning)?,
+        write: transport::client(api, &tuning)?,
+    };
+    let clock = Clock::system();
+    let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
+    let around = Surroundings {
+        clock: clock.clone(),
+        jitter: jitter::from_entropy(),
+        spawn: Arc::new(|task| drop(tokio::spawn(task))),
+        tell: Arc::new(|_, _| {}),
+    };
+    let controller = Controller::new(Arc::clone(&config), clients, around, Arc::clone(&metrics));
+    let drive = controller.drive();
+    let handlers = Handlers {
+        metrics,
+        health: controller.health(),
+        readiness: controller.readiness(),
+        explain: Arc::new(move |service| drive.debug(service)),
+        clock: Arc::new(move || clock.now()),
+        collection_timeout: config.collection_timeout,
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = serve::spawn(listeners, handlers, async move { drop(stopped.await) })?;
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let outcome = controller
+        .run(async move {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping; leader routing stays as it is");
+        })
+        .await;
+    drop(stop);
+    // It ends within a second; what it serves until then is still true.
+    let _ = served.join();
+    outcome.map_err(|part| anyhow::anyhow!("{part} ended, which it never should"))
+}

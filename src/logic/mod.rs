@@ -1,13 +1,16 @@
 //! Decisions only: no async, no client, no clock, no logging, no metrics.
 
+pub mod backoff;
 pub mod contract;
 pub mod desired;
 pub mod duration;
 pub mod elect;
 pub mod fsm;
+pub mod heal;
 pub mod mirror;
 pub mod model;
 pub mod plan;
+pub mod reflect;
 pub mod settings;
 pub mod time;
 pub mod view;

@@ -159,6 +159,14 @@ impl Labels {
         self.0.is_none()
     }
 
+    /// Whether anybody else holds the same map.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|entries| Arc::strong_count(entries) > 1)
+    }
+
     /// All entries in the order of their keys.
     #[must_use]
     pub fn entries(&self) -> &[(Arc<str>, Arc<str>)] {

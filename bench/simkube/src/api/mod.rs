@@ -1,0 +1,7 @@
+//! What the wire says: kinds, paths, queries, selectors, error bodies. No state.
+
+pub(crate) mod kind;
+pub(crate) mod path;
+pub(crate) mod selector;
+pub(crate) mod status;
+pub(crate) mod violation;

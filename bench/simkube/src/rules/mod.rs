@@ -1,0 +1,12 @@
+//! What an object must look like, kind by kind. Pure: no store, no clock.
+//!
+//! Texts follow `pkg/apis/*/validation` of Kubernetes v1.36.
+
+pub(crate) mod addresses;
+pub(crate) mod families;
+pub(crate) mod meta;
+pub(crate) mod names;
+pub(crate) mod others;
+pub(crate) mod schema;
+pub(crate) mod service;
+pub(crate) mod slice;

@@ -1,0 +1,424 @@
+//! The body of a watch: a cursor into the log of changes that is polled, and nothing that runs by itself.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::api::kind::Kind;
+use crate::api::path::{Query, Target};
+use crate::api::selector::Selector;
+use crate::api::status::ApiError;
+use crate::fault::{ConnectionReset, FrameInfo, FrameVerdict};
+use crate::options::Expiry;
+use crate::read;
+use crate::server::Core;
+use crate::state::State;
+use crate::store::{Change, Compacted, Object, text};
+
+/// Bookmarks come at least this long before the end, so that a client can resume from it.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+
+pub(crate) struct WatchBody {
+    core: Arc<Core>,
+    client: String,
+    id: u64,
+    kind: Kind,
+    namespace: String,
+    selector: Selector,
+    /// Changes up to this one have been dealt with.
+    cursor: u64,
+    /// Objects that were there at the start and are still to be sent.
+    initial: VecDeque<Arc<Object>>,
+    /// The bookmark that ends a streaming list, until it is sent.
+    initial_end: Option<u64>,
+    opened: Instant,
+    deadline_at: Instant,
+    deadline: Pin<Box<Sleep>>,
+    /// None unless the client allows bookmarks.
+    bookmark: Option<Pin<Box<Sleep>>>,
+    hold: Option<Pin<Box<Sleep>>>,
+    /// It started from too far back: this is all it will say.
+    expired: Option<Compacted>,
+    out: VecDeque<Bytes>,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Clean,
+    Broken,
+}
+
+/// What a watch would send next.
+struct Next {
+    event: &'static str,
+    object: Content,
+    rv: u64,
+    at: Instant,
+    step: Step,
+}
+
+enum Content {
+    Object(Arc<Object>),
+    Bookmark { initial_end: bool },
+}
+
+/// What sending it finishes.
+#[derive(Clone, Copy)]
+enum Step {
+    Initial,
+    InitialEnd,
+    Change,
+    Bookmark,
+}
+
+impl State {
+    /// Starts a watch, or says why not.
+    pub(crate) fn open_watch(
+        &mut self,
+        core: &Arc<Core>,
+        client: &str,
+        target: &Target,
+        query: &Query,
+    ) -> Result<WatchBody, ApiError> {
+        read::validate_options(query, true, self.options.watch_list)?;
+        let kind = target.kind;
+        let selector =
+            Selector::parse(kind, query.get("labelSelector"), query.get("fieldSelector"))?;
+        let wanted = read::version(query)?;
+        let streaming = query.flag("sendInitialEvents");
+        let now = self.store.rv();
+        let bookmarks = query.flag("allowWatchBookmarks");
+        let mut expired = None;
+        let mut initial = VecDeque::new();
+        let mut cursor = now;
+        match wanted {
+            Some(rv) if streaming && rv > now => return Err(ApiError::future_version(rv, now)),
+            // Where the client has the state already, only what comes after it.
+            Some(rv) if !streaming => {
+                cursor = rv;
+                if let Err(compacted) = self.store.check_start(kind, rv) {
+                    if self.options.expiry == Expiry::Status {
+                        return Err(too_old(rv, compacted));
+                    }
+                    expired = Some(compacted);
+                }
+            }
+            _ => {
+                let objects = self.store.list(kind, &target.namespace);
+                initial = objects
+                    .filter(|o| selector.matches(&o.value))
+                    .cloned()
+                    .collect();
+            }
+        }
+        let opened = Instant::now();
+        let seconds = query
+            .number("timeoutSeconds")
+            .filter(|s| *s > 0)
+            .map(Duration::from_secs);
+        let deadline_at = opened + seconds.unwrap_or(self.options.watch_timeout);
+        let id = self.watches;
+        self.watches += 1;
+        self.open.insert(id, kind);
+        let mut body = WatchBody {
+            core: Arc::clone(core),
+            client: client.to_owned(),
+            id,
+            kind,
+            namespace: target.namespace.clone(),
+            selector,
+            cursor,
+            initial,
+            initial_end: (streaming && bookmarks).then_some(now),
+            opened,
+            deadline_at,
+            deadline: Box::pin(sleep_until(deadline_at)),
+            bookmark: None,
+            hold: None,
+            expired,
+            out: VecDeque::new(),
+            end: None,
+        };
+        if bookmarks {
+            body.bookmark = Some(Box::pin(sleep_until(body.next_bookmark())));
+        }
+        Ok(body)
+    }
+}
+
+fn too_old(rv: u64, compacted: Compacted) -> ApiError {
+    ApiError::expired(format!(
+        "too old resource version: {rv} ({})",
+        compacted.floor
+    ))
+}
+
+impl WatchBody {
+    fn next_bookmark(&self) -> Instant {
+        let now = Instant::now();
+        let regular = now + self.core.options.bookmark_every;
+        match self.deadline_at.checked_sub(LAST_BOOKMARK) {
+            Some(last) if last > now => regular.min(last),
+            _ => regular,
+        }
+    }
+
+    /// What comes next; `None` if nothing is due. Skips what the watch does not see.
+    fn next(&mut self, bookmark_due: bool) -> Result<Option<Next>, Compacted> {
+        if let Some(compacted) = self.expired {
+            return Err(compacted);
+        }
+        if let Some(object) = self.initial.front() {
+            return Ok(Some(Next {
+                event: "ADDED",
+                object: Content::Object(Arc::clone(object)),
+                rv: object.rv,
+                at: self.opened,
+                step: Step::Initial,
+            }));
+        }
+        if let Some(rv) = self.initial_end {
+            let (object, at) = (Content::Bookmark { initial_end: true }, self.opened);
+            return Ok(Some(Next {
+                event: "BOOKMARK",
+                object,
+                rv,
+                at,
+                step: Step::InitialEnd,
+            }));
+        }
+        let core = Arc::clone(&self.core);
+        let state = core.state.lock();
+        while let Some(change) = state.store.next_change(self.kind, self.cursor)? {
+            if let Some((event, object)) = self.view(&change) {
+                let object = Content::Object(object);
+                let (rv, at) = (change.rv, change.at);
+                return Ok(Some(Next {
+                    event,
+                    object,
+                    rv,
+                    at,
+                    step: Step::Change,
+                }));
+            }
+            self.cursor = change.rv;
+        }
+        if !bookmark_due {
+            return Ok(None);
+        }
+        let (object, at) = (Content::Bookmark { initial_end: false }, Instant::now());
+        let rv = state.store.rv().max(self.cursor);
+        Ok(Some(Next {
+            event: "BOOKMARK",
+            object,
+            rv,
+            at,
+            step: Step::Bookmark,
+        }))
+    }
+
+    /// A change as it looks through the selector.
+    fn view(&self, change: &Change) -> Option<(&'static str, Arc<Object>)> {
+        let visible = |object: &&Arc<Object>| {
+            (self.namespace.is_empty() || text(&object.value, "namespace") == self.namespace)
+                && self.selector.matches(&object.value)
+        };
+        let before = change.old.as_ref().filter(visible);
+        let after = change.new.as_ref().filter(visible);
+        match (before, after) {
+            (None, None) => None,
+            (None, Some(new)) => Some(("ADDED", Arc::clone(new))),
+            (Some(_), Some(new)) => Some(("MODIFIED", Arc::clone(new))),
+            // Gone or out of sight: the last state that was seen, with the version of the change.
+            (Some(old), None) => Some(("DELETED", Arc::new(old.at_version(change.rv)))),
+        }
+    }
+
+    fn finish(&mut self, next: &Next) {
+        match next.step {
+            Step::Initial => {
+                self.initial.pop_front();
+            }
+            Step::InitialEnd => self.initial_end = None,
+            Step::Change => self.cursor = next.rv,
+            Step::Bookmark => {}
+        }
+        if matches!(next.step, Step::InitialEnd | Step::Bookmark) {
+            let at = self.next_bookmark();
+            if let Some(timer) = &mut self.bookmark {
+                timer.as_mut().reset(at);
+            }
+        }
+    }
+
+    fn render(&self, next: &Next) -> Vec<u8> {
+        let mut out = format!("{{\"type\":\"{}\",\"object\":", next.event).into_bytes();
+        match &next.object {
+            Content::Object(object) => object.write_full(&mut out),
+            Content::Bookmark { initial_end } => {
+                out.extend_from_slice(bookmark(self.kind, next.rv, *initial_end).as_bytes());
+            }
+        }
+        out.extend_from_slice(b"}\n");
+        out
+    }
+
+    fn push(&mut self, line: &[u8]) {
+        match self.core.options.chunk {
+            Some(size) if size > 0 => {
+                self.out
+                    .extend(line.chunks(size).map(Bytes::copy_from_slice));
+            }
+            _ => self.out.push_back(Bytes::copy_from_slice(line)),
+        }
+    }
+
+    fn expire(&mut self, error: &ApiError) {
+        let mut line = b"{\"type\":\"ERROR\",\"object\":".to_vec();
+        line.extend_from_slice(&error.body());
+        line.extend_from_slice(b"}\n");
+        self.push(&line);
+        self.end = Some(End::Clean);
+    }
+
+    /// Sends one frame, or does what the fault plan wants instead.
+    fn send(&mut self, next: &Next) {
+        let (namespace, name) = match &next.object {
+            Content::Object(object) => object.key(),
+            Content::Bookmark { .. } => (String::new(), String::new()),
+        };
+        let info = FrameInfo {
+            client: self.client.clone(),
+            watch: self.id,
+            kind: self.kind,
+            event: next.event,
+            namespace,
+            name,
+            rv: next.rv,
+            at: next.at,
+        };
+        // Asked without the lock: a plan may look at the server.
+        let verdict = self.core.faults().on_frame(&info);
+        match verdict {
+            FrameVerdict::HoldUntil(until) if until > Instant::now() => {
+                self.hold = Some(Box::pin(sleep_until(until)));
+            }
+            FrameVerdict::Deliver | FrameVerdict::HoldUntil(_) => {
+                let line = self.render(next);
+                self.push(&line);
+                self.finish(next);
+            }
+            FrameVerdict::Twice => {
+                let line = self.render(next);
+                self.push(&line);
+                self.push(&line);
+                self.finish(next);
+            }
+            FrameVerdict::Cut { bytes } => {
+                let line = self.render(next);
+                self.push(&line[..bytes.min(line.len())]);
+                self.end = Some(End::Broken);
+            }
+            FrameVerdict::End => self.end = Some(End::Clean),
+            FrameVerdict::Expire => {
+                let compacted = Compacted { floor: next.rv };
+                self.expire(&too_old(self.cursor, compacted));
+            }
+        }
+    }
+
+    /// Notes who to wake, and whether somebody has ended this watch from outside.
+    fn register(&mut self, context: &Context<'_>) {
+        let core = Arc::clone(&self.core);
+        let mut state = core.state.lock();
+        let cut = state.cuts.get(&self.kind).copied().unwrap_or_default();
+        if self.id < cut.before {
+            self.end = Some(if cut.broken { End::Broken } else { End::Clean });
+        }
+        state
+            .waiting
+            .insert(self.id, (self.kind, context.waker().clone()));
+    }
+
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionReset>>> {
+        // Registered before looking: a change that comes in between wakes us again.
+        self.register(context);
+        loop {
+            if let Some(chunk) = self.out.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            match self.end {
+                Some(End::Clean) => return Poll::Ready(None),
+                Some(End::Broken) => {
+                    self.end = Some(End::Clean);
+                    return Poll::Ready(Some(Err(ConnectionReset)));
+                }
+                None => {}
+            }
+            if self.deadline.as_mut().poll(context).is_ready() {
+                self.end = Some(End::Clean);
+                continue;
+            }
+            if let Some(hold) = &mut self.hold {
+                if hold.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.hold = None;
+            }
+            let due = self
+                .bookmark
+                .as_mut()
+                .is_some_and(|b| b.as_mut().poll(context).is_ready());
+            match self.next(due) {
+                Ok(Some(next)) => self.send(&next),
+                Ok(None) => return Poll::Pending,
+                Err(compacted) => {
+                    let error = too_old(self.cursor, compacted);
+                    self.expire(&error);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for WatchBody {
+    fn drop(&mut self) {
+        let mut state = self.core.state.lock();
+        state.open.remove(&self.id);
+        state.waiting.remove(&self.id);
+    }
+}
+
+/// An object of the kind with nothing in it but the resourceVersion.
+fn bookmark(kind: Kind, rv: u64, initial_end: bool) -> String {
+    let annotations = if initial_end {
+        ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}"
+    } else {
+        ""
+    };
+    // The zero value of each type, as Go writes it.
+    let rest = match kind {
+        Kind::Pod => ",\"spec\":{\"containers\":null},\"status\":{}",
+        Kind::Service => ",\"spec\":{},\"status\":{\"loadBalancer\":{}}",
+        Kind::EndpointSlice => ",\"addressType\":\"\",\"endpoints\":null,\"ports\":null",
+        Kind::Lease => ",\"spec\":{}",
+        Kind::Namespace => ",\"spec\":{},\"status\":{}",
+        Kind::Node | Kind::Endpoints | Kind::Event => "",
+    };
+    format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{rv}\"{annotations}}}{rest}}}",
+        kind.name(),
+        kind.api_version()
+    )
+}

@@ -1,0 +1,189 @@
+//! POST.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Caller, managed};
+use crate::api::kind::Kind;
+use crate::api::path::Verb;
+use crate::api::status::ApiError;
+use crate::rules::meta;
+use crate::rules::schema::{self, Decoded};
+use crate::state::State;
+use crate::store::{Object, text};
+
+impl State {
+    /// Creates an object in a namespace, as sent by a client.
+    pub(crate) fn create(
+        &mut self,
+        kind: Kind,
+        namespace: &str,
+        body: &Value,
+        caller: &Caller,
+    ) -> Result<Arc<Object>, ApiError> {
+        let mut value = decode_body(kind, body, caller)?;
+        set_namespace(kind, &mut value, namespace)?;
+        self.name_it(&mut value);
+        self.check_namespace(kind, namespace, text(&value, "name"))?;
+        if !text(&value, "resourceVersion").is_empty() {
+            return Err(ApiError::unknown(
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        let meta = meta::of_mut(&mut value);
+        // System fields of a copied manifest are wiped, not honoured.
+        for field in [
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+            "managedFields",
+            "selfLink",
+        ] {
+            meta.remove(field);
+        }
+        self.prepare(kind, &mut value, None)?;
+        self.check_owners(kind, &value)?;
+        self.admit(Verb::Create, kind, &value)?;
+        let name = text(&value, "name").to_owned();
+        let key = (text(&value, "namespace").to_owned(), name.clone());
+        if self.store.get(kind, &key).is_some() {
+            return Err(ApiError::already_exists(kind, &name));
+        }
+        let uid = self.chance.uid();
+        let now = self.wall();
+        let meta = meta::of_mut(&mut value);
+        meta.insert("uid".into(), uid.into());
+        meta.insert("creationTimestamp".into(), format!("{now:.0}").into());
+        if kind.has_generation() {
+            meta.insert("generation".into(), 1.into());
+        }
+        if self.options.managed_fields {
+            managed::track(kind, &mut value, None, &caller.manager, "", now);
+        }
+        Ok(if caller.dry_run {
+            self.as_if(kind, value)
+        } else {
+            self.commit(kind, value)
+        })
+    }
+
+    fn name_it(&mut self, value: &mut Value) {
+        let prefix = text(value, "generateName").to_owned();
+        if text(value, "name").is_empty() && !prefix.is_empty() {
+            // The base is cut so that the whole name stays a label.
+            let base: String = prefix.chars().take(58).collect();
+            let name = format!("{base}{}", self.chance.suffix());
+            meta::of_mut(value).insert("name".into(), name.into());
+        }
+    }
+
+    /// A namespace must exist and must not be on its way out.
+    fn check_namespace(&mut self, kind: Kind, namespace: &str, name: &str) -> Result<(), ApiError> {
+        if !kind.is_namespaced() {
+            return Ok(());
+        }
+        let key = (String::new(), namespace.to_owned());
+        let Some(found) = self.store.get(Kind::Namespace, &key) else {
+            if self.options.auto_namespaces {
+                let body = json!({"metadata": {"name": namespace}});
+                self.create(Kind::Namespace, "", &body, &Caller::default())?;
+                return Ok(());
+            }
+            return Err(ApiError::not_found(Kind::Namespace, namespace));
+        };
+        if found.value["status"]["phase"] != "Terminating" {
+            return Ok(());
+        }
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        let cause = format!("namespace {namespace} is being terminated");
+        Err(ApiError::forbidden(kind, name, &why).because(
+            "NamespaceTerminating",
+            cause,
+            "metadata.namespace",
+        ))
+    }
+}
+
+/// Checks that the body is an object of this kind and drops what the model does not know.
+pub(crate) fn decode_body(kind: Kind, body: &Value, caller: &Caller) -> Result<Value, ApiError> {
+    let Some(map) = body.as_object() else {
+        return Err(ApiError::bad_request(
+            "the object provided is unrecognized (must be of type object)",
+        ));
+    };
+    if let Some(version) = map
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .filter(|v| *v != kind.api_version())
+    {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({})",
+            kind.api_version()
+        )));
+    }
+    if let Some(other) = map
+        .get("kind")
+        .and_then(Value::as_str)
+        .filter(|k| *k != kind.name())
+    {
+        return Err(ApiError::bad_request(format!(
+            "{other} in version {:?} cannot be handled as a {}: converting (v1.{other}) to (core.{}): unknown conversion",
+            kind.api_version(),
+            kind.name(),
+            kind.name()
+        )));
+    }
+    let Decoded { value, unknown } = schema::decode(kind, body).map_err(|e| {
+        ApiError::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {e}",
+            kind.name(),
+            kind.api_version(),
+            kind.name()
+        ))
+    })?;
+    if caller.strict && !unknown.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {}",
+            kind.name(),
+            kind.api_version(),
+            kind.name(),
+            strict_error(&unknown)
+        )));
+    }
+    Ok(value)
+}
+
+/// The decoder's complaint about unknown fields.
+pub(crate) fn strict_error(unknown: &[String]) -> String {
+    let all: Vec<String> = unknown
+        .iter()
+        .map(|f| format!("unknown field {f:?}"))
+        .collect();
+    format!("strict decoding error: {}", all.join(", "))
+}
+
+/// The namespace of the path goes into the object; another one in the object is an error.
+pub(crate) fn set_namespace(
+    kind: Kind,
+    value: &mut Value,
+    namespace: &str,
+) -> Result<(), ApiError> {
+    let given = text(value, "namespace");
+    if !given.is_empty() && given != namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let meta = meta::of_mut(value);
+    if kind.is_namespaced() {
+        meta.insert("namespace".into(), namespace.into());
+    } else {
+        meta.remove("namespace");
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! `managedFields`: who wrote which field last.
+//!
+//! A simplification of server-side apply's bookkeeping: lists count as one field, and there is one
+//! entry for each manager and subresource. Enough to name the other writer of a field.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::api::kind::Kind;
+use crate::rules::meta;
+
+/// Metadata that nobody manages.
+const UNMANAGED: [&str; 8] = [
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "managedFields",
+    "deletionTimestamp",
+];
+
+/// Records that `manager` wrote whatever differs between the two versions.
+pub(crate) fn track(
+    kind: Kind,
+    new: &mut Value,
+    old: Option<&Value>,
+    manager: &str,
+    subresource: &str,
+    now: Timestamp,
+) {
+    let empty = json!({});
+    let before = old.unwrap_or(&empty);
+    let changed = changes(&managed_part(new), &managed_part(before));
+    let entries = meta::of(before)
+        .get("managedFields")
+        .and_then(Value::as_array);
+    let mut entries: Vec<Value> = entries.cloned().unwrap_or_default();
+    if !changed.is_empty() {
+        for entry in &mut entries {
+            if let Some(fields) = entry.get_mut("fieldsV1").and_then(Value::as_object_mut) {
+                subtract(fields, &changed);
+            }
+        }
+        let is_mine = |e: &Value| {
+            e["manager"] == manager && e["subresource"].as_str().unwrap_or_default() == subresource
+        };
+        let at = entries.iter().position(is_mine).unwrap_or_else(|| {
+            let mut entry = json!({
+                "manager": manager, "operation": "Update", "apiVersion": kind.api_version(),
+                "fieldsType": "FieldsV1", "fieldsV1": {},
+            });
+            if !subresource.is_empty() {
+                entry["subresource"] = subresource.into();
+            }
+            entries.push(entry);
+            entries.len() - 1
+        });
+        let entry = &mut entries[at];
+        entry["time"] = format!("{now:.0}").into();
+        merge(meta::map_at(entry, "fieldsV1"), &changed);
+        entries.retain(|e| e["fieldsV1"].as_object().is_some_and(|f| !f.is_empty()));
+    }
+    let target = meta::of_mut(new);
+    if entries.is_empty() {
+        target.remove("managedFields");
+    } else {
+        target.insert("managedFields".into(), entries.into());
+    }
+}
+
+fn managed_part(value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.retain(|key, _| !UNMANAGED.contains(&key.as_str()));
+    }
+    value
+}
+
+/// The fields of `new` that differ from `old`, and those of `old` that are gone, as a field set.
+fn changes(new: &Value, old: &Value) -> Map<String, Value> {
+    let mut set = Map::new();
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
+        return set;
+    };
+    for (key, value) in new {
+        let was = old.get(key);
+        if was == Some(value) {
+            continue;
+        }
+        let inner = match (value, was) {
+            (Value::Object(map), None) if !map.is_empty() => changes(value, &json!({})),
+            (Value::Object(_), Some(was @ Value::Object(_))) => changes(value, was),
+            _ => Map::new(),
+        };
+        set.insert(format!("f:{key}"), inner.into());
+    }
+    set
+}
+
+fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
+    for (key, value) in from {
+        let slot = into.entry(key).or_insert_with(|| json!({}));
+        if let (Some(slot), Some(value)) = (slot.as_object_mut(), value.as_object()) {
+            merge(slot, value);
+        }
+    }
+}
+
+fn subtract(from: &mut Map<String, Value>, what: &Map<String, Value>) {
+    for (key, value) in what {
+        let Some(slot) = from.get_mut(key).and_then(Value::as_object_mut) else {
+            continue;
+        };
+        if let Some(inner) = value.as_object().filter(|v| !v.is_empty()) {
+            subtract(slot, inner);
+            if slot.is_empty() {
+                from.remove(key);
+            }
+        } else {
+            from.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_writer_owns_a_field() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut one =
+            json!({"metadata": {"name": "a", "labels": {"x": "1"}}, "spec": {"a": 1, "b": [1]}});
+        track(Kind::Service, &mut one, None, "alice", "", now);
+        let mut two = one.clone();
+        two["spec"]["a"] = 2.into();
+        track(Kind::Service, &mut two, Some(&one), "bob", "", now);
+        let entries = two["metadata"]["managedFields"].as_array().expect("kept");
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0]["manager"], "alice");
+        assert_eq!(
+            entries[0]["fieldsV1"],
+            json!({"f:metadata": {"f:labels": {"f:x": {}}}, "f:spec": {"f:b": {}}})
+        );
+        assert_eq!(entries[1]["fieldsV1"], json!({"f:spec": {"f:a": {}}}));
+        assert_eq!(entries[1]["time"], "1970-01-01T00:00:00Z");
+        // A write that changes nothing leaves no trace.
+        let mut three = two.clone();
+        track(Kind::Service, &mut three, Some(&two), "carol", "", now);
+        assert_eq!(three, two);
+    }
+}

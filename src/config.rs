@@ -1,0 +1,197 @@
+//! What the process was told: [`Flags`] is what was typed, [`Config`] what is true.
+//!
+//! Reads the environment through a function it is given, opens no file but the kernel's host
+//! name, and starts nothing. Every rule of one flag or between two is checked here; whoever gets a
+//! `Config` checks nothing again.
+
+mod flags;
+mod resolve;
+mod value;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use thiserror::Error;
+
+pub use flags::{Flags, unknown_variables, variable_of};
+pub use value::Bind;
+
+/// Version, commit and date of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Version of the package.
+    pub version: &'static str,
+    /// Commit it was built from; `unknown` outside a release build.
+    pub commit: &'static str,
+    /// When it was built (RFC 3339); `unknown` outside a release build.
+    pub date: &'static str,
+}
+
+/// This very build, from `ZEN_LEAD_COMMIT` and `ZEN_LEAD_BUILD_DATE` at compile time.
+pub const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: match option_env!("ZEN_LEAD_COMMIT") {
+        Some(commit) => commit,
+        None => "unknown",
+    },
+    date: match option_env!("ZEN_LEAD_BUILD_DATE") {
+        Some(date) => date,
+        None => "unknown",
+    },
+};
+
+/// A flag or variable that cannot be used: one line that says which, what was given and what is
+/// expected.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{}", self.line())]
+pub struct ConfigError {
+    /// The flag or variable, for instance `--qps` or `ZEN_LEAD_QPS`.
+    pub which: String,
+    /// What was given; `None` when it is missing.
+    pub given: Option<String>,
+    /// What is expected, beginning with that word.
+    pub expected: String,
+}
+
+impl ConfigError {
+    fn line(&self) -> String {
+        match &self.given {
+            Some(given) => format!("{}: got {given:?}, {}", self.which, self.expected),
+            None => format!("{}: missing, {}", self.which, self.expected),
+        }
+    }
+}
+
+/// Why the process ends before it has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// `--help` or `--version`: the text for standard output.
+    Print(String),
+    /// Something that cannot be used.
+    Wrong(ConfigError),
+}
+
+impl Exit {
+    /// Says it on the right stream, and with which status to end: 0, or 2 for bad usage.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Self::Print(text) => {
+                // A pipe that was closed, as in `zen-lead --help | head -1`, is no reason to panic.
+                let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+                ExitCode::SUCCESS
+            }
+            Self::Wrong(error) => {
+                eprintln!("zen-lead: {error}");
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+impl From<ConfigError> for Exit {
+    fn from(error: ConfigError) -> Self {
+        Self::Wrong(error)
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One flat JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The Lease that makes one replica the writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseConfig {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease.
+    pub name: String,
+    /// Who we are: the pod's name, outside a cluster the host's.
+    pub identity: String,
+    /// How long a holder that went silent is waited for; whole seconds.
+    pub duration: Duration,
+    /// A holder that could not renew for this long stops writing; shorter than `duration`.
+    pub renew_deadline: Duration,
+    /// Time between two renewals or looks; `renew_deadline` exceeds it by more than its jitter.
+    pub retry_period: Duration,
+}
+
+/// A client-side limit for everything but failover writes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    /// Requests per second, more than 0.
+    pub qps: f64,
+    /// Requests at once.
+    pub burst: NonZeroU32,
+}
+
+/// The quick retries of a write, before the ordinary back-off takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FastRetry {
+    /// Delay before the first retry.
+    pub delay_first: Duration,
+    /// Bound of the delay; at least `delay_first`.
+    pub delay_max: Duration,
+    /// Attempts in all, the first one included.
+    pub attempts: u32,
+}
+
+/// Everything the process was told, checked and complete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where `/metrics` is served; `None` nowhere.
+    pub metrics: Option<Bind>,
+    /// Where `/healthz` and `/readyz` are served; `None` nowhere.
+    pub probes: Option<Bind>,
+    /// Where `/debug/state` is served, always a loopback address; `None` nowhere.
+    pub debug: Option<Bind>,
+    /// Who writes.
+    pub lease: LeaseConfig,
+    /// The namespaces to watch; empty means all.
+    pub namespaces: Vec<String>,
+    /// Prefixes of labels and annotations that are mirrored, each with its slash: `example.com/`.
+    pub mirror_prefixes: Vec<String>,
+    /// Opted-in Services served per namespace; `None` unlimited.
+    pub services_per_namespace_max: Option<NonZeroU32>,
+    /// Ordinary writes in flight; failover writes have slots of their own.
+    pub writes_in_flight_max: usize,
+    /// How long a list may take.
+    pub list_timeout: Duration,
+    /// How long a scrape may take.
+    pub collection_timeout: Duration,
+    /// The limit for everything but failover writes; `None` leaves it to the API server.
+    pub rate_limit: Option<RateLimit>,
+    /// Quick retries of a write.
+    pub fast_retry: FastRetry,
+    /// Above this many Services, histograms carry no Service.
+    pub per_service_histograms_max: usize,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What is logged, as directives of tracing: `info`, `zen_lead=debug,info`.
+    pub log_level: String,
+    /// The kubeconfig that was asked for; `None` looks in the usual places.
+    pub kubeconfig: Option<PathBuf>,
+    /// Whether this process runs in a pod.
+    pub in_cluster: bool,
+    /// Things to log once there is a log: flags without effect and the like.
+    pub notices: Vec<String>,
+}
+
+impl Config {
+    /// The configuration of this process, from its arguments and its environment.
+    pub fn of_process() -> Result<Self, Exit> {
+        let args = std::env::args_os().skip(1);
+        let flags = Flags::parse(args.map(|arg| arg.to_string_lossy().into_owned()))?;
+        let mut config = Self::resolve(&flags, |name| std::env::var(name).ok())?;
+        let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+        config.notices.extend(unknown_variables(names));
+        Ok(config)
+    }
+}

@@ -1,0 +1,264 @@
+//! From what was typed to what is true: each flag's rule, and the rules between two.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::value::{Bind, Given, Source};
+use super::{Config, ConfigError, FastRetry, Flags, LeaseConfig, RateLimit};
+use crate::logic::duration::Go;
+
+/// client-go spreads its retries over 1 to 1.2 periods; the deadline must outlast one of them.
+const RETRY_JITTER: f64 = 1.2;
+
+impl Config {
+    /// What is true, given what was typed and the environment. A flag wins over its variable; an
+    /// empty value counts as not given.
+    pub fn resolve(
+        flags: &Flags,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let from = Source { env: &env };
+        let in_cluster = from.variable("KUBERNETES_SERVICE_HOST").is_some();
+        let (metrics, probes, debug) = addresses(flags, &from)?;
+        let seconds = |flag: Option<&str>, name, default| {
+            from.number(flag, name, default, 1..=600, "seconds")
+                .map(Duration::from_secs)
+        };
+        let services_max = from.number(
+            flags.max_cache_size_per_namespace.as_deref(),
+            "max-cache-size-per-namespace",
+            1000,
+            0..=1_000_000,
+            "Services",
+        )?;
+        let mut notices = no_effect(flags, &from)?;
+        Ok(Self {
+            metrics,
+            probes,
+            debug,
+            lease: lease(flags, &from, in_cluster)?,
+            namespaces: from.namespaces(flags.namespaces.as_deref())?,
+            mirror_prefixes: from.mirror_prefixes(flags.mirror_prefixes.as_deref())?,
+            services_per_namespace_max: NonZeroU32::new(services_max),
+            writes_in_flight_max: from.number(
+                flags.max_concurrent_reconciles.as_deref(),
+                "max-concurrent-reconciles",
+                32,
+                1..=1024,
+                "writes",
+            )?,
+            list_timeout: seconds(
+                flags.cache_update_timeout_seconds.as_deref(),
+                "cache-update-timeout-seconds",
+                10,
+            )?,
+            collection_timeout: seconds(
+                flags.metrics_collection_timeout_seconds.as_deref(),
+                "metrics-collection-timeout-seconds",
+                5,
+            )?,
+            rate_limit: rate_limit(flags, &from, &mut notices)?,
+            fast_retry: fast_retry(flags, &from)?,
+            per_service_histograms_max: from.number(
+                flags.per_service_histograms_max.as_deref(),
+                "per-service-histograms-max",
+                500,
+                0..=100_000,
+                "Services",
+            )?,
+            log_format: from.log_format(flags.log_format.as_deref(), in_cluster)?,
+            log_level: from.log_level(flags.log_level.as_deref())?,
+            kubeconfig: from
+                .text(flags.kubeconfig.as_deref(), "kubeconfig")
+                .map(|given| given.text.into()),
+            in_cluster,
+            notices,
+        })
+    }
+}
+
+type Addresses = (Option<Bind>, Option<Bind>, Option<Bind>);
+
+fn addresses(flags: &Flags, from: &Source) -> Result<Addresses, ConfigError> {
+    let metrics = from.bind(
+        flags.metrics_bind_address.as_deref(),
+        "metrics-bind-address",
+        ":8080",
+    )?;
+    let probes = from.bind(
+        flags.health_probe_bind_address.as_deref(),
+        "health-probe-bind-address",
+        ":8081",
+    )?;
+    let debug = from.bind(
+        flags.debug_bind_address.as_deref(),
+        "debug-bind-address",
+        "127.0.0.1:8082",
+    )?;
+    if let (Some(address), given) = &debug
+        && !address.is_loopback()
+    {
+        return Err(
+            given.refuse("expected a loopback address such as 127.0.0.1:8082, or 0 for off")
+        );
+    }
+    for (one, other) in [(&metrics, &probes), (&metrics, &debug), (&probes, &debug)] {
+        if let (Some(a), Some(b)) = (one.0, other.0)
+            && a.collides_with(b)
+        {
+            let (one, other) = (&one.1, &other.1);
+            return Err(other.refuse(&format!(
+                "expected an address that {} ({}) does not take",
+                one.origin, one.text
+            )));
+        }
+    }
+    Ok((metrics.0, probes.0, debug.0))
+}
+
+fn lease(flags: &Flags, from: &Source, in_cluster: bool) -> Result<LeaseConfig, ConfigError> {
+    let name = from.lease_name(flags.leader_election_id.as_deref())?;
+    let namespace = from.lease_namespace(flags.leader_election_namespace.as_deref(), in_cluster)?;
+    let identity = from.identity(in_cluster)?;
+    let (duration, given) =
+        from.duration(flags.lease_duration.as_deref(), "lease-duration", "4s")?;
+    let (renew_deadline, given_renew) =
+        from.duration(flags.renew_deadline.as_deref(), "renew-deadline", "3s")?;
+    let (retry_period, given_retry) =
+        from.duration(flags.retry_period.as_deref(), "retry-period", "1s")?;
+    if duration < Duration::from_secs(1) || duration > Duration::from_hours(1) {
+        return Err(given.refuse("expected a duration from 1s to 1h"));
+    }
+    if duration.subsec_nanos() != 0 {
+        return Err(given.refuse("expected whole seconds, since a Lease counts in seconds"));
+    }
+    if duration <= renew_deadline {
+        return Err(given.refuse(&format!(
+            "expected more than {} ({})",
+            given_renew.origin,
+            Go(renew_deadline)
+        )));
+    }
+    if retry_period < Duration::from_millis(100) {
+        return Err(given_retry.refuse("expected a duration of at least 100ms"));
+    }
+    if renew_deadline <= retry_period.mul_f64(RETRY_JITTER) {
+        return Err(given_renew.refuse(&format!(
+            "expected more than {RETRY_JITTER} times {} ({})",
+            given_retry.origin,
+            Go(retry_period)
+        )));
+    }
+    Ok(LeaseConfig {
+        namespace,
+        name,
+        identity,
+        duration,
+        renew_deadline,
+        retry_period,
+    })
+}
+
+fn rate_limit(
+    flags: &Flags,
+    from: &Source,
+    notices: &mut Vec<String>,
+) -> Result<Option<RateLimit>, ConfigError> {
+    let qps: f64 = from.number(
+        flags.qps.as_deref(),
+        "qps",
+        0.0,
+        0.0..=100_000.0,
+        "requests a second",
+    )?;
+    let burst: u32 = from.number(
+        flags.burst.as_deref(),
+        "burst",
+        0,
+        0..=1_000_000,
+        "requests",
+    )?;
+    if qps == 0.0 {
+        if burst > 0 {
+            notices.push("--burst has no effect without --qps: requests are not limited".into());
+        }
+        return Ok(None);
+    }
+    // Without a burst: what one second allows.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "in range"
+    )]
+    let burst = NonZeroU32::new(burst)
+        .unwrap_or(NonZeroU32::MIN.saturating_add((qps.ceil() as u32).saturating_sub(1)));
+    Ok(Some(RateLimit { qps, burst }))
+}
+
+fn fast_retry(flags: &Flags, from: &Source) -> Result<FastRetry, ConfigError> {
+    let millis = |flag: Option<&str>, name, default| {
+        from.number(flag, name, default, 1..=60_000, "milliseconds")
+            .map(Duration::from_millis)
+    };
+    let first = "fast-retry-initial-delay-ms";
+    let delay_first = millis(flags.fast_retry_initial_delay_ms.as_deref(), first, 20)?;
+    let name = "fast-retry-max-delay-ms";
+    let delay_max = millis(flags.fast_retry_max_delay_ms.as_deref(), name, 500)?;
+    if delay_max < delay_first {
+        let given = from.given(flags.fast_retry_max_delay_ms.as_deref(), name, "500");
+        return Err(given.refuse(&format!(
+            "expected at least --{first} ({})",
+            delay_first.as_millis()
+        )));
+    }
+    Ok(FastRetry {
+        delay_first,
+        delay_max,
+        attempts: from.number(
+            flags.fast_retry_max_attempts.as_deref(),
+            "fast-retry-max-attempts",
+            2,
+            1..=20,
+            "attempts",
+        )?,
+    })
+}
+
+/// Flags of the Go program that are checked and then change nothing.
+fn no_effect(flags: &Flags, from: &Source) -> Result<Vec<String>, ConfigError> {
+    let always_on = "the store is always on and never stale by time";
+    let mut notices = Vec::new();
+    let mut note = |given: Option<Given>, why: &str| {
+        if let Some(given) = given {
+            notices.push(format!("{} has no effect: {why}", given.origin));
+        }
+    };
+    let cache = (
+        flags.enable_leader_pod_cache.as_deref(),
+        "enable-leader-pod-cache",
+    );
+    note(from.boolean(cache.0, cache.1)?, always_on);
+    let ttl = (
+        flags.leader_pod_cache_ttl_seconds.as_deref(),
+        "leader-pod-cache-ttl-seconds",
+    );
+    from.number(ttl.0, ttl.1, 30, 0..=u64::MAX, "seconds")?;
+    note(from.text(ttl.0, ttl.1), always_on);
+    let parallel = (
+        flags.enable_parallel_api_calls.as_deref(),
+        "enable-parallel-api-calls",
+    );
+    note(
+        from.boolean(parallel.0, parallel.1)?,
+        "writes are always concurrent",
+    );
+    let groups = (
+        flags.enable_leader_groups.as_deref(),
+        "enable-leader-groups",
+    );
+    note(
+        from.boolean(groups.0, groups.1)?,
+        "there is no LeaderGroup resource, zen-lead needs no CRD",
+    );
+    Ok(notices)
+}

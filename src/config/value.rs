@@ -1,0 +1,467 @@
+//! Single values: from text to what it means, or to one line about what is expected.
+
+use std::fmt::Display;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::flags::variable_of;
+use super::{ConfigError, LogFormat};
+use crate::logic::duration;
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// This port on all interfaces, of both address families where the kernel has them.
+    All(u16),
+    /// Exactly here.
+    At(SocketAddr),
+}
+
+impl Bind {
+    /// The addresses to try, the first one that can be bound serves.
+    #[must_use]
+    pub fn candidates(self) -> Vec<SocketAddr> {
+        match self {
+            // [::] takes IPv4 as well, unless the kernel has no IPv6 at all.
+            Self::All(port) => vec![
+                (Ipv6Addr::UNSPECIFIED, port).into(),
+                (Ipv4Addr::UNSPECIFIED, port).into(),
+            ],
+            Self::At(address) => vec![address],
+        }
+    }
+
+    pub(super) fn is_loopback(self) -> bool {
+        match self {
+            Self::All(_) => false,
+            Self::At(address) => address.ip().to_canonical().is_loopback(),
+        }
+    }
+
+    /// Whether both cannot be bound at once, as far as that can be told without trying.
+    pub(super) fn collides_with(self, other: Self) -> bool {
+        let port = |bind| match bind {
+            Self::All(port) => port,
+            Self::At(address) => address.port(),
+        };
+        let everywhere = |bind| match bind {
+            Self::All(_) => true,
+            Self::At(address) => address.ip().is_unspecified(),
+        };
+        port(self) != 0
+            && port(self) == port(other)
+            && (everywhere(self) || everywhere(other) || self == other)
+    }
+}
+
+impl Display for Bind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All(port) => write!(f, ":{port}"),
+            Self::At(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// A text and where it comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    /// `--flag` or `ZEN_LEAD_FLAG`.
+    pub(super) origin: String,
+    pub(super) text: String,
+}
+
+impl Given {
+    pub(super) fn refuse(&self, expected: &str) -> ConfigError {
+        ConfigError {
+            which: self.origin.clone(),
+            given: Some(self.text.clone()),
+            expected: expected.into(),
+        }
+    }
+}
+
+/// Where values come from: the flag, then its variable, then the default.
+pub(super) struct Source<'a> {
+    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Source<'_> {
+    /// A variable by its full name; an empty one counts as not set.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        (self.env)(name).filter(|text| !text.is_empty())
+    }
+
+    /// What was given for a flag, if anything was. An empty flag silences its variable.
+    pub(super) fn text(&self, flag: Option<&str>, name: &str) -> Option<Given> {
+        let given = match flag {
+            Some(text) => Given {
+                origin: format!("--{name}"),
+                text: text.to_owned(),
+            },
+            None => Given {
+                text: self.variable(&variable_of(name))?,
+                origin: variable_of(name),
+            },
+        };
+        (!given.text.is_empty()).then_some(given)
+    }
+
+    /// What was given for a flag, or its default.
+    pub(super) fn given(&self, flag: Option<&str>, name: &str, default: &str) -> Given {
+        self.text(flag, name).unwrap_or_else(|| Given {
+            origin: format!("--{name}"),
+            text: default.into(),
+        })
+    }
+
+    pub(super) fn number<T>(
+        &self,
+        flag: Option<&str>,
+        name: &str,
+        default: T,
+        range: RangeInclusive<T>,
+        unit: &str,
+    ) -> Result<T, ConfigError>
+    where
+        T: FromStr + PartialOrd + Display,
+    {
+        let Some(given) = self.text(flag, name) else {
+            return Ok(default);
+        };
+        match given.text.parse() {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ => Err(given.refuse(&format!(
+                "expected a number of {unit} from {} to {}",
+                range.start(),
+                range.end()
+            ))),
+        }
+    }
+
+    pub(super) fn duration(
+        &self,
+        flag: Option<&str>,
+        name: &str,
+        default: &str,
+    ) -> Result<(Duration, Given), ConfigError> {
+        let given = self.given(flag, name, default);
+        match duration::parse(&given.text) {
+            Ok(span) => Ok((span, given)),
+            Err(error) => Err(given.refuse(&error.to_string())),
+        }
+    }
+
+    /// Checks a boolean that has no effect; `None` when it was not given.
+    pub(super) fn boolean(
+        &self,
+        flag: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Given>, ConfigError> {
+        match self.text(flag, name) {
+            // Go's strconv.ParseBool.
+            Some(given) => match given.text.as_str() {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" | "0" | "f" | "F" | "false"
+                | "FALSE" | "False" => Ok(Some(given)),
+                _ => Err(given.refuse("expected true or false")),
+            },
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn bind(
+        &self,
+        flag: Option<&str>,
+        name: &str,
+        default: &str,
+    ) -> Result<(Option<Bind>, Given), ConfigError> {
+        let given = self.given(flag, name, default);
+        if given.text == "0" {
+            return Ok((None, given)); // off, as in controller-runtime
+        }
+        match bind(&given.text) {
+            Some(bind) => Ok((Some(bind), given)),
+            None => Err(given.refuse("expected :port, IP:port, or 0 for off")),
+        }
+    }
+
+    pub(super) fn namespaces(&self, flag: Option<&str>) -> Result<Vec<String>, ConfigError> {
+        self.list(flag, "namespaces", |name| {
+            is_label(name).then(|| name.to_owned()).ok_or_else(|| {
+                "expected names of namespaces (a-z, 0-9 and -, at most 63 characters), \
+                 separated by commas"
+                    .into()
+            })
+        })
+    }
+
+    pub(super) fn mirror_prefixes(&self, flag: Option<&str>) -> Result<Vec<String>, ConfigError> {
+        self.list(flag, "mirror-prefixes", |prefix| {
+            let domain = prefix.strip_suffix('/').unwrap_or(prefix);
+            if !is_subdomain(domain) {
+                return Err("expected prefixes of labels and annotations such as \
+                            example.com, separated by commas"
+                    .into());
+            }
+            if is_reserved(domain) {
+                return Err(format!(
+                    "expected no reserved prefix: {domain}/ is never mirrored"
+                ));
+            }
+            Ok(format!("{domain}/"))
+        })
+    }
+
+    fn list(
+        &self,
+        flag: Option<&str>,
+        name: &str,
+        read: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<Vec<String>, ConfigError> {
+        let Some(given) = self.text(flag, name) else {
+            return Ok(Vec::new());
+        };
+        let mut items = Vec::new();
+        for item in given.text.split(',').map(str::trim) {
+            let item = read(item).map_err(|expected| given.refuse(&expected))?;
+            if !items.contains(&item) {
+                items.push(item);
+            }
+        }
+        Ok(items)
+    }
+
+    pub(super) fn lease_name(&self, flag: Option<&str>) -> Result<String, ConfigError> {
+        let given = self.given(
+            flag,
+            "leader-election-id",
+            "zen-lead-controller-leader-election",
+        );
+        if is_subdomain(&given.text) {
+            return Ok(given.text);
+        }
+        Err(given.refuse("expected the name of a Lease (a-z, 0-9, - and .)"))
+    }
+
+    pub(super) fn lease_namespace(
+        &self,
+        flag: Option<&str>,
+        in_cluster: bool,
+    ) -> Result<String, ConfigError> {
+        let name = "leader-election-namespace";
+        let given = self.text(flag, name).or_else(|| {
+            Some(Given {
+                text: self.variable("POD_NAMESPACE")?,
+                origin: "POD_NAMESPACE".into(),
+            })
+        });
+        match given {
+            Some(given) if is_label(&given.text) => Ok(given.text),
+            Some(given) => Err(given.refuse("expected the name of a namespace")),
+            None if in_cluster => Err(missing(
+                "POD_NAMESPACE",
+                "expected the pod's namespace (downward API, metadata.namespace)",
+            )),
+            None => Err(missing(
+                &format!("--{name}"),
+                "expected a namespace for the Lease, since this is no pod",
+            )),
+        }
+    }
+
+    /// Who we are, as holder of the Lease and in events.
+    pub(super) fn identity(&self, in_cluster: bool) -> Result<String, ConfigError> {
+        let Some(name) = self.variable("POD_NAME") else {
+            return if in_cluster {
+                Err(missing(
+                    "POD_NAME",
+                    "expected the pod's name (downward API, metadata.name)",
+                ))
+            } else {
+                Ok(self.host())
+            };
+        };
+        if is_subdomain(&name) {
+            return Ok(name);
+        }
+        Err(ConfigError {
+            which: "POD_NAME".into(),
+            given: Some(name),
+            expected: "expected the pod's name (downward API, metadata.name)".into(),
+        })
+    }
+
+    fn host(&self) -> String {
+        self.variable("HOSTNAME")
+            .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "localhost".into())
+    }
+
+    pub(super) fn log_format(
+        &self,
+        flag: Option<&str>,
+        in_cluster: bool,
+    ) -> Result<LogFormat, ConfigError> {
+        match self.text(flag, "log-format") {
+            Some(given) => match given.text.as_str() {
+                "json" => Ok(LogFormat::Json),
+                "text" => Ok(LogFormat::Text),
+                _ => Err(given.refuse("expected json or text")),
+            },
+            None if in_cluster => Ok(LogFormat::Json),
+            None => Ok(LogFormat::Text),
+        }
+    }
+
+    pub(super) fn log_level(&self, flag: Option<&str>) -> Result<String, ConfigError> {
+        let given = self.given(flag, "log-level", "info");
+        let level = |word: &str| {
+            let word = word.trim().to_ascii_lowercase();
+            ["off", "error", "warn", "info", "debug", "trace"].contains(&word.as_str())
+        };
+        // tracing takes a bare word that is no level for a module, and would then log nothing.
+        let bare = given.text.split(',').filter(|part| !part.contains('='));
+        if bare.clone().all(level) && EnvFilter::builder().parse(&given.text).is_ok() {
+            return Ok(given.text);
+        }
+        Err(given.refuse(
+            "expected error, warn, info, debug, trace or off, or per module as in \
+             info,zen_lead::shell=debug",
+        ))
+    }
+}
+
+fn missing(which: &str, expected: &str) -> ConfigError {
+    ConfigError {
+        which: which.into(),
+        given: None,
+        expected: expected.into(),
+    }
+}
+
+/// `:8080`, `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`.
+fn bind(text: &str) -> Option<Bind> {
+    if let Some(port) = text.strip_prefix(':') {
+        return Some(Bind::All(port_of(port)?));
+    }
+    Some(Bind::At(match text.strip_prefix("localhost:") {
+        Some(port) => (Ipv4Addr::LOCALHOST, port_of(port)?).into(),
+        None => text.parse().ok()?,
+    }))
+}
+
+/// Digits only: `u16::from_str` would take `+80`.
+fn port_of(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// RFC 1123 label: a-z, 0-9 and inner dashes, at most 63 characters.
+fn is_label(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+        && matches!((bytes.first(), bytes.last()), (Some(a), Some(z)) if *a != b'-' && *z != b'-')
+}
+
+/// RFC 1123 subdomain: labels joined by dots, at most 253 characters.
+fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// Prefixes that Kubernetes or zen-lead give a meaning to on the object itself.
+fn is_reserved(domain: &str) -> bool {
+    ["kubernetes.io", "k8s.io", "zen-lead.io"]
+        .iter()
+        .any(|root| {
+            domain
+                .strip_suffix(root)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_go_writes_them() {
+        let at = |text: &str| Some(Bind::At(text.parse().expect("an address")));
+        for (text, expected) in [
+            (":8080", Some(Bind::All(8080))),
+            (":0", Some(Bind::All(0))),
+            ("127.0.0.1:8080", at("127.0.0.1:8080")),
+            ("0.0.0.0:1", at("0.0.0.0:1")),
+            ("[::1]:8080", at("[::1]:8080")),
+            ("localhost:8080", at("127.0.0.1:8080")),
+            ("8080", None),
+            (":", None),
+            (":+80", None),
+            (":65536", None),
+            (":http", None),
+            ("::1:8080", None),
+            ("example.com:80", None),
+            ("127.0.0.1", None),
+            ("00", None),
+        ] {
+            assert_eq!(bind(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn collisions() {
+        let bind = |text| bind(text).expect("an address");
+        for (a, b, expected) in [
+            (":8080", ":8080", true),
+            (":8080", ":8081", false),
+            (":0", ":0", false),
+            (":8080", "127.0.0.1:8080", true),
+            ("0.0.0.0:8080", "127.0.0.1:8080", true),
+            ("127.0.0.2:8080", "127.0.0.1:8080", false),
+            ("127.0.0.1:8080", "127.0.0.1:8080", true),
+        ] {
+            assert_eq!(bind(a).collides_with(bind(b)), expected, "{a} {b}");
+            assert_eq!(bind(b).collides_with(bind(a)), expected, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        let long = "a".repeat(63);
+        for (text, label, subdomain) in [
+            ("a", true, true),
+            ("0-a", true, true),
+            (long.as_str(), true, true),
+            (&format!("{long}a"), false, false),
+            ("a.b", false, true),
+            ("a..b", false, false),
+            ("", false, false),
+            ("-a", false, false),
+            ("a-", false, false),
+            ("A", false, false),
+            ("a_b", false, false),
+            ("ä", false, false),
+        ] {
+            assert_eq!(is_label(text), label, "{text}");
+            assert_eq!(is_subdomain(text), subdomain, "{text}");
+        }
+        for (domain, reserved) in [
+            ("kubernetes.io", true),
+            ("app.kubernetes.io", true),
+            ("my-kubernetes.io", false),
+            ("networking.k8s.io", true),
+            ("zen-lead.io", true),
+            ("example.com", false),
+        ] {
+            assert_eq!(is_reserved(domain), reserved, "{domain}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The list-and-watch protocol of one resource in one scope. Never awaits, logs, draws a random
+//! number or reads a clock: it says what to ask the server next, takes what came back, and turns
+//! that into changes of a map.
+//!
+//! ```text
+//!              ┌─ refused, stalled ─► Paging ─ last page ─┐
+//! Streaming ───┤                        ▲ └─ token gone ──┤ (restart of the list)
+//!     ▲        └─ initial events end ───┼───────────────► Watching ─┐ closed, failed:
+//!     └───────────── gone ──────────────┴──────────────────┘  ▲     │ resume by version
+//!                                                              └────┘
+//! ```
+//!
+//! Every break may lead through `Waiting` first. What holds: a list starts with nothing assumed
+//! and ends with one [`Change::Retain`], so deletions that were missed surface; a watch resumes
+//! where the last frame or bookmark left it; nothing that a server does, repeated for ever, makes
+//! a loop without delays, since only a watch that gets on resets them.
+
+mod failure;
+mod machine;
+mod state;
+mod wire;
+
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+
+use crate::logic::model::{Key, Version};
+
+pub use failure::{Failure, FailureClass, RestartReason};
+pub use machine::Reflector;
+pub use wire::{ApiStatus, Bookmark, Cause, Frame, Page, Tombstone, Unreadable};
+
+/// The names a list has shown.
+pub type Keys = HashSet<Key, FixedState>;
+
+/// What to do next. Anything but a wait ends in exactly one [`Response::Failed`],
+/// [`Response::Page`] or [`Response::Closed`], unless a step asks for something else before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Open a watch that sends the present objects first and marks their end with a bookmark.
+    StreamingList,
+    /// Ask for one page of a consistent list.
+    List {
+        /// The token of the page before; `None` asks for the first one.
+        continue_token: Option<Box<str>>,
+    },
+    /// Open a watch of everything after `version`.
+    Watch {
+        /// Where the last one, or the list, left off.
+        version: Version,
+    },
+    /// Do nothing for so long, then answer [`Response::Waited`].
+    Wait(Duration),
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response<T> {
+    /// A page of the list.
+    Page(Page<T>),
+    /// The stream is open: the status line was 200.
+    Opened,
+    /// One line of the stream.
+    Frame(Frame<T>),
+    /// The stream has ended in good order.
+    Closed {
+        /// How long it was open.
+        after: Duration,
+    },
+    /// The request was refused, or broke off.
+    Failed(Failure),
+    /// The wait is over.
+    Waited,
+}
+
+/// One change of the map, in the order in which they must be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<T> {
+    /// The object exists and looks like this (or, after a list, has looked so since).
+    Upsert(T),
+    /// The object is gone, or no longer matches the selectors.
+    Delete(Tombstone),
+    /// A list is complete: every object of this scope that is not in `keys` and whose known
+    /// version is not newer than `version` is gone. The first one of a reflector means "synced".
+    Retain {
+        /// All objects there were, unreadable ones included.
+        keys: Keys,
+        /// Version of the list.
+        version: Version,
+    },
+    /// Nothing happened up to this version.
+    Progress(Version),
+    /// An object that does not parse; what was known of it may stay.
+    Skipped(Unreadable),
+}
+
+/// What follows from one response.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step<T> {
+    /// To be applied in this order.
+    pub changes: Vec<Change<T>>,
+    /// To be done now, and whatever stream is open to be dropped; `None`: go on reading it.
+    pub request: Option<Request>,
+    /// Set when something has to be asked for again.
+    pub restart: Option<RestartReason>,
+}

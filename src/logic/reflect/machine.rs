@@ -1,0 +1,340 @@
+//! The state machine itself: one function for each state, the state by value.
+
+use std::time::Duration;
+
+use super::state::{Pace, State};
+use super::{Change, Failure, Frame, Keys, Request, Response, RestartReason, Step};
+use crate::logic::backoff::Backoff;
+use crate::logic::model::{Object, Version};
+
+/// A watch that the server closed after this long has served its time, even if nothing came.
+const SERVED: Duration = Duration::from_secs(5);
+
+/// After this many breaks a streaming list that is cut in the middle gives way to a paged one.
+const STREAMS_CUT: u32 = 3;
+
+/// The protocol machine. It holds names and versions only; the objects pass through.
+#[derive(Clone, Debug)]
+pub struct Reflector {
+    state: State,
+    pace: Pace,
+}
+
+impl Reflector {
+    /// A machine that knows nothing yet; `backoff` spaces its attempts.
+    #[must_use]
+    pub fn new(backoff: Backoff) -> Self {
+        Self {
+            state: State::streaming(),
+            pace: Pace::new(backoff),
+        }
+    }
+
+    /// What is being asked for; what to do first.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        self.state.request()
+    }
+
+    /// Whether a list is under way or next, and so the map possibly incomplete.
+    #[must_use]
+    pub fn is_listing(&self) -> bool {
+        let state = match &self.state {
+            State::Waiting { then, .. } => then,
+            state => state,
+        };
+        matches!(state, State::Streaming { .. } | State::Paging { .. })
+    }
+
+    /// Takes what came back. `jitter` in `[0, 1)` is drawn when a delay needs it.
+    ///
+    /// A response that does not belong to the request changes nothing and has the request made
+    /// again.
+    pub fn step<T: Object>(
+        self,
+        response: Response<T>,
+        jitter: impl FnOnce() -> f64,
+    ) -> (Self, Step<T>) {
+        let Self { state, mut pace } = self;
+        let (state, step) = match state {
+            State::Streaming { seen, opened } => pace.in_streaming(seen, opened, response, jitter),
+            State::Paging {
+                seen,
+                version,
+                token,
+            } => pace.in_paging(seen, version, token, response, jitter),
+            State::Watching { version } => pace.in_watching(version, response, jitter),
+            State::Waiting { delay, then } => match response {
+                Response::Waited => {
+                    let step = Step::ask(Vec::new(), &then);
+                    (*then, step)
+                }
+                Response::Page(_)
+                | Response::Opened
+                | Response::Frame(_)
+                | Response::Closed { .. }
+                | Response::Failed(_) => again(State::Waiting { delay, then }),
+            },
+        };
+        (Self { state, pace }, step)
+    }
+}
+
+fn again<T>(state: State) -> (State, Step<T>) {
+    let step = Step::ask(Vec::new(), &state);
+    (state, step)
+}
+
+// === The transitions: one function for each state ===
+
+impl Pace {
+    fn in_streaming<T: Object>(
+        &mut self,
+        mut seen: Keys,
+        opened: bool,
+        response: Response<T>,
+        jitter: impl FnOnce() -> f64,
+    ) -> (State, Step<T>) {
+        let frame = match response {
+            Response::Opened => {
+                let state = State::Streaming { seen, opened: true };
+                return (state, Step::read(Vec::new()));
+            }
+            Response::Failed(failure) => return self.streaming_failed(opened, &failure, jitter),
+            Response::Closed { .. } => {
+                let then = self.list_after(opened);
+                let state = self.pause(then, true, None, jitter);
+                return restarted(state, RestartReason::Closed);
+            }
+            Response::Page(_) | Response::Waited => return again(State::streaming()),
+            Response::Frame(frame) => frame,
+        };
+        let change = match frame {
+            Frame::Applied(object) => {
+                seen.insert(object.key());
+                Change::Upsert(object)
+            }
+            Frame::Deleted(tombstone) => {
+                seen.remove(&tombstone.key);
+                Change::Delete(tombstone)
+            }
+            Frame::Bookmark(bookmark) if bookmark.initial_events_end => {
+                let version = bookmark.version.clone();
+                let retain = Change::Retain {
+                    keys: seen,
+                    version: bookmark.version,
+                };
+                return (State::Watching { version }, Step::read(vec![retain]));
+            }
+            Frame::Bookmark(bookmark) => Change::Progress(bookmark.version),
+            Frame::Unreadable(unreadable) => {
+                seen.extend(unreadable.key.clone());
+                Change::Skipped(unreadable)
+            }
+        };
+        let state = State::Streaming { seen, opened: true };
+        (state, Step::read(vec![change]))
+    }
+
+    fn streaming_failed<T>(
+        &mut self,
+        opened: bool,
+        failure: &Failure,
+        jitter: impl FnOnce() -> f64,
+    ) -> (State, Step<T>) {
+        match failure {
+            Failure::Status(status) if status.refuses_streaming() => again(self.refuse_streaming()),
+            // A server too old to know the option ignores it and never says that it is done.
+            Failure::Timeout if opened => {
+                let then = self.refuse_streaming();
+                self.after_failure(then, failure, jitter)
+            }
+            _ => {
+                let then = self.list_after(opened);
+                self.after_failure(then, failure, jitter)
+            }
+        }
+    }
+
+    /// A list in the place of a streaming one that broke. Pages survive a break, so they come to
+    /// an end where streams keep being cut.
+    fn list_after(&mut self, opened: bool) -> State {
+        if opened && self.breaks >= STREAMS_CUT {
+            self.refuse_streaming()
+        } else {
+            self.list()
+        }
+    }
+
+    fn in_paging<T: Object>(
+        &mut self,
+        mut seen: Keys,
+        version: Option<Version>,
+        token: Option<Box<str>>,
+        response: Response<T>,
+        jitter: impl FnOnce() -> f64,
+    ) -> (State, Step<T>) {
+        let page = match response {
+            Response::Page(page) => page,
+            Response::Failed(failure) => {
+                let then = if token.is_some() && forgot_token(&failure) {
+                    State::paging()
+                } else {
+                    State::Paging {
+                        seen,
+                        version,
+                        token,
+                    }
+                };
+                return self.after_failure(then, &failure, jitter);
+            }
+            Response::Opened | Response::Frame(_) | Response::Closed { .. } | Response::Waited => {
+                return again(State::Paging {
+                    seen,
+                    version,
+                    token,
+                });
+            }
+        };
+        seen.extend(page.objects.iter().map(Object::key));
+        seen.extend(page.unreadable.iter().filter_map(|item| item.key.clone()));
+        let skipped = page.unreadable.into_iter().map(Change::Skipped);
+        let objects = page.objects.into_iter().map(Change::Upsert);
+        let mut changes: Vec<_> = objects.chain(skipped).collect();
+        let version = version.unwrap_or(page.version);
+        let state = if page.continue_token.is_some() {
+            State::Paging {
+                seen,
+                version: Some(version),
+                token: page.continue_token,
+            }
+        } else {
+            changes.push(Change::Retain {
+                keys: seen,
+                version: version.clone(),
+            });
+            State::Watching { version }
+        };
+        let step = Step::ask(changes, &state);
+        (state, step)
+    }
+
+    fn in_watching<T: Object>(
+        &mut self,
+        mut version: Version,
+        response: Response<T>,
+        jitter: impl FnOnce() -> f64,
+    ) -> (State, Step<T>) {
+        let frame = match response {
+            Response::Opened => {
+                return (State::Watching { version }, Step::read(Vec::new()));
+            }
+            Response::Failed(failure) => return self.watching_failed(version, &failure, jitter),
+            Response::Closed { after } => {
+                if after >= SERVED {
+                    self.progress();
+                }
+                let state = self.pause(State::Watching { version }, true, None, jitter);
+                return restarted(state, RestartReason::Closed);
+            }
+            Response::Page(_) | Response::Waited => return again(State::Watching { version }),
+            Response::Frame(frame) => frame,
+        };
+        let change = match frame {
+            Frame::Applied(object) => {
+                self.advance(&mut version, Some(object.version()));
+                Change::Upsert(object)
+            }
+            Frame::Deleted(tombstone) => {
+                self.advance(&mut version, Some(&tombstone.version));
+                Change::Delete(tombstone)
+            }
+            Frame::Bookmark(bookmark) => {
+                self.advance(&mut version, Some(&bookmark.version));
+                Change::Progress(version.clone())
+            }
+            Frame::Unreadable(unreadable) => {
+                self.advance(&mut version, unreadable.version.as_ref());
+                Change::Skipped(unreadable)
+            }
+        };
+        (State::Watching { version }, Step::read(vec![change]))
+    }
+
+    fn after_failure<T>(
+        &mut self,
+        then: State,
+        failure: &Failure,
+        jitter: impl FnOnce() -> f64,
+    ) -> (State, Step<T>) {
+        let eager = failure.may_retry_at_once();
+        let state = self.pause(then, eager, failure.retry_after(), jitter);
+        restarted(state, failure.reason())
+    }
+
+    fn watching_failed<T>(
+        &mut self,
+        version: Version,
+        failure: &Failure,
+        jitter: impl FnOnce() -> f64,
+    ) -> (State, Step<T>) {
+        let useless = match failure {
+            // Once, the server may only lag behind. 400 and 422: it does not understand a version
+            // that another server made.
+            Failure::Status(status) => {
+                status.is_gone()
+                    || matches!(status.code, 400 | 422)
+                    || (status.is_ahead() && self.breaks > 0)
+            }
+            Failure::Timeout | Failure::Transport(_) | Failure::Malformed(_) => false,
+        };
+        let then = if useless {
+            self.list()
+        } else {
+            State::Watching { version }
+        };
+        self.after_failure(then, failure, jitter)
+    }
+
+    /// Moves `version` forward, and counts that as progress; a frame without a usable version, or
+    /// with an old one, is not.
+    fn advance(&mut self, version: &mut Version, to: Option<&Version>) {
+        let Some(to) = to else { return };
+        if to != version && !to.is_older_than(version) && *to != Version::default() {
+            version.clone_from(to);
+            self.progress();
+        }
+    }
+}
+
+/// 410 by rule; 400 when another server does not understand the token.
+fn forgot_token(failure: &Failure) -> bool {
+    matches!(failure, Failure::Status(status) if status.is_gone() || status.code == 400)
+}
+
+fn restarted<T>(state: State, reason: RestartReason) -> (State, Step<T>) {
+    let step = Step {
+        changes: Vec::new(),
+        request: Some(state.request()),
+        restart: Some(reason),
+    };
+    (state, step)
+}
+
+impl<T> Step<T> {
+    fn read(changes: Vec<Change<T>>) -> Self {
+        Self {
+            changes,
+            request: None,
+            restart: None,
+        }
+    }
+
+    fn ask(changes: Vec<Change<T>>, state: &State) -> Self {
+        Self {
+            changes,
+            request: Some(state.request()),
+            restart: None,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Where the protocol stands, and how fast it may go on.
+
+use std::time::Duration;
+
+use super::{Keys, Request};
+use crate::logic::backoff::Backoff;
+use crate::logic::model::Version;
+
+/// After a server refused a streaming list, this many lists are paged before the next try: it may
+/// have been upgraded, or another one may answer.
+const LISTS_PAGED: u8 = 8;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// A streaming list is asked for or under way.
+    Streaming {
+        /// What it has shown so far.
+        seen: Keys,
+        /// Whether the server has begun to answer.
+        opened: bool,
+    },
+    /// A paged list is under way.
+    Paging {
+        /// What the pages before have shown.
+        seen: Keys,
+        /// Version of the first page: a watch from there replays what the later ones missed.
+        version: Option<Version>,
+        /// Token of the page that is asked for.
+        token: Option<Box<str>>,
+    },
+    /// A watch is asked for or open, and everything up to `version` is known.
+    Watching {
+        /// Of the last frame or bookmark, or of the list.
+        version: Version,
+    },
+    /// A delay runs; `then` comes after it.
+    Waiting {
+        /// All of it, as it was drawn.
+        delay: Duration,
+        /// Never `Waiting` itself.
+        then: Box<Self>,
+    },
+}
+
+impl State {
+    pub(super) fn request(&self) -> Request {
+        match self {
+            Self::Streaming { .. } => Request::StreamingList,
+            Self::Paging { token, .. } => Request::List {
+                continue_token: token.clone(),
+            },
+            Self::Watching { version } => Request::Watch {
+                version: version.clone(),
+            },
+            Self::Waiting { delay, .. } => Request::Wait(*delay),
+        }
+    }
+
+    pub(super) fn streaming() -> Self {
+        Self::Streaming {
+            seen: Keys::default(),
+            opened: false,
+        }
+    }
+
+    pub(super) fn paging() -> Self {
+        Self::Paging {
+            seen: Keys::default(),
+            version: None,
+            token: None,
+        }
+    }
+}
+
+/// What is remembered across states: how fast to go, and how to list.
+#[derive(Clone, Debug)]
+pub(super) struct Pace {
+    backoff: Backoff,
+    /// Breaks since a watch last got on.
+    pub(super) breaks: u32,
+    /// Lists that are still to be paged because a streaming one was refused.
+    paged: u8,
+}
+
+impl Pace {
+    pub(super) fn new(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            breaks: 0,
+            paged: 0,
+        }
+    }
+
+    pub(super) fn progress(&mut self) {
+        self.breaks = 0;
+        self.backoff.reset();
+    }
+
+    /// The state in which a new list begins.
+    pub(super) fn list(&mut self) -> State {
+        match self.paged.checked_sub(1) {
+            Some(left) => {
+                self.paged = left;
+                State::paging()
+            }
+            None => State::streaming(),
+        }
+    }
+
+    pub(super) fn refuse_streaming(&mut self) -> State {
+        self.paged = LISTS_PAGED;
+        State::paging()
+    }
+
+    /// The state after a break: `then` at once if `eager` and nothing broke before, else a wait.
+    pub(super) fn pause(
+        &mut self,
+        then: State,
+        eager: bool,
+        at_least: Option<Duration>,
+        jitter: impl FnOnce() -> f64,
+    ) -> State {
+        self.breaks = self.breaks.saturating_add(1);
+        if eager && self.breaks == 1 && at_least.is_none() {
+            return then;
+        }
+        State::Waiting {
+            delay: self
+                .backoff
+                .next(jitter())
+                .max(at_least.unwrap_or_default()),
+            then: Box::new(then),
+        }
+    }
+}

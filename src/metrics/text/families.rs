@@ -1,0 +1,374 @@
+//! The table: every name once, in the order of the contract.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus_client::encoding::NoLabelSet;
+use prometheus_client::metrics::MetricType::{Counter, Gauge, Histogram, Info};
+
+use super::{ATTEMPTS, BUILD, Family, Operation, Outcome, REASONS, ServiceStats, State, of};
+
+pub(super) static FAMILIES: [Family; 38] = [
+    Family {
+        name: "zen_lead_leader_duration_seconds",
+        kind: Gauge,
+        help: "Time since the current leader became leader, 0 without one.",
+        lines: |facts, lines| facts.gauge(lines, ServiceStats::leader_duration),
+    },
+    Family {
+        name: "zen_lead_failover_count",
+        kind: Counter,
+        help: "Leader changes, by the reason for which the old leader was left.",
+        lines: |facts, lines| facts.counter_by(lines, "reason", REASONS, |s| &s.failovers),
+    },
+    Family {
+        name: "zen_lead_reconciliation_duration_seconds",
+        kind: Histogram,
+        help: "Duration of reconciliations.",
+        lines: |facts, lines| {
+            facts.histograms(lines, |line, histograms| {
+                for outcome in Outcome::ALL {
+                    let result = [("result", outcome.name())];
+                    line(&result, &histograms.reconciliations[outcome as usize])?;
+                }
+                Ok(())
+            })
+        },
+    },
+    Family {
+        name: "zen_lead_pods_available",
+        kind: Gauge,
+        help: "Ready pods that could lead.",
+        lines: |facts, lines| facts.whole(lines, |s| s.pods_available.load(Relaxed).into()),
+    },
+    Family {
+        name: "zen_lead_port_resolution_failures",
+        kind: Counter,
+        help: "Service ports that a leader pod did not resolve.",
+        lines: |facts, lines| {
+            for (key, stats) in &facts.services {
+                let [namespace, service] = of(key);
+                for (port, count) in &*stats.ports.lock() {
+                    lines.counter(&[namespace, service, ("port_name", port)], *count)?;
+                }
+            }
+            Ok(())
+        },
+    },
+    Family {
+        name: "zen_lead_reconciliation_errors",
+        kind: Counter,
+        help: "What went wrong with a Service.",
+        lines: |facts, lines| {
+            for (key, stats) in &facts.services {
+                let [namespace, service] = of(key);
+                for (kind, count) in &*stats.errors.lock() {
+                    lines.counter(&[namespace, service, ("error_type", kind)], *count)?;
+                }
+            }
+            Ok(())
+        },
+    },
+    Family {
+        name: "zen_lead_leader_services_total",
+        kind: Gauge,
+        help: "Leader Services that exist.",
+        lines: |facts, lines| facts.sum(lines, |s| s.leader_service.load(Relaxed).into()),
+    },
+    Family {
+        name: "zen_lead_endpointslices_total",
+        kind: Gauge,
+        help: "EndpointSlices of leader Services that exist.",
+        lines: |facts, lines| facts.sum(lines, |s| s.slices.load(Relaxed).into()),
+    },
+    Family {
+        name: "zen_lead_sticky_leader_hits",
+        kind: Counter,
+        help: "Times the sticky leader stayed.",
+        lines: |facts, lines| facts.counter(lines, |s| &s.sticky_hits),
+    },
+    Family {
+        name: "zen_lead_sticky_leader_misses",
+        kind: Counter,
+        help: "Times the sticky leader could not stay.",
+        lines: |facts, lines| facts.counter(lines, |s| &s.sticky_misses),
+    },
+    Family {
+        name: "zen_lead_leader_selection_attempts",
+        kind: Counter,
+        help: "Times a leader had to be chosen.",
+        lines: |facts, lines| facts.counter(lines, |s| &s.selections),
+    },
+    Family {
+        name: "zen_lead_leader_pod_age_seconds",
+        kind: Gauge,
+        help: "Time since the current leader's pod was created, 0 without a leader.",
+        lines: |facts, lines| facts.gauge(lines, ServiceStats::leader_pod_age),
+    },
+    Family {
+        name: "zen_lead_leader_service_without_endpoints",
+        kind: Gauge,
+        help: "1 when the leader Service exists and no leader is published, else 0.",
+        lines: |facts, lines| facts.whole(lines, |s| s.has_no_endpoints().into()),
+    },
+    Family {
+        name: "zen_lead_reconciliations",
+        kind: Counter,
+        help: "Reconciliations.",
+        lines: |facts, lines| {
+            let results = Outcome::ALL.map(Outcome::name);
+            facts.counter_by(lines, "result", results, |s| &s.reconciliations)
+        },
+    },
+    Family {
+        name: "zen_lead_leader_stable",
+        kind: Gauge,
+        help: "1 when a leader is published and Ready, else 0.",
+        lines: |facts, lines| facts.whole(lines, |s| s.is_stable().into()),
+    },
+    Family {
+        name: "zen_lead_endpoint_write_errors",
+        kind: Counter,
+        help: "EndpointSlice writes that failed.",
+        lines: |facts, lines| facts.counter(lines, |s| &s.write_errors),
+    },
+    Family {
+        name: "zen_lead_retry_attempts",
+        kind: Counter,
+        help: "Requests that failed and were repeated, by the number of the failed attempt.",
+        lines: |facts, lines| {
+            for (key, stats) in &facts.services {
+                let [namespace, service] = of(key);
+                let Some(retries) = stats.retries.get() else {
+                    continue;
+                };
+                for operation in Operation::ALL {
+                    let counts = &retries.attempts[operation as usize];
+                    let operation = ("operation", operation.name());
+                    for (attempt, count) in ATTEMPTS.iter().zip(counts) {
+                        let labels = [namespace, service, operation, ("attempt", attempt)];
+                        match count.load(Relaxed) {
+                            0 => {}
+                            count => lines.counter(&labels, count)?,
+                        }
+                    }
+                }
+            }
+            Ok(())
+        },
+    },
+    Family {
+        name: "zen_lead_retry_success_after_retry",
+        kind: Counter,
+        help: "Requests that succeeded after at least one retry.",
+        lines: |facts, lines| {
+            for (key, stats) in &facts.services {
+                let [namespace, service] = of(key);
+                let Some(retries) = stats.retries.get() else {
+                    continue;
+                };
+                for operation in Operation::ALL {
+                    let labels = [namespace, service, ("operation", operation.name())];
+                    match retries.successes[operation as usize].load(Relaxed) {
+                        0 => {}
+                        count => lines.counter(&labels, count)?,
+                    }
+                }
+            }
+            Ok(())
+        },
+    },
+    Family {
+        name: "zen_lead_cache_size",
+        kind: Gauge,
+        help: "Opted-in Services.",
+        lines: |facts, lines| facts.sum(lines, |_| 1),
+    },
+    Family {
+        name: "zen_lead_cache_update_duration_seconds",
+        kind: Histogram,
+        help: "Duration of lists, by namespace; empty for the whole cluster.",
+        lines: |facts, lines| {
+            facts.lists.iter().try_for_each(|(namespace, histogram)| {
+                lines.histogram(&[("namespace", namespace)], &histogram.read())
+            })
+        },
+    },
+    Family {
+        name: "zen_lead_cache_hits",
+        kind: Counter,
+        help: "Steps that needed no request to know what is the case.",
+        lines: |facts, lines| facts.namespace_counter(lines, |space| &space.cache_hits),
+    },
+    Family {
+        name: "zen_lead_cache_misses",
+        kind: Counter,
+        help: "Steps that needed a GET.",
+        lines: |facts, lines| facts.namespace_counter(lines, |space| &space.cache_misses),
+    },
+    Family {
+        name: "zen_lead_timeout_occurrences",
+        kind: Counter,
+        help: "What took too long.",
+        lines: |facts, lines| {
+            for (namespace, space) in &facts.namespaces {
+                for (operation, count) in &*space.timeouts.lock() {
+                    let labels = [("namespace", &**namespace), ("operation", operation)];
+                    lines.counter(&labels, *count)?;
+                }
+            }
+            Ok(())
+        },
+    },
+    Family {
+        name: "zen_lead_failover_latency_seconds",
+        kind: Histogram,
+        help: "From the receipt of the watch frame to the API server's acknowledgement.",
+        lines: |facts, lines| {
+            facts.histograms(lines, |line, histograms| {
+                for (reason, histogram) in REASONS.iter().zip(&histograms.failovers) {
+                    line(&[("reason", reason)], histogram)?;
+                }
+                Ok(())
+            })
+        },
+    },
+    Family {
+        name: "zen_lead_api_call_duration_seconds",
+        kind: Histogram,
+        help: "Duration of requests to the API server.",
+        lines: |facts, lines| {
+            facts.histograms(lines, |line, histograms| {
+                for operation in Operation::ALL {
+                    for outcome in Outcome::ALL {
+                        let labels = [("operation", operation.name()), ("result", outcome.name())];
+                        let by_outcome = &histograms.api_calls[operation as usize];
+                        line(&labels, &by_outcome[outcome as usize])?;
+                    }
+                }
+                Ok(())
+            })
+        },
+    },
+    Family {
+        name: "zen_lead_build",
+        kind: Info,
+        help: "The build that runs.",
+        lines: |_, lines| {
+            lines.0.encode_info(&[
+                ("version", BUILD.version),
+                ("commit", BUILD.commit),
+                ("build_date", BUILD.date),
+            ])
+        },
+    },
+    Family {
+        name: "zen_lead_state",
+        kind: Gauge,
+        help: "1 for the state that the Service's machine is in, 0 for the others.",
+        lines: |facts, lines| {
+            for (key, stats) in facts.services.iter().filter(|_| facts.active) {
+                let [namespace, service] = of(key);
+                let is = stats.state();
+                for state in State::ALL {
+                    let labels = [namespace, service, ("state", state.name())];
+                    lines.whole(&labels, (state == is).into())?;
+                }
+            }
+            Ok(())
+        },
+    },
+    Family {
+        name: "zen_lead_decision_latency_seconds",
+        kind: Histogram,
+        help: "From the receipt of a watch frame to the write that it caused being sent.",
+        lines: |facts, lines| lines.histogram(&[], &facts.decisions),
+    },
+    Family {
+        name: "zen_lead_watch_restarts",
+        kind: Counter,
+        help: "Watches that ended and began anew.",
+        lines: |facts, lines| {
+            let mut sums = BTreeMap::new();
+            for watch in &facts.watches {
+                for (reason, count) in &*watch.restarts.lock() {
+                    *sums.entry((watch.resource, *reason)).or_insert(0) += count;
+                }
+            }
+            sums.into_iter().try_for_each(|((resource, reason), sum)| {
+                lines.counter(&[("resource", resource), ("reason", reason)], sum)
+            })
+        },
+    },
+    Family {
+        name: "zen_lead_watch_lag_seconds",
+        kind: Gauge,
+        help: "Time since the last frame or bookmark, of the watch that waits longest.",
+        lines: |facts, lines| {
+            let mut worst = BTreeMap::new();
+            for watch in &facts.watches {
+                if let Some(lag) = watch.lag(facts.now) {
+                    let known = worst.entry(watch.resource).or_insert(lag);
+                    *known = lag.max(*known);
+                }
+            }
+            worst.into_iter().try_for_each(|(resource, lag)| {
+                lines.gauge(&[("resource", resource)], lag.as_secs_f64())
+            })
+        },
+    },
+    Family {
+        name: "zen_lead_is_active",
+        kind: Gauge,
+        help: "1 when this replica holds the Lease, else 0.",
+        lines: |facts, lines| lines.whole(&[], facts.active.into()),
+    },
+    Family {
+        name: "zen_lead_foreign_endpointslices",
+        kind: Gauge,
+        help: "EndpointSlices that others attached to the leader Service.",
+        lines: |facts, lines| facts.whole(lines, |s| s.foreign_slices.load(Relaxed).into()),
+    },
+    Family {
+        name: "process_cpu_seconds",
+        kind: Counter,
+        help: "User and system CPU time spent.",
+        lines: |facts, lines| match facts.process.cpu_seconds {
+            Some(spent) => lines.0.encode_counter::<NoLabelSet, _, f64>(&spent, None),
+            None => Ok(()),
+        },
+    },
+    Family {
+        name: "process_resident_memory_bytes",
+        kind: Gauge,
+        help: "Resident memory.",
+        lines: |facts, lines| lines.optional(facts.process.resident_bytes),
+    },
+    Family {
+        name: "process_virtual_memory_bytes",
+        kind: Gauge,
+        help: "Virtual memory.",
+        lines: |facts, lines| lines.optional(facts.process.virtual_bytes),
+    },
+    Family {
+        name: "process_open_fds",
+        kind: Gauge,
+        help: "Open file descriptors.",
+        lines: |facts, lines| lines.optional(facts.process.open_fds),
+    },
+    Family {
+        name: "process_max_fds",
+        kind: Gauge,
+        help: "Most file descriptors that may be open.",
+        lines: |facts, lines| lines.optional(facts.process.max_fds),
+    },
+    Family {
+        name: "process_start_time_seconds",
+        kind: Gauge,
+        help: "Start of the process, in seconds since the epoch.",
+        lines: |facts, lines| match facts.process.start_seconds {
+            Some(seconds) => lines.gauge(&[], seconds),
+            None => Ok(()),
+        },
+    },
+];

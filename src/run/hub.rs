@@ -1,0 +1,304 @@
+//! What becomes of a write: its answer is a fact, and whoever it concerns looks again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use foldhash::fast::FixedState;
+use kube_client::Client;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::Surroundings;
+use crate::logic::contract::reason;
+use crate::logic::fsm::{Cause, Note};
+use crate::logic::heal::Fought;
+use crate::logic::model::{Key, Service, Slice};
+use crate::logic::plan::{Action, Kind, Op, Target, Write};
+use crate::metrics::{Metrics, Operation, Outcome};
+use crate::shell::api;
+use crate::shell::drive::{Drive, Outlet};
+use crate::shell::write::{Observed, Settled, Verdict, Writer};
+use crate::store::{Origin, Store};
+
+/// Takes an event about a source to the API server, some time.
+pub type Tell = Arc<dyn Fn(&Service, Note) + Send + Sync>;
+
+/// Joins machines, writer, store and events.
+pub(super) struct Hub {
+    store: Arc<Store>,
+    writer: Writer,
+    client: Client,
+    metrics: Arc<Metrics>,
+    around: Surroundings,
+    /// Leader Services to be looked at for foreign slices.
+    ask: mpsc::Sender<Key>,
+    /// What the server said of each object that it refuses: told once, not per retry. Locked for a
+    /// look-up.
+    refusals: Mutex<HashMap<Target, Box<str>, FixedState>>,
+}
+
+impl Hub {
+    pub(super) fn new(
+        store: Arc<Store>,
+        writer: Writer,
+        client: Client,
+        metrics: Arc<Metrics>,
+        around: Surroundings,
+        ask: mpsc::Sender<Key>,
+    ) -> Self {
+        Self {
+            store,
+            writer,
+            client,
+            metrics,
+            around,
+            ask,
+            refusals: Mutex::default(),
+        }
+    }
+
+    /// Has the writer's outcomes come back to the machines. Weak, since the machines hold the hub.
+    pub(super) fn settle_into(self: &Arc<Self>, drive: &Arc<Drive>) {
+        let (hub, drive): (Weak<Self>, Weak<Drive>) = (Arc::downgrade(self), Arc::downgrade(drive));
+        self.writer.settle_with(Arc::new(move |settled| {
+            if let (Some(hub), Some(drive)) = (hub.upgrade(), drive.upgrade()) {
+                hub.settle(&drive, settled);
+            }
+        }));
+    }
+
+    fn settle(&self, drive: &Arc<Drive>, settled: Settled) {
+        self.count(&settled);
+        let Settled {
+            source,
+            write,
+            verdict,
+            ..
+        } = settled;
+        let mut touched = Vec::new();
+        match verdict {
+            Verdict::Accepted(observed) => {
+                self.refusals.lock().remove(&write.target);
+                if let Some(fought) = drive.acknowledge(&source, &write) {
+                    self.report_fight(&source, fought);
+                }
+                if may_attract_slices(&write) {
+                    // A full queue means that everything will be looked at before long.
+                    let _ = self.ask.try_send(write.target.key.clone());
+                }
+                touched = self.apply(observed);
+            }
+            Verdict::Overtaken(observed) => touched = self.apply(observed),
+            Verdict::AddressTaken(status) => {
+                drive.forget_addresses(&source);
+                let name = &write.target.key.name;
+                let text = format!(
+                    "Service {name} gets a new cluster address, the one it had is taken: {status}"
+                );
+                self.tell(&source, Note::warning(reason::WRITE_REFUSED, text));
+            }
+            Verdict::Refused(status) => self.report_refusal(&source, &write, &status.to_string()),
+            Verdict::Quiet | Verdict::Failed { .. } => {}
+        }
+        if !touched.contains(&source) {
+            touched.push(source);
+        }
+        drive.touch_all(
+            touched,
+            Cause {
+                at: self.around.clock.moment(),
+                pod_changed: None,
+            },
+        );
+    }
+
+    /// An answer is a fact like any other.
+    fn apply(&self, observed: Observed) -> Vec<Key> {
+        match observed {
+            Observed::Service(service) => self.store.put_service(*service, Origin::Answer),
+            Observed::Slice(slice) => self.store.put_slice(*slice, Origin::Answer),
+            Observed::Gone(Target {
+                kind: Kind::Service,
+                key,
+            }) => self.store.remove_service(&key, None),
+            Observed::Gone(Target {
+                kind: Kind::Slice,
+                key,
+            }) => self.store.remove_slice(&key, None),
+        }
+    }
+
+    fn count(&self, settled: &Settled) {
+        let stats = self.metrics.service(&settled.source);
+        let operation = match settled.write.action {
+            Action::Create(_) => Operation::Create,
+            Action::Patch { .. } => Operation::Patch,
+            Action::Delete { .. } => Operation::Delete,
+        };
+        let is_accepted = matches!(settled.verdict, Verdict::Accepted(_));
+        stats.api_call(
+            operation,
+            if is_accepted {
+                Outcome::Success
+            } else {
+                Outcome::Error
+            },
+            settled.took,
+        );
+        match &settled.verdict {
+            Verdict::Accepted(_) if settled.attempt > 1 => {
+                return stats.succeeded_after_retry(operation);
+            }
+            Verdict::Accepted(_) => return,
+            Verdict::Overtaken(_) => return stats.cache_missed(),
+            Verdict::AddressTaken(_) => stats.failed("addressTaken"),
+            Verdict::Refused(_) => stats.failed("writeRefused"),
+            Verdict::Quiet => stats.failed("namespaceTerminating"),
+            Verdict::Failed { why, .. } => {
+                stats.failed("writeFailed");
+                if why.starts_with("no answer within") {
+                    self.metrics
+                        .timed_out(&settled.source.namespace, operation.name());
+                }
+                tracing::warn!(service = %settled.source, object = %settled.write.target.key, %why, attempt = settled.attempt, "a write failed; trying again");
+            }
+        }
+        stats.reconciled(Outcome::Error, settled.took);
+        stats.retried(operation, settled.attempt);
+        if settled.write.target.kind == Kind::Slice {
+            stats.slice_write_failed();
+        }
+    }
+
+    fn report_refusal(&self, source: &Key, write: &Write, why: &str) {
+        let told = self
+            .refusals
+            .lock()
+            .insert(write.target.clone(), why.into());
+        if told.as_deref() == Some(why) {
+            return;
+        }
+        let kind = write.target.kind;
+        let text = format!(
+            "The API server refused to {} {kind:?} {}: {why}",
+            write.action.verb(),
+            write.target.key.name
+        );
+        self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
+    }
+
+    /// Finds out who keeps reverting a field, and says so.
+    fn report_fight(&self, source: &Key, fought: Fought) {
+        let (source, client, store, around) = (
+            source.clone(),
+            self.client.clone(),
+            Arc::clone(&self.store),
+            self.around.clone(),
+        );
+        (self.around.spawn)(Box::pin(async move {
+            let manager = other_manager(&client, &fought.target).await;
+            let Fought {
+                target,
+                path,
+                delay,
+            } = fought;
+            let what = if path.is_empty() {
+                "is deleted".to_owned()
+            } else {
+                format!("has {path} reverted")
+            };
+            let text = format!(
+                "{:?} {} {what} again and again, last changed by {}; it is healed again in {delay:?}",
+                target.kind,
+                target.key.name,
+                manager.as_deref().unwrap_or("somebody unknown")
+            );
+            tracing::warn!(service = %source, %text);
+            if let Some(service) = store.service(&source) {
+                (around.tell)(&service, Note::warning(reason::WRITE_REFUSED, text));
+            }
+        }));
+    }
+}
+
+impl Outlet for Hub {
+    fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
+        self.writer.submit(source, writes, cause);
+    }
+
+    fn tell(&self, source: &Service, note: Note) {
+        let service = source.key();
+        if note.warning {
+            tracing::warn!(%service, reason = note.reason, "{}", note.message);
+        } else {
+            tracing::info!(%service, reason = note.reason, "{}", note.message);
+        }
+        (self.around.tell)(source, note);
+    }
+
+    fn waiting(&self, source: &Key) -> Value {
+        self.writer.waiting(source)
+    }
+}
+
+impl Hub {
+    fn tell(&self, source: &Key, note: Note) {
+        if let Some(service) = self.store.service(source) {
+            Outlet::tell(self, &service, note);
+        }
+    }
+}
+
+/// Whether native controllers may attach slices of their own because of what was just written.
+fn may_attract_slices(write: &Write) -> bool {
+    write.target.kind == Kind::Service
+        && match &write.action {
+            Action::Create(_) => true,
+            Action::Patch { ops, .. } => ops
+                .iter()
+                .any(|op| matches!(op, Op::Remove { path } if path == "/spec/selector")),
+            Action::Delete { .. } => false,
+        }
+}
+
+#[derive(Deserialize)]
+struct Managed {
+    metadata: ManagedMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ManagedMeta {
+    #[serde(default)]
+    managed_fields: Vec<FieldsEntry>,
+}
+
+#[derive(Deserialize)]
+struct FieldsEntry {
+    #[serde(default)]
+    manager: String,
+    #[serde(default)]
+    time: Option<jiff::Timestamp>,
+}
+
+/// Who else changed an object last, by its managed fields.
+async fn other_manager(client: &Client, target: &Target) -> Option<String> {
+    const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+    let (namespace, name) = (Some(&*target.key.namespace), Some(&*target.key.name));
+    let path = match target.kind {
+        Kind::Service => api::path::<Service>(namespace, name),
+        Kind::Slice => api::path::<Slice>(namespace, name),
+    };
+    let answer = api::unary(client, api::get(path), TIMEOUT).await.ok()?;
+    let object: Managed = serde_json::from_slice(&answer.body).ok()?;
+    let others = object
+        .metadata
+        .managed_fields
+        .into_iter()
+        .filter(|entry| entry.manager != "zen-lead");
+    others
+        .max_by_key(|entry| entry.time)
+        .map(|entry| entry.manager)
+}

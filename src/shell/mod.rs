@@ -1,0 +1,11 @@
+//! Everything with effects: each file one loop. Siblings never import each other, except for the
+//! leaves `api`, `clock` and `transport`.
+
+pub mod api;
+pub mod clock;
+pub mod drive;
+pub mod serve;
+pub mod sweep;
+pub mod transport;
+pub mod watch;
+pub mod write;

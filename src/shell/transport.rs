@@ -1,0 +1,372 @@
+//! The HTTP stack under [`kube_client::Client`], and where its configuration comes from.
+//!
+//! kube-client's own stack speaks HTTP/1.1 only, does not notice a dead connection and retries in
+//! silence. This one speaks HTTP/2 where the server offers it, keeps asking the peer whether it is
+//! there, gives up connecting early, and sends every request once. (hyper moves a request to
+//! another connection only if the first one died before any of it was written.)
+//!
+//! Every client has its own connection: the caller makes one for watches and one for writes, so
+//! that a relist cannot stand in front of a PATCH.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube_client::client::{Body, ConfigExt as _};
+use kube_client::config::{KubeConfigOptions, Kubeconfig};
+use kube_client::{Client, Config};
+use tower::{BoxError, Layer as _, ServiceExt as _, util::option_layer};
+
+use super::api::chain;
+
+const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
+
+/// How soon a peer that does not answer counts as dead.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// For a TCP connection, and again for it with its TLS handshake.
+    pub connect: Duration,
+    /// HTTP/2: between two pings, also while no request is under way.
+    pub ping_interval: Duration,
+    /// HTTP/2: for the answer to a ping.
+    pub ping_timeout: Duration,
+    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`; Linux only).
+    pub unacknowledged: Duration,
+    /// Silence before the kernel's first keep-alive probe; three more follow, 1 s apart.
+    pub keepalive: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            ping_interval: Duration::from_secs(1),
+            ping_timeout: Duration::from_secs(1),
+            unacknowledged: Duration::from_secs(5),
+            keepalive: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why there is no client. Each fits in one line and says what is expected.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// A kubeconfig was found, or asked for, and cannot be used.
+    #[error("kubeconfig {place}: {reason}; expected a kubeconfig with a current context")]
+    Kubeconfig {
+        /// The file or files.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The pod's own service account cannot be used.
+    #[error(
+        "in-cluster configuration: {0}; expected KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT \
+         and a service account under /var/run/secrets/kubernetes.io/serviceaccount"
+    )]
+    InCluster(String),
+    /// There is neither.
+    #[error(
+        "no API server: KUBECONFIG is not set, {0} does not exist, and KUBERNETES_SERVICE_HOST is \
+         not set; expected one of them"
+    )]
+    Nowhere(String),
+    /// A proxy is asked for.
+    #[error(
+        "proxy {proxy} for API server {host}: proxies are not supported; expected no proxy-url in \
+         the kubeconfig, and no HTTPS_PROXY or {host} in NO_PROXY"
+    )]
+    Proxy {
+        /// Its address.
+        proxy: String,
+        /// The server behind it.
+        host: String,
+    },
+    /// Certificates, keys or credentials.
+    #[error("API server {server}: {reason}")]
+    Credentials {
+        /// Address of the API server.
+        server: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Makes a client with a connection of its own.
+///
+/// Tokens and CAs that live in files are read again about once a minute, by kube-client's layers.
+/// Must be called inside a tokio runtime.
+///
+/// # Errors
+///
+/// When certificates or credentials cannot be used, or a proxy is asked for.
+pub fn client(config: Config, tuning: &Tuning) -> Result<Client, TransportError> {
+    // An error means that there is a provider already, which is as good.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    if let Some(proxy) = &config.proxy_url {
+        return Err(TransportError::Proxy {
+            proxy: proxy.to_string(),
+            host: config.cluster_url.host().unwrap_or_default().to_owned(),
+        });
+    }
+    let server = config.cluster_url.to_string();
+    let unusable = |reason: String| TransportError::Credentials {
+        server: server.clone(),
+        reason,
+    };
+    let from_kube = |error: kube_client::Error| unusable(chain(&error));
+
+    let tls = config.rustls_client_config().map_err(from_kube)?;
+    let mut https = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http();
+    if let Some(name) = &config.tls_server_name {
+        let parsed = rustls::pki_types::ServerName::try_from(name.clone())
+            .map_err(|error| unusable(format!("tls-server-name {name:?}: {error}")))?;
+        https = https.with_server_name_resolver(FixedServerNameResolver::new(parsed));
+    }
+    let https = https.enable_all_versions().wrap_connector(tcp(tuning));
+    // The TCP connector's own limit does not cover the TLS handshake.
+    let mut connector = TimeoutConnector::new(https);
+    connector.set_connect_timeout(Some(tuning.connect));
+
+    let hyper: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(30))
+        .http2_keep_alive_interval(Some(tuning.ping_interval))
+        .http2_keep_alive_timeout(tuning.ping_timeout)
+        .http2_keep_alive_while_idle(true)
+        .http2_adaptive_window(true)
+        .build(connector);
+    let service = hyper.map_err(BoxError::from);
+    let headers = config.extra_headers_layer().map_err(from_kube)?;
+    let service = headers.layer(service);
+    let auth = config.auth_layer().map_err(from_kube)?;
+    let service = option_layer(auth).layer(service);
+    let service = config.base_uri_layer().layer(service);
+    Ok(Client::new(service, config.default_namespace))
+}
+
+fn tcp(tuning: &Tuning) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(tuning.connect));
+    tcp.set_keepalive(Some(tuning.keepalive));
+    tcp.set_keepalive_interval(Some(Duration::from_secs(1)));
+    tcp.set_keepalive_retries(Some(3));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(tuning.unacknowledged));
+    tcp
+}
+
+/// Finds the API server: the kubeconfig `asked` for, `KUBECONFIG`, then `~/.kube/config`, then the
+/// pod's own service account.
+///
+/// A kubeconfig that exists but cannot be used is an error and not skipped: the next place might
+/// be another cluster.
+///
+/// # Errors
+///
+/// When the first of them that exists cannot be used, or none exists.
+pub async fn config(asked: Option<&Path>) -> Result<Config, TransportError> {
+    let found = match asked {
+        Some(path) => Ok(Place::Kubeconfig(path.display().to_string())),
+        None => locate(var, |path| Path::new(path).exists()),
+    };
+    let place = match found? {
+        Place::Kubeconfig(place) => place,
+        Place::InCluster => {
+            return Config::incluster()
+                .map_err(|error| TransportError::InCluster(one_line(&chain(&error))));
+        }
+    };
+    let options = KubeConfigOptions::default();
+    let loaded = match asked {
+        None => Config::from_kubeconfig(&options).await,
+        Some(path) => match Kubeconfig::read_from(path) {
+            Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
+            Err(error) => Err(error),
+        },
+    };
+    let mut config = loaded.map_err(|error| TransportError::Kubeconfig {
+        place,
+        reason: one_line(&chain(&error)),
+    })?;
+    // kube-client applies HTTPS_PROXY but, built without proxies, not NO_PROXY.
+    let host = config.cluster_url.host().unwrap_or_default();
+    let excluded = var("NO_PROXY").or_else(|| var("no_proxy"));
+    if is_direct(host, &excluded.unwrap_or_default()) {
+        config.proxy_url = None;
+    }
+    Ok(config)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// A file, or several as `KUBECONFIG` lists them.
+    Kubeconfig(String),
+    InCluster,
+}
+
+fn locate(
+    var: impl Fn(&str) -> Option<String>,
+    exists: impl Fn(&str) -> bool,
+) -> Result<Place, TransportError> {
+    if let Some(named) = var("KUBECONFIG") {
+        return Ok(Place::Kubeconfig(named));
+    }
+    let home = var("HOME").map(|home| format!("{home}/.kube/config"));
+    match home {
+        Some(path) if exists(&path) => Ok(Place::Kubeconfig(path)),
+        _ if var(SERVICE_HOST).is_some() => Ok(Place::InCluster),
+        home => Err(TransportError::Nowhere(
+            home.unwrap_or_else(|| "~/.kube/config".to_owned()),
+        )),
+    }
+}
+
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Parsers of YAML draw pictures; a log line has no room for them.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a host is reached without a proxy, by Go's rules: the machine itself, or listed in
+/// `NO_PROXY` as a host, a domain, an address or a network.
+fn is_direct(host: &str, excluded: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let address: Option<IpAddr> = host.parse().ok();
+    if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+        return true;
+    }
+    excluded.split(',').map(str::trim).any(|entry| {
+        let domain = entry.trim_start_matches("*.").trim_start_matches('.');
+        match (address, entry.split_once('/')) {
+            _ if entry == "*" => true,
+            (Some(address), Some((network, bits))) => in_network(address, network, bits),
+            (Some(address), None) => entry.parse() == Ok(address),
+            (None, _) => {
+                let rest = host.strip_suffix(domain);
+                !domain.is_empty()
+                    && rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            }
+        }
+    })
+}
+
+fn in_network(address: IpAddr, network: &str, bits: &str) -> bool {
+    let (Ok(network), Ok(bits)) = (network.parse::<IpAddr>(), bits.parse::<u32>()) else {
+        return false;
+    };
+    match (address, network) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            bits <= 32
+                && (a.to_bits() ^ b.to_bits())
+                    .checked_shr(32 - bits)
+                    .unwrap_or(0)
+                    == 0
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            bits <= 128
+                && (a.to_bits() ^ b.to_bits())
+                    .checked_shr(128 - bits)
+                    .unwrap_or(0)
+                    == 0
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_configuration_comes_from() {
+        let file = |path: &str| Some(Place::Kubeconfig(path.to_owned()));
+        for (kubeconfig, home_exists, in_cluster, expected) in [
+            (Some("/a:/b"), true, true, file("/a:/b")),
+            (None, true, true, file("/root/.kube/config")),
+            (None, false, true, Some(Place::InCluster)),
+            (None, false, false, None),
+        ] {
+            let var = |name: &str| match name {
+                "KUBECONFIG" => kubeconfig.map(str::to_owned),
+                "HOME" => Some("/root".to_owned()),
+                SERVICE_HOST => in_cluster.then(|| "10.0.0.1".to_owned()),
+                other => panic!("{other} is not looked at"),
+            };
+            let place = locate(var, |_| home_exists);
+            match expected {
+                Some(expected) => assert_eq!(place.expect("a place"), expected),
+                None => assert_eq!(
+                    place.expect_err("no place").to_string(),
+                    "no API server: KUBECONFIG is not set, /root/.kube/config does not exist, and \
+                     KUBERNETES_SERVICE_HOST is not set; expected one of them"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_reached_without_a_proxy() {
+        for (host, excluded, direct) in [
+            ("127.0.0.1", "", true),
+            ("[::1]", "", true),
+            ("localhost", "", true),
+            ("10.0.0.1", "", false),
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.0/8, x", true),
+            ("11.0.0.1", "10.0.0.0/8", false),
+            ("11.0.0.1", "0.0.0.0/0", true),
+            ("fd00::1", "fd00::/8", true),
+            ("fe00::1", "fd00::/8", false),
+            ("10.0.0.1", "10.0.0.0/33", false),
+            ("api.example.com", "example.com", true),
+            ("api.example.com", ".example.com", true),
+            ("api.example.com", "*.example.com", true),
+            ("badexample.com", "example.com", false),
+            ("api.example.com", ",", false),
+            ("api.example.com", "*", true),
+        ] {
+            assert_eq!(
+                is_direct(host, excluded),
+                direct,
+                "{host} with {excluded:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_refused_in_one_line() {
+        let mut config = Config::new("https://10.0.0.1:6443".parse().expect("a valid URL"));
+        config.proxy_url = Some("http://proxy:3128".parse().expect("a valid URL"));
+        let error = client(config, &Tuning::default()).err().expect("an error");
+        assert_eq!(
+            error.to_string(),
+            "proxy http://proxy:3128/ for API server 10.0.0.1: proxies are not supported; expected \
+             no proxy-url in the kubeconfig, and no HTTPS_PROXY or 10.0.0.1 in NO_PROXY"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_bad_server_name_is_refused() {
+        let mut config = Config::new("https://10.0.0.1:6443".parse().expect("a valid URL"));
+        config.root_cert = Some(Vec::new());
+        config.tls_server_name = Some("not a name".into());
+        let error = client(config, &Tuning::default()).err().expect("an error");
+        assert!(error.to_string().contains("tls-server-name"), "{error}");
+    }
+}

@@ -1,0 +1,391 @@
+//! Performs what [`Reflector`] asks for and hands the changes on. Decides nothing about the
+//! protocol, keeps no object, logs nothing.
+//!
+//! # When a connection dies silently
+//!
+//! The stream itself is given up after `timeoutSeconds` plus [`WatchOptions::silence`] without a
+//! byte, since the server must have ended it by then. That is the last resort: over HTTP/2 the
+//! transport's pings notice within about 2 s whether the peer answers, over HTTP/1.1 the kernel
+//! notices within about 6 s whether packets are acknowledged (`TCP_USER_TIMEOUT`, keep-alive after
+//! 5 s). Only an HTTP/1.1 peer whose kernel lives while its process hangs is left to the last
+//! resort; a list, a request or the opening of a watch has a time limit of its own.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube_client::Client;
+use tokio::time::{Instant, timeout_at};
+
+use super::api::{self, CallError, Lines, OpenError, StreamError};
+use crate::logic::backoff::Backoff;
+use crate::logic::model::Object;
+use crate::logic::reflect::{
+    Change, Failure, Frame, Page, Reflector, Request, Response, RestartReason,
+};
+use crate::logic::time::{Moment, Now};
+
+/// So often a loop that waits says that it is alive; a small part of what `/healthz` allows.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// After this many changes in one go, other tasks of the thread get their turn: some 5 ms of
+/// parsing, so that a relist of 100,000 pods does not hold up a failover.
+const CHANGES_PER_TURN: u32 = 256;
+
+/// Objects per page of a list, as client-go asks for.
+const PAGE_OBJECTS: &str = "500";
+
+/// Which namespaces are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole cluster.
+    All,
+    /// One namespace.
+    Namespace(Arc<str>),
+}
+
+impl Scope {
+    fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::Namespace(namespace) => Some(namespace),
+        }
+    }
+}
+
+/// What the server leaves out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selectors {
+    /// A `labelSelector`.
+    pub label: Option<String>,
+    /// A `fieldSelector`.
+    pub field: Option<String>,
+}
+
+/// Time limits and back-off of one watch.
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    /// For one page of a list, for the opening of a stream, and between two lines of a streaming
+    /// list that is not complete yet.
+    pub list_timeout: Duration,
+    /// The longest `timeoutSeconds` that the server is asked for; up to a tenth is taken off at
+    /// random, lest all watches end together.
+    pub watch_timeout: Duration,
+    /// What is allowed beyond `timeoutSeconds` before a silent stream is given up.
+    pub silence: Duration,
+    /// Between attempts.
+    pub backoff: Backoff,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            list_timeout: Duration::from_secs(10),
+            watch_timeout: Duration::from_secs(290),
+            silence: Duration::from_secs(5),
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
+        }
+    }
+}
+
+/// What is watched, and through which connection.
+#[derive(Clone)]
+pub struct Source {
+    /// The connection for watches.
+    pub client: Client,
+    /// Which namespaces.
+    pub scope: Scope,
+    /// Which objects of them.
+    pub selectors: Selectors,
+    /// Time limits and back-off.
+    pub options: WatchOptions,
+}
+
+/// Something to count or to log. Any of them means that the loop is alive; the next one comes
+/// within 5 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchNote<'a> {
+    /// Nothing else to say.
+    Alive,
+    /// A stream is open.
+    Opened,
+    /// Bytes of a stream, or a page of a list, arrived at this moment.
+    Received(Moment),
+    /// Something has to be asked for again.
+    Restarted(RestartReason),
+    /// Something did not work. Worth a log line when the class of the failure changes.
+    Failed {
+        /// What.
+        failure: &'a Failure,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// The server does not do streaming lists; pages are used instead. Not an error.
+    StreamingRefused(&'a Failure),
+}
+
+/// Watches for ever: every change goes to `apply`, together with the moment at which its bytes had
+/// arrived, in the order of the protocol.
+///
+/// Spawns nothing. Dropping the future ends the watch; it can be dropped at any point.
+pub async fn run<T: Object>(
+    source: Source,
+    apply: impl FnMut(Change<T>, Moment),
+    observe: impl FnMut(WatchNote<'_>),
+    clock: impl Fn() -> Now,
+    jitter: impl FnMut() -> f64,
+) -> Infallible {
+    let mut reflector = Reflector::new(source.options.backoff.clone());
+    let mut request = reflector.request();
+    let mut watch = Watch {
+        source,
+        apply,
+        observe,
+        clock,
+        jitter,
+        changes: 0,
+        objects: PhantomData,
+    };
+    loop {
+        (reflector, request) = watch.perform(reflector, request).await;
+    }
+}
+
+struct Watch<T, A, O, C, J> {
+    source: Source,
+    apply: A,
+    observe: O,
+    clock: C,
+    jitter: J,
+    /// Since the last turn of the others.
+    changes: u32,
+    objects: PhantomData<fn() -> T>,
+}
+
+impl<T, A, O, C, J> Watch<T, A, O, C, J>
+where
+    T: Object,
+    A: FnMut(Change<T>, Moment),
+    O: FnMut(WatchNote<'_>),
+    C: Fn() -> Now,
+    J: FnMut() -> f64,
+{
+    async fn perform(&mut self, reflector: Reflector, request: Request) -> (Reflector, Request) {
+        let response = match request {
+            Request::Wait(delay) => {
+                beating(&mut self.observe, None, tokio::time::sleep(delay)).await;
+                Response::Waited
+            }
+            Request::List { continue_token } => self.list(continue_token.as_deref()).await,
+            Request::StreamingList | Request::Watch { .. } => {
+                return self.stream(reflector, &request).await;
+            }
+        };
+        let received = (self.clock)().moment;
+        if matches!(response, Response::Page(_)) {
+            (self.observe)(WatchNote::Received(received));
+        }
+        let (reflector, request) = self.step(reflector, response, received).await;
+        let request = request.unwrap_or_else(|| reflector.request());
+        (reflector, request)
+    }
+
+    /// One page of a list.
+    async fn list(&mut self, continue_token: Option<&str>) -> Response<T> {
+        let mut query = vec![("limit", PAGE_OBJECTS)];
+        query.extend(continue_token.map(|token| ("continue", token)));
+        let request = api::get(self.uri(query));
+        let timeout = self.source.options.list_timeout;
+        let call = api::unary(&self.source.client, request, timeout);
+        let answer = match beating(&mut self.observe, None, call).await {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => return Response::Failed(from_call(error)),
+            None => return Response::Failed(Failure::Timeout),
+        };
+        if !answer.status.is_success() {
+            return Response::Failed(Failure::Status(answer.to_status()));
+        }
+        match Page::parse(&answer.body) {
+            Ok(page) => Response::Page(page),
+            Err(reason) => Response::Failed(Failure::Malformed(reason.into())),
+        }
+    }
+
+    /// A stream, from its opening to its end.
+    async fn stream(
+        &mut self,
+        mut reflector: Reflector,
+        request: &Request,
+    ) -> (Reflector, Request) {
+        let share = 1.0 - (self.jitter)().clamp(0.0, 1.0) / 10.0;
+        let seconds = self.source.options.watch_timeout.mul_f64(share).as_secs();
+        let silence = Duration::from_secs(seconds) + self.source.options.silence;
+        let opened = self.open(request, seconds).await;
+        let opened_at = (self.clock)().moment;
+        let mut received = opened_at;
+        let mut lines = match opened {
+            Ok(lines) => lines,
+            Err(failure) => {
+                let (reflector, next) = self
+                    .step(reflector, Response::Failed(failure), received)
+                    .await;
+                let next = next.unwrap_or_else(|| reflector.request());
+                return (reflector, next);
+            }
+        };
+        (self.observe)(WatchNote::Opened);
+        let mut response = Response::Opened;
+        loop {
+            let next;
+            (reflector, next) = self.step(reflector, response, received).await;
+            if let Some(next) = next {
+                return (reflector, next);
+            }
+            let limit = if reflector.is_listing() {
+                self.source.options.list_timeout
+            } else {
+                silence
+            };
+            response = match self.read(&mut lines, limit, &mut received).await {
+                Ok(Some(frame)) => Response::Frame(frame),
+                Ok(None) => Response::Closed {
+                    after: (self.clock)().moment.since(opened_at),
+                },
+                Err(failure) => Response::Failed(failure),
+            };
+        }
+    }
+
+    /// The next frame; notes when its last bytes arrived.
+    async fn read(
+        &mut self,
+        lines: &mut Lines<T>,
+        limit: Duration,
+        received: &mut Moment,
+    ) -> Result<Option<Frame<T>>, Failure> {
+        loop {
+            if let Some(frame) = lines.buffered() {
+                return frame.map(Some).map_err(from_stream);
+            }
+            match beating(&mut self.observe, Some(limit), lines.fill()).await {
+                Some(Ok(true)) => {
+                    *received = (self.clock)().moment;
+                    (self.observe)(WatchNote::Received(*received));
+                }
+                Some(Ok(false)) => return Ok(None),
+                Some(Err(error)) => return Err(from_stream(error)),
+                None => return Err(Failure::Timeout),
+            }
+        }
+    }
+
+    async fn open(&mut self, request: &Request, seconds: u64) -> Result<Lines<T>, Failure> {
+        let seconds = seconds.to_string();
+        let version = match request {
+            Request::Watch { version } => Some(version.to_string()),
+            _ => None,
+        };
+        let mut query = vec![
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", &*seconds),
+        ];
+        match &version {
+            Some(version) => query.push(("resourceVersion", version)),
+            None => query.extend([
+                ("sendInitialEvents", "true"),
+                ("resourceVersionMatch", "NotOlderThan"),
+            ]),
+        }
+        let request = api::get(self.uri(query));
+        let timeout = self.source.options.list_timeout;
+        let call = api::open(&self.source.client, request, timeout);
+        match beating(&mut self.observe, None, call).await {
+            Some(opened) => opened.map_err(|error| match error {
+                OpenError::Call(error) => from_call(error),
+                OpenError::Status(status) => Failure::Status(status),
+            }),
+            None => Err(Failure::Timeout),
+        }
+    }
+
+    fn uri<'a>(&'a self, mut query: Vec<(&'a str, &'a str)>) -> String {
+        let Selectors { label, field } = &self.source.selectors;
+        query.extend(label.iter().map(|text| ("labelSelector", &**text)));
+        query.extend(field.iter().map(|text| ("fieldSelector", &**text)));
+        api::with_query(api::path::<T>(self.source.scope.namespace(), None), &query)
+    }
+
+    /// Takes one response through the machine; `None` means that the stream is to be read on.
+    async fn step(
+        &mut self,
+        reflector: Reflector,
+        response: Response<T>,
+        received: Moment,
+    ) -> (Reflector, Option<Request>) {
+        let failure = match &response {
+            Response::Failed(failure) => Some(failure.clone()),
+            _ => None,
+        };
+        let (reflector, step) = reflector.step(response, &mut self.jitter);
+        for change in step.changes {
+            (self.apply)(change, received);
+            self.changes += 1;
+            if self.changes == CHANGES_PER_TURN {
+                self.changes = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        if let Some(reason) = step.restart {
+            (self.observe)(WatchNote::Restarted(reason));
+        }
+        match (&failure, step.restart) {
+            (Some(failure), Some(_)) => {
+                let retry_in = match step.request {
+                    Some(Request::Wait(delay)) => delay,
+                    _ => Duration::ZERO,
+                };
+                (self.observe)(WatchNote::Failed { failure, retry_in });
+            }
+            (Some(failure), None) => (self.observe)(WatchNote::StreamingRefused(failure)),
+            (None, _) => {}
+        }
+        (reflector, step.request)
+    }
+}
+
+/// Awaits `future` for at most `limit`, with a sign of life in between.
+async fn beating<F: Future>(
+    observe: &mut impl FnMut(WatchNote<'_>),
+    limit: Option<Duration>,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    loop {
+        let beat = Instant::now() + HEARTBEAT;
+        let until = deadline.map_or(beat, |deadline| deadline.min(beat));
+        match timeout_at(until, future.as_mut()).await {
+            Ok(output) => return Some(output),
+            Err(_) if Some(until) == deadline => return None,
+            Err(_) => observe(WatchNote::Alive),
+        }
+    }
+}
+
+fn from_call(error: CallError) -> Failure {
+    match error {
+        CallError::Timeout(_) => Failure::Timeout,
+        CallError::Transport(text) => Failure::Transport(text.into()),
+    }
+}
+
+fn from_stream(error: StreamError) -> Failure {
+    match error {
+        StreamError::Status(status) => Failure::Status(status),
+        StreamError::Transport(text) => Failure::Transport(text.into()),
+        StreamError::TooLong => Failure::Malformed(error.to_string().into()),
+    }
+}

@@ -1,0 +1,442 @@
+//! Sends the writes that the machines want. Per object one request at a time, and behind it one
+//! place that a newer decision takes over. Retries for ever; decides nothing about content.
+//!
+//! A worker task lives as long as its object has something to be written. Failover writes have
+//! slots of their own, so nothing ordinary ever stands before them.
+
+mod answer;
+mod slot;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use kube_client::Client;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+pub use answer::{Observed, Settled, Verdict};
+use slot::{Slot, State};
+
+use super::api::{self, CallError};
+use super::clock::Clock;
+use crate::config::{FastRetry, RateLimit};
+use crate::logic::fsm::Cause;
+use crate::logic::model::Key;
+use crate::logic::plan::{Action, Lane, Target, Write};
+use crate::metrics::Metrics;
+
+/// Failover writes in flight. More than an API server works on at once, and less than what would
+/// have it shed load when a node with a thousand leaders dies.
+const FAILOVER_SLOTS: usize = 64;
+/// Longest time between two attempts.
+const DELAY_MAX: Duration = Duration::from_secs(30);
+/// First delay after a refusal: trying again at once would only be refused again.
+const REFUSED_DELAY: Duration = Duration::from_secs(1);
+/// A write that moves traffic is worth a second try after this long without an answer.
+const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Any other request may take this long.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A future to be run beside everything else.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Runs a task: tokio's spawn, or a simulation's.
+pub type Spawn = Arc<dyn Fn(Task) + Send + Sync>;
+
+/// How writes are sent.
+pub struct WriterOptions {
+    /// Ordinary writes in flight.
+    pub in_flight_max: usize,
+    /// Limit for ordinary writes.
+    pub rate_limit: Option<RateLimit>,
+    /// Quick retries.
+    pub fast_retry: FastRetry,
+    /// A number in `[0, 1)`, for jitter.
+    pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// Runs the workers.
+    pub spawn: Spawn,
+}
+
+/// All writes that wait or are under way.
+#[derive(Clone)]
+pub struct Writer(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    options: WriterOptions,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    /// By source. Locked for a look-up or a replacement, never across an await.
+    slots: Mutex<HashMap<Key, Vec<Slot>, FixedState>>,
+    failover: Semaphore,
+    ordinary: Semaphore,
+    /// When the rate limit lets the next ordinary write through.
+    next_ordinary: Mutex<Option<Instant>>,
+    /// Hears of every outcome; set once by the composition root.
+    settle: OnceLock<Arc<dyn Fn(Settled) + Send + Sync>>,
+    is_closed: AtomicBool,
+    in_flight: AtomicUsize,
+    landed: Notify,
+}
+
+impl Writer {
+    /// A writer with nothing to do.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        options: WriterOptions,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            client,
+            failover: Semaphore::new(FAILOVER_SLOTS),
+            ordinary: Semaphore::new(options.in_flight_max.max(1)),
+            next_ordinary: Mutex::new(None),
+            options,
+            metrics,
+            clock,
+            slots: Mutex::default(),
+            settle: OnceLock::new(),
+            is_closed: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            landed: Notify::new(),
+        }))
+    }
+
+    /// Says who hears of outcomes. Only the first call counts.
+    pub fn settle_with(&self, settle: Arc<dyn Fn(Settled) + Send + Sync>) {
+        let _ = self.0.settle.set(settle);
+    }
+
+    /// These, and no others, are the writes that the source wants now. What waits and is not among
+    /// them is dropped; what is under way comes to its end, and then the source is looked at again.
+    pub fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
+        if self.0.is_closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut started = Vec::new();
+        {
+            let mut all = self.0.slots.lock();
+            if writes.is_empty() && !all.contains_key(source) {
+                return;
+            }
+            let slots = all.entry(source.clone()).or_default();
+            slots.retain(|slot| slot.keep(&writes));
+            for write in writes {
+                match slots
+                    .iter_mut()
+                    .find(|slot| slot.write.target == write.target)
+                {
+                    Some(slot) => {
+                        if slot.replace(write, cause) {
+                            started.push(slot.write.target.clone());
+                        }
+                    }
+                    None => {
+                        started.push(write.target.clone());
+                        slots.push(Slot::new(write, cause));
+                    }
+                }
+            }
+            if slots.is_empty() {
+                all.remove(source);
+            }
+        }
+        for target in started {
+            let worker = Arc::clone(&self.0).work(source.clone(), target);
+            (self.0.options.spawn)(Box::pin(worker));
+        }
+    }
+
+    /// What waits or is under way for a source, for `/debug/state`.
+    #[must_use]
+    pub fn waiting(&self, source: &Key) -> Value {
+        let slots = self.0.slots.lock();
+        let now = Instant::now();
+        slots
+            .get(source)
+            .into_iter()
+            .flatten()
+            .map(|slot| slot.describe(now))
+            .collect()
+    }
+
+    /// Starts no more writes, and waits for those under way.
+    pub async fn close(&self) {
+        self.0.is_closed.store(true, Ordering::Relaxed);
+        while self.0.in_flight.load(Ordering::Relaxed) > 0 {
+            let landed = self.0.landed.notified();
+            if self.0.in_flight.load(Ordering::Relaxed) > 0 {
+                landed.await;
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Works until the object has nothing to be written.
+    async fn work(self: Arc<Self>, source: Key, target: Target) {
+        while let Some((lane, until, wake)) = self.look(&source, &target) {
+            // 1. Wait out the back-off; a newer decision may cut it short.
+            if let Some(until) = until.filter(|until| Instant::now() < *until) {
+                tokio::select! {
+                    biased;
+                    () = wake.notified() => {}
+                    () = tokio::time::sleep_until(until) => {}
+                }
+                continue;
+            }
+            // 2. A place in the lane. The decision may change, or be dropped, meanwhile.
+            let permits = if lane == Lane::Failover {
+                &self.failover
+            } else {
+                &self.ordinary
+            };
+            let permit = tokio::select! {
+                biased;
+                permit = permits.acquire() => permit.ok(),
+                () = wake.notified() => continue,
+            };
+            if lane == Lane::Ordinary {
+                self.pass_limit().await;
+            }
+            let Some((write, cause, attempt)) = self.take(&source, &target, lane) else {
+                continue;
+            };
+            // 3. Send it.
+            self.in_flight.fetch_add(1, Ordering::Relaxed);
+            let started = Instant::now();
+            if lane == Lane::Failover && cause.pod_changed.is_some() && attempt == 1 {
+                self.metrics
+                    .decided_within(self.clock.moment().since(cause.at));
+            }
+            let verdict = self.send(&write).await;
+            let took = started.elapsed();
+            drop(permit);
+            // 4. First the slot, then the news: who hears of them may write the object again.
+            let is_done = self.put_back(&source, &target, &verdict);
+            let settled = Settled {
+                source: source.clone(),
+                write,
+                verdict,
+                attempt,
+                took,
+            };
+            if let Some(settle) = self.settle.get() {
+                settle(settled);
+            }
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            self.landed.notify_waiters();
+            if is_done {
+                return;
+            }
+        }
+    }
+
+    /// What is to be done about an object, if anything.
+    fn look(&self, source: &Key, target: &Target) -> Option<(Lane, Option<Instant>, Arc<Notify>)> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let slots = self.slots.lock();
+        let slot = slots
+            .get(source)?
+            .iter()
+            .find(|slot| slot.write.target == *target)?;
+        (slot.state == State::Waiting)
+            .then(|| (slot.write.lane, slot.not_before, Arc::clone(&slot.wake)))
+    }
+
+    /// Takes the write, unless the decision changed lanes or was dropped.
+    fn take(&self, source: &Key, target: &Target, lane: Lane) -> Option<(Write, Cause, u32)> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut slots = self.slots.lock();
+        let slot = slots
+            .get_mut(source)?
+            .iter_mut()
+            .find(|slot| slot.write.target == *target)?;
+        if slot.state != State::Waiting
+            || slot.write.lane != lane
+            || slot.not_before.is_some_and(|at| Instant::now() < at)
+        {
+            return None;
+        }
+        slot.state = State::InFlight;
+        slot.attempt += 1;
+        Some((slot.write.clone(), slot.cause, slot.attempt))
+    }
+
+    /// Frees the slot, or sets the time of the next attempt. Returns whether the worker is done.
+    fn put_back(&self, source: &Key, target: &Target, verdict: &Verdict) -> bool {
+        let mut all = self.slots.lock();
+        let Some(slots) = all.get_mut(source) else {
+            return true;
+        };
+        let Some(at) = slots.iter().position(|slot| slot.write.target == *target) else {
+            return true;
+        };
+        let slot = &mut slots[at];
+        match verdict {
+            Verdict::Accepted(_) | Verdict::AddressTaken(_) => {
+                slots.swap_remove(at);
+                if slots.is_empty() {
+                    all.remove(source);
+                }
+                true
+            }
+            Verdict::Overtaken(_) => {
+                slot.rest();
+                true
+            }
+            Verdict::Refused(_) => {
+                slot.delay(true, REFUSED_DELAY, &self.options);
+                false
+            }
+            Verdict::Quiet => {
+                slot.delay(true, DELAY_MAX, &self.options);
+                false
+            }
+            Verdict::Failed { retry_after, .. } => {
+                slot.delay(
+                    false,
+                    retry_after.unwrap_or_default().min(DELAY_MAX),
+                    &self.options,
+                );
+                false
+            }
+        }
+    }
+
+    /// Waits until the rate limit lets one more ordinary write through (GCRA).
+    async fn pass_limit(&self) {
+        let Some(limit) = self.options.rate_limit else {
+            return;
+        };
+        let period = Duration::from_secs_f64(1.0 / limit.qps);
+        let until = {
+            let mut next = self.next_ordinary.lock();
+            let now = Instant::now();
+            let arrival = next.map_or(now, |next| next.max(now));
+            *next = Some(arrival + period);
+            arrival.checked_sub(period * (limit.burst.get() - 1))
+        };
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// One request, and a second one to learn the truth where the first one met a surprise.
+    async fn send(&self, write: &Write) -> Verdict {
+        let timeout = if write.lane == Lane::Failover {
+            FAILOVER_TIMEOUT
+        } else {
+            TIMEOUT
+        };
+        let answer = match api::unary(&self.client, request(write), timeout).await {
+            Ok(answer) => answer,
+            Err(why) => return failed(why),
+        };
+        if answer.status.is_success() {
+            return answer::accepted(write, &answer);
+        }
+        let status = answer.to_status();
+        let is_create = matches!(write.action, Action::Create(_));
+        match status.code {
+            404 if !is_create => Verdict::Overtaken(Observed::Gone(write.target.clone())),
+            409 => self.read(write, timeout).await,
+            _ => answer::refused(write, status),
+        }
+    }
+
+    /// Reads the object: somebody else was faster.
+    async fn read(&self, write: &Write, timeout: Duration) -> Verdict {
+        match api::unary(
+            &self.client,
+            api::get(answer::path(&write.target, true)),
+            timeout,
+        )
+        .await
+        {
+            Ok(answer) if answer.status.is_success() => answer::observed(write, &answer)
+                .map_or_else(
+                    |why| Verdict::Failed {
+                        why,
+                        retry_after: None,
+                    },
+                    Verdict::Overtaken,
+                ),
+            Ok(answer) if answer.status.as_u16() == 404 => {
+                Verdict::Overtaken(Observed::Gone(write.target.clone()))
+            }
+            Ok(answer) => answer::refused(write, answer.to_status()),
+            Err(why) => failed(why),
+        }
+    }
+}
+
+fn failed(why: CallError) -> Verdict {
+    Verdict::Failed {
+        why: why.to_string(),
+        retry_after: None,
+    }
+}
+
+fn request(write: &Write) -> http::Request<Vec<u8>> {
+    let query = [("fieldManager", "zen-lead"), ("fieldValidation", "Strict")];
+    let at = |named| api::with_query(answer::path(&write.target, named), &query);
+    let (method, uri, content, body) = match &write.action {
+        Action::Create(object) => (
+            http::Method::POST,
+            at(false),
+            "application/json",
+            object.to_string(),
+        ),
+        Action::Patch { version, ops } => {
+            let guard = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string() });
+            let mut body = format!("[{guard}");
+            for op in ops {
+                body.push(',');
+                // Plain data always serializes.
+                body.push_str(&serde_json::to_string(op).unwrap_or_default());
+            }
+            body.push(']');
+            (
+                http::Method::PATCH,
+                at(true),
+                "application/json-patch+json",
+                body,
+            )
+        }
+        Action::Delete { uid, version } => {
+            let options = json!({
+                "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+                "preconditions": { "uid": &*uid.0, "resourceVersion": version.to_string() },
+            });
+            let uri = answer::path(&write.target, true);
+            (
+                http::Method::DELETE,
+                uri,
+                "application/json",
+                options.to_string(),
+            )
+        }
+    };
+    let mut request = http::Request::new(body.into_bytes());
+    *request.method_mut() = method;
+    // Names come from the API server, or were checked as DNS labels: they are fine in a path.
+    *request.uri_mut() = uri.parse().unwrap_or_default();
+    let content = http::HeaderValue::from_static(content);
+    request
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, content);
+    request
+}

@@ -1,0 +1,148 @@
+//! One object's place: what is to be written, and when it may be tried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{DELAY_MAX, WriterOptions};
+use crate::logic::backoff::Backoff;
+use crate::logic::fsm::Cause;
+use crate::logic::plan::{Action, Write};
+
+/// So many lost races in a row are tried again at once.
+const RACES_AT_ONCE: u32 = 5;
+/// Delay once that many were lost.
+const RACE_DELAY: Duration = Duration::from_millis(100);
+
+/// The latest write of one object.
+pub(super) struct Slot {
+    pub(super) write: Write,
+    pub(super) cause: Cause,
+    pub(super) state: State,
+    /// Attempts at this content so far.
+    pub(super) attempt: u32,
+    pub(super) not_before: Option<Instant>,
+    pub(super) wake: Arc<Notify>,
+    /// Set when the server refused the content, so that another content may be tried at once.
+    is_refused: bool,
+    backoff: Option<Backoff>,
+    races: u32,
+}
+
+/// What happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// A worker will send it.
+    Waiting,
+    /// A worker is sending it.
+    InFlight,
+    /// Nothing; remembers lost races until the next success.
+    Resting,
+}
+
+impl Slot {
+    pub(super) fn new(write: Write, cause: Cause) -> Self {
+        Self {
+            write,
+            cause,
+            state: State::Waiting,
+            attempt: 0,
+            not_before: None,
+            wake: Arc::new(Notify::new()),
+            is_refused: false,
+            backoff: None,
+            races: 0,
+        }
+    }
+
+    /// Whether it survives a new set of writes: what waits and is no longer wanted does not.
+    pub(super) fn keep(&self, writes: &[Write]) -> bool {
+        let stays = self.state == State::InFlight
+            || writes.iter().any(|write| write.target == self.write.target);
+        if !stays {
+            self.wake.notify_one();
+        }
+        stays
+    }
+
+    /// Takes a newer decision in. Returns whether a worker has to be started.
+    pub(super) fn replace(&mut self, write: Write, cause: Cause) -> bool {
+        match self.state {
+            // Its end will have the source looked at again.
+            State::InFlight => false,
+            State::Waiting => {
+                if !same_content(&self.write.action, &write.action) {
+                    self.cause = cause;
+                    self.attempt = 0;
+                    if std::mem::take(&mut self.is_refused) {
+                        self.not_before = None;
+                        self.backoff = None;
+                    }
+                    self.wake.notify_one();
+                }
+                self.write = write;
+                false
+            }
+            State::Resting => {
+                let races = self.races;
+                *self = Self {
+                    races,
+                    ..Self::new(write, cause)
+                };
+                if races > RACES_AT_ONCE {
+                    self.not_before = Some(Instant::now() + (RACE_DELAY * races).min(DELAY_MAX));
+                }
+                true
+            }
+        }
+    }
+
+    /// A race was lost: the truth is known now, and the machine decides anew.
+    pub(super) fn rest(&mut self) {
+        self.state = State::Resting;
+        self.races = self.races.saturating_add(1);
+        self.not_before = None;
+    }
+
+    /// Sets the time of the next attempt: quickly at first unless the server refused.
+    pub(super) fn delay(&mut self, is_refused: bool, at_least: Duration, options: &WriterOptions) {
+        self.state = State::Waiting;
+        self.is_refused = is_refused;
+        let jitter = (options.jitter)();
+        let fast = options.fast_retry;
+        let delay = if !is_refused && self.attempt < fast.attempts {
+            let doubled = fast.delay_first * 2_u32.saturating_pow(self.attempt.saturating_sub(1));
+            doubled.min(fast.delay_max).mul_f64(0.5 + jitter / 2.0)
+        } else {
+            let first = if is_refused { at_least } else { fast.delay_max };
+            self.backoff
+                .get_or_insert_with(|| Backoff::new(first, DELAY_MAX))
+                .next(jitter)
+        };
+        self.not_before = Some(Instant::now() + delay.max(at_least));
+    }
+
+    pub(super) fn describe(&self, now: Instant) -> Value {
+        json!({
+            "object": format!("{:?} {}", self.write.target.kind, self.write.target.key),
+            "verb": self.write.action.verb(),
+            "lane": format!("{:?}", self.write.lane),
+            "state": format!("{:?}", self.state),
+            "attempts": self.attempt,
+            "retryInSeconds": self.not_before.map(|at| at.saturating_duration_since(now).as_secs_f64()),
+        })
+    }
+}
+
+/// Whether two actions would have the same effect, whatever version they were planned against.
+fn same_content(a: &Action, b: &Action) -> bool {
+    match (a, b) {
+        (Action::Create(a), Action::Create(b)) => a == b,
+        (Action::Patch { ops: a, .. }, Action::Patch { ops: b, .. }) => a == b,
+        (Action::Delete { uid: a, .. }, Action::Delete { uid: b, .. }) => a == b,
+        _ => false,
+    }
+}

@@ -1,0 +1,76 @@
+//! Shares equal label sets, port lists and strings between objects.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use crate::logic::model::{Labels, NamedPort};
+
+/// How many entries may come before the unused ones are looked for.
+const PURGE_EVERY: usize = 65_536;
+
+/// The shared values of one namespace.
+#[derive(Debug, Default)]
+pub(super) struct Interner {
+    strings: HashSet<Arc<str>, FixedState>,
+    labels: HashSet<Labels, FixedState>,
+    ports: HashSet<Arc<[NamedPort]>, FixedState>,
+    added: usize,
+}
+
+impl Interner {
+    pub(super) fn string(&mut self, text: Arc<str>) -> Arc<str> {
+        self.count();
+        share(&mut self.strings, text)
+    }
+
+    pub(super) fn labels(&mut self, labels: Labels) -> Labels {
+        if let Some(known) = self.labels.get(&labels) {
+            return known.clone();
+        }
+        self.count();
+        // Pods of a StatefulSet have label sets of their own, whose strings are common all the same.
+        let entries = labels.entries().iter();
+        let entries = entries
+            .map(|(key, value)| (Arc::clone(key), Arc::clone(value)))
+            .collect::<Vec<_>>();
+        let mut shared = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            shared.push((
+                share(&mut self.strings, key),
+                share(&mut self.strings, value),
+            ));
+        }
+        let shared: Labels = shared.into_iter().collect();
+        self.labels.insert(shared.clone());
+        shared
+    }
+
+    pub(super) fn ports(&mut self, ports: Arc<[NamedPort]>) -> Arc<[NamedPort]> {
+        self.count();
+        share(&mut self.ports, ports)
+    }
+
+    fn count(&mut self) {
+        self.added += 1;
+        if self.added >= PURGE_EVERY {
+            self.added = 0;
+            self.labels.retain(Labels::is_shared);
+            self.ports.retain(|ports| Arc::strong_count(ports) > 1);
+            self.strings.retain(|text| Arc::strong_count(text) > 1);
+        }
+    }
+}
+
+fn share<T: ?Sized>(known: &mut HashSet<Arc<T>, FixedState>, value: Arc<T>) -> Arc<T>
+where
+    Arc<T>: Hash + Eq,
+{
+    if let Some(shared) = known.get(&value) {
+        return Arc::clone(shared);
+    }
+    known.insert(Arc::clone(&value));
+    value
+}

@@ -1,0 +1,300 @@
+//! The facts: what the API server has said, and who is concerned by it.
+//!
+//! One entry per namespace in a `DashMap`; facts and indices of a namespace change under one short
+//! lock. Every method returns owned values, so no lock can be held across an await. Facts never
+//! move back to an older version.
+
+mod intern;
+mod namespace;
+mod selectors;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashSet};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use foldhash::fast::FixedState;
+
+pub use namespace::Origin;
+
+use crate::logic::model::{Key, Pod, Service, Slice, Version};
+use crate::logic::time::Now;
+use crate::logic::view::{Stranger, View};
+use namespace::{Namespace, Touched};
+
+/// Fixed, so that the order of iteration does not depend on the machine.
+const SHARDS: usize = 16;
+
+/// All facts.
+#[derive(Debug)]
+pub struct Store {
+    namespaces: DashMap<Arc<str>, Namespace, FixedState>,
+}
+
+/// How many objects a namespace has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// Pods of it.
+    pub pods: usize,
+    /// Services of it.
+    pub services: usize,
+    /// Slices with our label.
+    pub slices: usize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            namespaces: DashMap::with_capacity_and_hasher_and_shard_amount(
+                0,
+                FixedState::default(),
+                SHARDS,
+            ),
+        }
+    }
+}
+
+impl Store {
+    /// Takes a pod in and returns the sources that it concerns.
+    pub fn put_pod(&self, pod: Pod, now: Now) -> Vec<Key> {
+        self.change(Arc::clone(&pod.namespace), |namespace| {
+            namespace.put_pod(pod, now)
+        })
+    }
+
+    /// Takes a Service in and returns the sources that it concerns, itself included.
+    pub fn put_service(&self, service: Service, origin: Origin) -> Vec<Key> {
+        let namespace = Arc::clone(&service.metadata.namespace);
+        self.change(namespace, |namespace| {
+            namespace.put_service(service, origin)
+        })
+    }
+
+    /// Takes a slice in and returns the sources that it concerns.
+    pub fn put_slice(&self, slice: Slice, origin: Origin) -> Vec<Key> {
+        self.change(Arc::clone(&slice.metadata.namespace), |namespace| {
+            namespace.put_slice(slice, origin)
+        })
+    }
+
+    /// Takes a pod out unless it is newer than `version`, at which it was gone.
+    pub fn remove_pod(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
+        self.change(Arc::clone(&key.namespace), |namespace| {
+            namespace.remove_pod(&key.name, version)
+        })
+    }
+
+    /// Takes a Service out, likewise.
+    pub fn remove_service(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
+        self.change(Arc::clone(&key.namespace), |namespace| {
+            namespace.remove_service(&key.name, version)
+        })
+    }
+
+    /// Takes a slice out, likewise.
+    pub fn remove_slice(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
+        self.change(Arc::clone(&key.namespace), |namespace| {
+            namespace.remove_slice(&key.name, version)
+        })
+    }
+
+    /// After a complete list of pods: those that it lacks are gone.
+    pub fn retain_pods<S: BuildHasher>(
+        &self,
+        scope: Option<&str>,
+        kept: &HashSet<Key, S>,
+        at: &Version,
+    ) -> Vec<Key> {
+        self.retain(
+            scope,
+            kept,
+            |namespace| namespace.pods.keys().cloned().collect(),
+            |key| self.remove_pod(key, Some(at)),
+        )
+    }
+
+    /// After a complete list of Services, likewise.
+    pub fn retain_services<S: BuildHasher>(
+        &self,
+        scope: Option<&str>,
+        kept: &HashSet<Key, S>,
+        at: &Version,
+    ) -> Vec<Key> {
+        let names = |namespace: &Namespace| namespace.services.keys().cloned().collect();
+        self.retain(scope, kept, names, |key| self.remove_service(key, Some(at)))
+    }
+
+    /// After a complete list of slices with our label, likewise.
+    pub fn retain_slices<S: BuildHasher>(
+        &self,
+        scope: Option<&str>,
+        kept: &HashSet<Key, S>,
+        at: &Version,
+    ) -> Vec<Key> {
+        let names = |namespace: &Namespace| namespace.slices.keys().cloned().collect();
+        self.retain(scope, kept, names, |key| self.remove_slice(key, Some(at)))
+    }
+
+    /// Notes which slices others attached to a Service; returns the sources behind that Service if
+    /// that is news.
+    pub fn put_strangers(&self, service: &Key, mut strangers: Vec<Stranger>) -> Vec<Key> {
+        strangers.sort();
+        self.change(Arc::clone(&service.namespace), |namespace| {
+            let known = namespace
+                .strangers
+                .get(&service.name)
+                .map_or(&[][..], Vec::as_slice);
+            if known == strangers {
+                return Touched::new();
+            }
+            if strangers.is_empty() {
+                namespace.strangers.remove(&service.name);
+            } else {
+                namespace
+                    .strangers
+                    .insert(Arc::clone(&service.name), strangers);
+            }
+            namespace.sources_behind(&service.name)
+        })
+    }
+
+    /// The Services to which others are known to have attached slices.
+    #[must_use]
+    pub fn services_with_strangers(&self) -> Vec<Key> {
+        let all = self.namespaces.iter().flat_map(|entry| {
+            let names: Vec<_> = entry.strangers.keys().cloned().collect();
+            names
+                .into_iter()
+                .map(|name| Key {
+                    namespace: Arc::clone(entry.key()),
+                    name,
+                })
+                .collect::<Vec<_>>()
+        });
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Remembers which pod a source has as leader.
+    pub fn pin(&self, source: &Key, pod: Option<&Arc<str>>) {
+        if let Some(mut namespace) = self.namespaces.get_mut(&source.namespace) {
+            namespace.pin(&source.name, pod);
+        }
+    }
+
+    /// Whether a source is opted in, or anything in sight could be its.
+    #[must_use]
+    pub fn concerns(&self, source: &Key) -> bool {
+        self.namespaces
+            .get(&source.namespace)
+            .is_some_and(|namespace| namespace.concerns(&source.name))
+    }
+
+    /// Every source for which [`Store::concerns`] holds, those with objects first: they are served
+    /// already and keep their place under a limit.
+    #[must_use]
+    pub fn sources(&self) -> Vec<Key> {
+        let mut related = BTreeSet::new();
+        let mut opted_in = BTreeSet::new();
+        for entry in &self.namespaces {
+            let (with_objects, others) = entry.sources();
+            let key = |name| Key {
+                namespace: Arc::clone(entry.key()),
+                name,
+            };
+            related.extend(with_objects.into_iter().map(key));
+            opted_in.extend(others.into_iter().map(key));
+        }
+        let others = opted_in.difference(&related).cloned().collect::<Vec<_>>();
+        related.into_iter().chain(others).collect()
+    }
+
+    /// What a source sees now.
+    #[must_use]
+    pub fn view(&self, key: &Key) -> View {
+        match self.namespaces.get(&key.namespace) {
+            Some(namespace) => namespace.view(key),
+            None => Namespace::default().view(key),
+        }
+    }
+
+    /// A Service by name.
+    #[must_use]
+    pub fn service(&self, key: &Key) -> Option<Arc<Service>> {
+        self.namespaces
+            .get(&key.namespace)?
+            .services
+            .get(&key.name)
+            .cloned()
+    }
+
+    /// A slice by name.
+    #[must_use]
+    pub fn slice(&self, key: &Key) -> Option<Arc<Slice>> {
+        self.namespaces
+            .get(&key.namespace)?
+            .slices
+            .get(&key.name)
+            .cloned()
+    }
+
+    /// How many objects each namespace has, by its name.
+    #[must_use]
+    pub fn census(&self) -> Vec<Census> {
+        let count = |namespace: &Arc<str>, facts: &Namespace| Census {
+            namespace: Arc::clone(namespace),
+            pods: facts.pods.len(),
+            services: facts.services.len(),
+            slices: facts.slices.len(),
+        };
+        let mut all: Vec<_> = self
+            .namespaces
+            .iter()
+            .map(|entry| count(entry.key(), &entry))
+            .collect();
+        all.sort_by(|a, b| a.namespace.cmp(&b.namespace));
+        all
+    }
+
+    fn change(
+        &self,
+        namespace: Arc<str>,
+        change: impl FnOnce(&mut Namespace) -> Touched,
+    ) -> Vec<Key> {
+        let touched = change(&mut self.namespaces.entry(Arc::clone(&namespace)).or_default());
+        touched
+            .into_iter()
+            .map(|name| Key {
+                namespace: Arc::clone(&namespace),
+                name,
+            })
+            .collect()
+    }
+
+    fn retain<S: BuildHasher>(
+        &self,
+        scope: Option<&str>,
+        kept: &HashSet<Key, S>,
+        names: impl Fn(&Namespace) -> Vec<Arc<str>>,
+        remove: impl Fn(&Key) -> Vec<Key>,
+    ) -> Vec<Key> {
+        let mut gone = Vec::new();
+        for entry in self
+            .namespaces
+            .iter()
+            .filter(|entry| scope.is_none_or(|scope| **entry.key() == *scope))
+        {
+            let all = names(&entry).into_iter().map(|name| Key {
+                namespace: Arc::clone(entry.key()),
+                name,
+            });
+            gone.extend(all.filter(|key| !kept.contains(key)));
+        }
+        gone.sort();
+        let touched: BTreeSet<Key> = gone.iter().flat_map(remove).collect();
+        touched.into_iter().collect()
+    }
+}

@@ -1,0 +1,473 @@
+//! The facts of one namespace and the indices over them, changed together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use super::intern::Interner;
+use super::selectors::Selectors;
+use crate::logic::contract::SOURCE_SERVICE;
+use crate::logic::model::{Key, Labels, Meta, Pod, Service, Slice, Version};
+use crate::logic::settings::{self, OptIn};
+use crate::logic::time::Now;
+use crate::logic::view::{Stranger, View, sources_of};
+
+type Map<V> = HashMap<Arc<str>, V, FixedState>;
+type Names = BTreeSet<Arc<str>>;
+
+/// Where a fact comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A list or a watch: knows of every deletion.
+    Watch,
+    /// The answer to a request of ours: may be overtaken by a deletion.
+    Answer,
+}
+
+/// The sources that a change concerns.
+pub(super) type Touched = Names;
+
+#[derive(Debug, Default)]
+pub(super) struct Namespace {
+    pub(super) pods: Map<Arc<Pod>>,
+    pub(super) services: Map<Arc<Service>>,
+    pub(super) slices: Map<Arc<Slice>>,
+    /// Selectors of the opted-in Services.
+    selectors: Selectors,
+    /// Pods that each of them selects.
+    members: Map<BTreeMap<Arc<str>, Arc<Pod>>>,
+    /// Objects that could belong to a source, by its name; it need not exist.
+    related_services: Map<Names>,
+    related_slices: Map<Names>,
+    /// The name that an opted-in Service asks for, and who asks for a name.
+    requested: Map<Arc<str>>,
+    requesters: Map<Names>,
+    /// Leaders, whatever their labels.
+    pinned: Map<Names>,
+    pins: Map<Arc<str>>,
+    /// Slices that others attached to a Service.
+    pub(super) strangers: Map<Vec<Stranger>>,
+    /// Deleted Services and slices: an answer that was overtaken must not bring them back.
+    dead_services: Map<Version>,
+    dead_slices: Map<Version>,
+    interner: Interner,
+}
+
+impl Namespace {
+    /// Takes a pod in. Nothing is touched when nothing that matters has changed.
+    pub(super) fn put_pod(&mut self, pod: Pod, now: Now) -> Touched {
+        let name = Arc::clone(&pod.name);
+        let before = self.pods.get(&name).cloned();
+        if before
+            .as_ref()
+            .is_some_and(|before| pod.version.is_older_than(&before.version))
+        {
+            return Touched::new();
+        }
+        if pod.ended() {
+            return self.remove_pod(&name, None);
+        }
+        let mut pod = pod.seen(before.as_deref(), now);
+        if before
+            .as_ref()
+            .is_some_and(|before| before.is_same_fact(&pod))
+        {
+            return Touched::new();
+        }
+        pod.namespace = self.interner.string(pod.namespace);
+        pod.node = pod.node.map(|node| self.interner.string(node));
+        pod.labels = self.interner.labels(pod.labels);
+        pod.ports = self.interner.ports(pod.ports);
+        let pod = Arc::new(pod);
+        let mut touched = self.leave_members(before.as_deref(), &pod.labels);
+        for source in self.selectors.matching(&pod.labels) {
+            touched.insert(Arc::clone(source));
+            self.members
+                .entry(Arc::clone(source))
+                .or_default()
+                .insert(Arc::clone(&name), Arc::clone(&pod));
+        }
+        touched.extend(self.pinned.get(&name).into_iter().flatten().cloned());
+        self.pods.insert(name, pod);
+        touched
+    }
+
+    /// Takes a pod out, unless it is known to be newer than `version`.
+    pub(super) fn remove_pod(&mut self, name: &str, version: Option<&Version>) -> Touched {
+        match self.pods.get(name) {
+            Some(pod) if !version.is_some_and(|version| version.is_older_than(&pod.version)) => {}
+            _ => return Touched::new(),
+        }
+        let before = self.pods.remove(name);
+        let mut touched = self.leave_members(before.as_deref(), &Labels::default());
+        touched.extend(self.pinned.get(name).into_iter().flatten().cloned());
+        touched
+    }
+
+    /// Takes a pod out of the sources that selected it and do so no more.
+    fn leave_members(&mut self, before: Option<&Pod>, labels: &Labels) -> Touched {
+        let Some(before) = before else {
+            return Touched::new();
+        };
+        let touched: Touched = self.selectors.matching(&before.labels).cloned().collect();
+        for source in &touched {
+            let stays = self
+                .selectors
+                .get(source)
+                .is_some_and(|selector| labels.satisfy(selector));
+            if let Some(members) = self.members.get_mut(source).filter(|_| !stays) {
+                members.remove(&before.name);
+            }
+        }
+        touched
+    }
+
+    /// Takes a Service in: as a source, as one of ours, and as one that holds a name.
+    pub(super) fn put_service(&mut self, service: Service, origin: Origin) -> Touched {
+        let meta = &service.metadata;
+        let name = Arc::clone(&meta.name);
+        if !is_news(
+            self.services.get(&name).map(|known| &known.metadata),
+            self.dead_services.get(&name),
+            meta,
+            origin,
+        ) {
+            return Touched::new();
+        }
+        self.dead_services.remove(&name);
+        let service = Arc::new(service);
+        let before = self
+            .services
+            .insert(Arc::clone(&name), Arc::clone(&service));
+        let before = before.as_ref().map(|before| &before.metadata);
+        let mut touched = relate(
+            &mut self.related_services,
+            before,
+            Some(&service.metadata),
+            sources_of,
+        );
+        self.index_source(&name, Some(&service));
+        touched.extend(self.requesters.get(&name).into_iter().flatten().cloned());
+        touched.insert(name);
+        touched
+    }
+
+    /// Takes a Service out, unless it is known to be newer than `version`.
+    pub(super) fn remove_service(&mut self, name: &Arc<str>, version: Option<&Version>) -> Touched {
+        bury(&mut self.dead_services, name, version);
+        if !may_go(
+            self.services.get(name).map(|known| &known.metadata),
+            version,
+        ) {
+            return Touched::new();
+        }
+        let before = self.services.remove(name);
+        let mut touched = relate(
+            &mut self.related_services,
+            before.as_ref().map(|before| &before.metadata),
+            None,
+            sources_of,
+        );
+        self.index_source(name, None);
+        self.strangers.remove(name);
+        touched.extend(self.requesters.get(name).into_iter().flatten().cloned());
+        touched.insert(Arc::clone(name));
+        touched
+    }
+
+    /// Takes a slice in.
+    pub(super) fn put_slice(&mut self, slice: Slice, origin: Origin) -> Touched {
+        let meta = &slice.metadata;
+        let name = Arc::clone(&meta.name);
+        // What lost our label is out of the watch's sight, which then knows nothing of its end.
+        let is_watched = meta.labels.get(SOURCE_SERVICE).is_some();
+        let grave = self.dead_slices.get(&name).filter(|_| is_watched);
+        if !is_news(
+            self.slices.get(&name).map(|known| &known.metadata),
+            grave,
+            meta,
+            origin,
+        ) {
+            return Touched::new();
+        }
+        self.dead_slices.remove(&name);
+        let slice = Arc::new(slice);
+        let before = self.slices.insert(Arc::clone(&name), Arc::clone(&slice));
+        let mut touched = relate(
+            &mut self.related_slices,
+            before.as_ref().map(|before| &before.metadata),
+            Some(&slice.metadata),
+            labelled,
+        );
+        touched.extend(self.sources_by_owner(&slice.metadata));
+        touched
+    }
+
+    /// Takes a slice out, unless it is known to be newer than `version`.
+    pub(super) fn remove_slice(&mut self, name: &Arc<str>, version: Option<&Version>) -> Touched {
+        bury(&mut self.dead_slices, name, version);
+        if !may_go(self.slices.get(name).map(|known| &known.metadata), version) {
+            return Touched::new();
+        }
+        let Some(before) = self.slices.remove(name) else {
+            return Touched::new();
+        };
+        let mut touched = relate(
+            &mut self.related_slices,
+            Some(&before.metadata),
+            None,
+            labelled,
+        );
+        touched.extend(self.sources_by_owner(&before.metadata));
+        touched
+    }
+
+    /// The sources of the leader Services that own a slice, or whose name it holds.
+    fn sources_by_owner(&self, slice: &Meta) -> Touched {
+        let owners = slice
+            .owner_references
+            .iter()
+            .map(|owner| &owner.name)
+            .chain([&slice.name]);
+        owners
+            .flat_map(|owner| self.sources_behind(owner))
+            .collect()
+    }
+
+    /// The sources to which a leader Service of that name belongs or would belong.
+    pub(super) fn sources_behind(&self, service: &str) -> Touched {
+        let related = self
+            .services
+            .get(service)
+            .into_iter()
+            .flat_map(|service| sources_of(&service.metadata));
+        related
+            .chain(self.requesters.get(service).into_iter().flatten())
+            .cloned()
+            .collect()
+    }
+
+    /// Keeps selector, members and requested name of a source up to date.
+    fn index_source(&mut self, name: &Arc<str>, service: Option<&Arc<Service>>) {
+        let source = service.filter(|service| {
+            let meta = &service.metadata;
+            settings::opt_in(service) != OptIn::No && meta.labels.get(SOURCE_SERVICE).is_none()
+        });
+        let selector = source
+            .map(|source| source.spec.selector.clone())
+            .unwrap_or_default();
+        if self.selectors.get(name) != Some(&selector).filter(|selector| !selector.is_empty()) {
+            self.selectors.set(name, &selector);
+            if selector.is_empty() {
+                self.members.remove(name);
+            } else {
+                let selected = self
+                    .pods
+                    .iter()
+                    .filter(|(_, pod)| pod.labels.satisfy(&selector));
+                let members = selected
+                    .map(|(name, pod)| (Arc::clone(name), Arc::clone(pod)))
+                    .collect();
+                self.members.insert(Arc::clone(name), members);
+            }
+        }
+        let requested = source.and_then(|source| settings::requested_name(source).ok());
+        if let Some(old) = self.requested.remove(name) {
+            drop_name(&mut self.requesters, &old, name);
+        }
+        if let Some(requested) = requested {
+            self.requesters
+                .entry(Arc::clone(&requested))
+                .or_default()
+                .insert(Arc::clone(name));
+            self.requested.insert(Arc::clone(name), requested);
+        }
+    }
+
+    /// Remembers which pod a source has as leader, so that news of it arrive whatever its labels.
+    pub(super) fn pin(&mut self, source: &Arc<str>, pod: Option<&Arc<str>>) {
+        if self.pins.get(source) == pod {
+            return;
+        }
+        if let Some(old) = self.pins.remove(source) {
+            drop_name(&mut self.pinned, &old, source);
+        }
+        if let Some(pod) = pod {
+            self.pinned
+                .entry(Arc::clone(pod))
+                .or_default()
+                .insert(Arc::clone(source));
+            self.pins.insert(Arc::clone(source), Arc::clone(pod));
+        }
+    }
+
+    /// Whether a source is opted in, or anything in sight could be its.
+    pub(super) fn concerns(&self, source: &str) -> bool {
+        self.requested.contains_key(source)
+            || self.selectors.get(source).is_some()
+            || self
+                .services
+                .get(source)
+                .is_some_and(|service| settings::opt_in(service) != OptIn::No)
+            || self.related_services.contains_key(source)
+            || self.related_slices.contains_key(source)
+    }
+
+    /// Every source for which [`Namespace::concerns`] holds; those with objects first.
+    pub(super) fn sources(&self) -> (Names, Names) {
+        let related = self
+            .related_services
+            .keys()
+            .chain(self.related_slices.keys())
+            .cloned()
+            .collect();
+        let opted_in = self
+            .services
+            .values()
+            .filter(|service| settings::opt_in(service) != OptIn::No);
+        (
+            related,
+            opted_in
+                .map(|service| Arc::clone(&service.metadata.name))
+                .collect(),
+        )
+    }
+
+    /// What a source sees.
+    pub(super) fn view(&self, key: &Key) -> View {
+        let name = &*key.name;
+        let mut names: Names = self.related_services.get(name).cloned().unwrap_or_default();
+        names.extend(self.requested.get(name).cloned());
+        let mut view = View {
+            key: key.clone(),
+            source: self.services.get(name).cloned(),
+            pods: self
+                .members
+                .get(name)
+                .map(|members| members.values().cloned().collect())
+                .unwrap_or_default(),
+            referenced: Vec::new(),
+            services: Vec::new(),
+            slices: Vec::new(),
+            strangers: Vec::new(),
+        };
+        // Slices by label, and by every name that a slice of a Service in question can have.
+        let mut slices: Names = self.related_slices.get(name).cloned().unwrap_or_default();
+        for service in &names {
+            slices.extend(view.slice_names(service));
+            view.strangers
+                .extend(self.strangers.get(service).into_iter().flatten().cloned());
+        }
+        view.slices = slices
+            .iter()
+            .filter_map(|slice| self.slices.get(slice))
+            .cloned()
+            .collect();
+        // The owners of those slices, to tell a gone owner from a stranger.
+        for slice in &view.slices {
+            names.extend(
+                slice
+                    .metadata
+                    .owner_references
+                    .iter()
+                    .map(|owner| Arc::clone(&owner.name)),
+            );
+        }
+        view.services = names
+            .iter()
+            .filter_map(|service| self.services.get(service))
+            .cloned()
+            .collect();
+        let leaders = view
+            .slices
+            .iter()
+            .filter_map(|slice| slice.leader())
+            .map(|leader| &leader.name);
+        let pods: Names = leaders.chain(self.pins.get(name)).cloned().collect();
+        view.referenced = pods
+            .iter()
+            .filter_map(|pod| self.pods.get(pod))
+            .cloned()
+            .collect();
+        view
+    }
+}
+
+/// Whether a reading is newer than what is known, and not of an object that has been deleted since.
+fn is_news(known: Option<&Meta>, grave: Option<&Version>, meta: &Meta, origin: Origin) -> bool {
+    let version = &meta.resource_version;
+    match known {
+        Some(known) => {
+            let is_older = version.is_older_than(&known.resource_version);
+            // Versions that do not compare: the watch has the last word.
+            let compares = matches!(
+                (version, &known.resource_version),
+                (Version::Number(_), Version::Number(_))
+            );
+            !is_older && (compares || origin == Origin::Watch)
+        }
+        None => {
+            origin == Origin::Watch
+                || !grave.is_some_and(|grave| grave == version || version.is_older_than(grave))
+        }
+    }
+}
+
+fn may_go(known: Option<&Meta>, version: Option<&Version>) -> bool {
+    known.is_some_and(|known| {
+        !version.is_some_and(|version| version.is_older_than(&known.resource_version))
+    })
+}
+
+fn bury(graves: &mut Map<Version>, name: &Arc<str>, version: Option<&Version>) {
+    /// More deletions than any burst of overtaken answers could refer to.
+    const GRAVES_MAX: usize = 4_096;
+    if let Some(version) = version {
+        if graves.len() >= GRAVES_MAX {
+            graves.clear();
+        }
+        graves.insert(Arc::clone(name), version.clone());
+    }
+}
+
+/// The source that a slice names; its owner is a leader Service, not a source.
+fn labelled(slice: &Meta) -> impl Iterator<Item = &Arc<str>> {
+    slice.labels.shared(SOURCE_SERVICE).into_iter()
+}
+
+/// Moves an object from the sources it was related to, to those it is related to now.
+fn relate<'a, I: Iterator<Item = &'a Arc<str>>>(
+    index: &mut Map<Names>,
+    before: Option<&'a Meta>,
+    after: Option<&'a Meta>,
+    sources: impl Fn(&'a Meta) -> I,
+) -> Touched {
+    let mut touched = Touched::new();
+    for (meta, is_related) in [(before, false), (after, true)] {
+        for (source, meta) in meta
+            .into_iter()
+            .flat_map(|meta| sources(meta).map(move |source| (source, meta)))
+        {
+            if is_related {
+                index
+                    .entry(Arc::clone(source))
+                    .or_default()
+                    .insert(Arc::clone(&meta.name));
+            } else {
+                drop_name(index, source, &meta.name);
+            }
+            touched.insert(Arc::clone(source));
+        }
+    }
+    touched
+}
+
+fn drop_name(index: &mut Map<Names>, at: &Arc<str>, name: &Arc<str>) {
+    if let Some(names) = index.get_mut(at) {
+        names.remove(name);
+        if names.is_empty() {
+            index.remove(at);
+        }
+    }
+}
