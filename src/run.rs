@@ -202,7 +202,12 @@ impl Controller {
             .collect()
     }
 
-    fn watch_services(&self, parts: &mut JoinSet<&'static str>, scope: &Scope, sync: &Arc<FirstSync>) {
+    fn watch_services(
+        &self,
+        parts: &mut JoinSet<&'static str>,
+        scope: &Scope,
+        sync: &Arc<FirstSync>,
+    ) {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let within = namespace(scope).map(Arc::<str>::from);
         let mut synced = sync.once();
@@ -228,7 +233,12 @@ impl Controller {
         });
     }
 
-    fn watch_slices(&self, parts: &mut JoinSet<&'static str>, scope: &Scope, sync: &Arc<FirstSync>) {
+    fn watch_slices(
+        &self,
+        parts: &mut JoinSet<&'static str>,
+        scope: &Scope,
+        sync: &Arc<FirstSync>,
+    ) {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let within = namespace(scope).map(Arc::<str>::from);
         let mut synced = sync.once();

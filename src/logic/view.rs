@@ -135,8 +135,8 @@ impl View {
         own
     }
 
-    /// Whether a slice is ours: controlled by a leader Service that is ours, or one under its
-    /// contract name, with both our labels, whose leader Service is gone.
+    /// Whether a slice is ours: controlled by a leader Service that is ours; or one under a contract
+    /// name with our labels whose leader Service is gone, or that was orphaned of one that is ours.
     #[must_use]
     pub fn owns_slice(&self, slice: &Slice) -> bool {
         let meta = &slice.metadata;
@@ -154,8 +154,16 @@ impl View {
                 return !is_native || names().contains(&meta.name);
             }
         }
-        self.bears_our_labels(meta)
-            && meta.owner_references.iter().any(|owner| {
+        // Orphaned under our Service's name: a stale endpoint for ever, were it nobody's.
+        let is_orphan = meta.owner_references.is_empty()
+            && meta.labels.get(SLICE_MANAGED_BY) == Some(MANAGER)
+            && self.services.iter().any(|service| {
+                self.slice_names(&service.metadata.name)
+                    .contains(&meta.name)
+                    && self.owns_service(service)
+            });
+        let is_left_behind = || {
+            meta.owner_references.iter().any(|owner| {
                 let is_gone = !self
                     .services
                     .iter()
@@ -164,6 +172,8 @@ impl View {
                     && is_gone
                     && self.slice_names(&owner.name).contains(&meta.name)
             })
+        };
+        self.bears_our_labels(meta) && (is_orphan || is_left_behind())
     }
 
     fn bears_our_labels(&self, meta: &Meta) -> bool {

@@ -295,3 +295,6 @@ impl Machine {
             || (was_born && !has_selector)
     }
 }
+
+#[cfg(test)]
+mod tests;

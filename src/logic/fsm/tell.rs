@@ -25,8 +25,8 @@ impl Machine {
         let Some(leader) = &verdict.leader else {
             self.said.forget(Topic::Ports);
             let (event, text) = report::why_nobody_leads(view, rules, name);
-            if verdict.left.is_some() {
-                // The event of the failover says it.
+            if verdict.left.is_some() && event != reason::PORT_RESOLUTION_FAILED {
+                // The event of the failover says it, save for what needs a person.
                 self.said.imply(Topic::NoLeader, text);
             } else {
                 self.said.set(Topic::NoLeader, Some(text), |text| {
