@@ -13,5 +13,7 @@ pub mod model;
 pub mod plan;
 pub mod reflect;
 pub mod settings;
+#[cfg(test)]
+pub(crate) mod testkit;
 pub mod time;
 pub mod view;

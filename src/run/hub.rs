@@ -237,7 +237,8 @@ impl Outlet for Hub {
         if note.warning {
             tracing::warn!(%service, reason = note.reason, "{}", note.message);
         } else {
-            tracing::info!(%service, reason = note.reason, "{}", note.message);
+            // A change of leader has a line of its own, with fields.
+            tracing::debug!(%service, reason = note.reason, "{}", note.message);
         }
         send(&self.events, &self.around, source, note);
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Cell, Drive};
 use crate::logic::contract::reason;
+use crate::logic::duration::Brief;
 use crate::logic::elect::Reason;
 use crate::logic::fsm::{Phase, Report, Step};
 use crate::logic::model::{Key, Meta, Pod, Service};
@@ -79,8 +80,8 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
             service = %view.key,
             from = switched.from.as_deref().unwrap_or("none"),
             to = switched.to.as_deref().unwrap_or("none"),
-            reason = switched.reason.map_or("", Reason::as_str),
-            took_ms = switched.took.as_secs_f64() * 1_000.0,
+            reason = switched.reason.map_or("elected", Reason::as_str),
+            took = %Brief(switched.took),
             "leader changed"
         );
     }

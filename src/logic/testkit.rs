@@ -1,0 +1,12 @@
+//! For tests only: builders for pods and Services, a model cluster that takes writes as the API
+//! server does, and a lab in which one machine works on it.
+
+mod build;
+mod lab;
+mod serve;
+mod world;
+
+pub(crate) use build::{PodSpec, pod, source};
+pub(crate) use lab::{Lab, START};
+pub(crate) use serve::set_key;
+pub(crate) use world::{Refusal, World};

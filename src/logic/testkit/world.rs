@@ -1,0 +1,393 @@
+//! A model cluster: objects as JSON, changed by the API server's rules, read back through the
+//! trimmed types, and seen as the store shows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::build::PodSpec;
+use super::serve;
+use crate::logic::contract::{
+    ENABLED, LEADER_SERVICE_NAME, MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE,
+};
+use crate::logic::model::{Key, Pod, Service, Slice};
+use crate::logic::plan::{Action, Kind, Write};
+use crate::logic::settings;
+use crate::logic::time::{Moment, Now};
+use crate::logic::view::{Stranger, View, sources_of};
+
+/// Why a write was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The object is of another version, or another object.
+    Conflict,
+    /// The name is taken.
+    Exists,
+    /// There is no such object.
+    Missing,
+    /// Validation says no.
+    Invalid(String),
+}
+
+/// One namespace of a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) services: BTreeMap<String, Value>,
+    pub(crate) slices: BTreeMap<String, Value>,
+    pub(crate) pods: BTreeMap<String, PodSpec>,
+    facts: BTreeMap<String, Arc<Pod>>,
+    /// Families that the cluster has.
+    pub(crate) families: Vec<&'static str>,
+    pub(crate) seconds: i64,
+    pub(crate) micros: i64,
+    version: u64,
+    pub(super) counter: u32,
+}
+
+impl World {
+    /// An empty dual-stack cluster, 1000 seconds after its origin.
+    pub(crate) fn new() -> Self {
+        Self {
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            families: vec!["IPv4", "IPv6"],
+            seconds: 1_000,
+            micros: 0,
+            version: 100,
+            counter: 0,
+        }
+    }
+
+    pub(crate) fn origin() -> jiff::Timestamp {
+        "2026-01-01T00:00:00Z".parse().expect("a timestamp")
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        let wall = Self::origin()
+            + jiff::SignedDuration::from_secs(self.seconds)
+            + jiff::SignedDuration::from_micros(self.micros);
+        Now {
+            moment: Moment(self.seconds * 1_000_000 + self.micros),
+            wall,
+        }
+    }
+
+    pub(crate) fn advance(&mut self, span: Duration) {
+        let micros = self.seconds * 1_000_000
+            + self.micros
+            + i64::try_from(span.as_micros()).expect("a short time");
+        self.seconds = micros.div_euclid(1_000_000);
+        self.micros = micros.rem_euclid(1_000_000);
+    }
+
+    pub(super) fn next_version(&mut self) -> String {
+        self.version += 1;
+        self.version.to_string()
+    }
+
+    pub(super) fn next_uid(&mut self) -> String {
+        self.counter += 1;
+        format!("uid-{}", self.counter)
+    }
+
+    /// Creates or updates a pod as the kubelet would.
+    pub(crate) fn put_pod(&mut self, mut spec: PodSpec) {
+        if spec.uid.is_empty() {
+            spec.uid = match self.pods.get(&spec.name) {
+                Some(before) => before.uid.clone(),
+                None => self.next_uid(),
+            };
+        }
+        self.version += 1;
+        let json = spec.to_json(self.version, Self::origin()).to_string();
+        let read: Pod = serde_json::from_str(&json).expect("a pod that parses");
+        let before = self.facts.get(&spec.name).cloned();
+        let fact = read.seen(before.as_deref(), self.now());
+        self.facts.insert(spec.name.clone(), Arc::new(fact));
+        self.pods.insert(spec.name.clone(), spec);
+    }
+
+    /// Edits a pod that exists; otherwise nothing happens. A change of readiness is dated now.
+    pub(crate) fn edit_pod(&mut self, name: &str, edit: impl FnOnce(&mut PodSpec)) {
+        if let Some(mut spec) = self.pods.get(name).cloned() {
+            let ready = spec.ready;
+            edit(&mut spec);
+            if spec.ready != ready {
+                spec.ready_at = self.seconds;
+            }
+            self.put_pod(spec);
+        }
+    }
+
+    pub(crate) fn delete_pod(&mut self, name: &str) {
+        self.pods.remove(name);
+        self.facts.remove(name);
+    }
+
+    /// Creates a Service as a user would.
+    pub(crate) fn create_service(&mut self, body: Value) -> Result<(), Refusal> {
+        let name = serve::name(&body);
+        if self.services.contains_key(&name) {
+            return Err(Refusal::Exists);
+        }
+        let object = serve::new_service(self, body)?;
+        self.services.insert(name, object);
+        Ok(())
+    }
+
+    /// Creates a slice as a user would.
+    pub(crate) fn create_slice(&mut self, body: Value) -> Result<(), Refusal> {
+        let name = serve::name(&body);
+        if self.slices.contains_key(&name) {
+            return Err(Refusal::Exists);
+        }
+        let object = serve::new_slice(self, body)?;
+        self.slices.insert(name, object);
+        Ok(())
+    }
+
+    /// Edits a Service as a user would; an edit that the server refuses changes nothing.
+    pub(crate) fn edit_service(&mut self, name: &str, edit: impl FnOnce(&mut Value)) {
+        let Some(before) = self.services.get(name).cloned() else {
+            return;
+        };
+        let mut after = before.clone();
+        edit(&mut after);
+        if let Ok(object) = serve::updated_service(self, &before, after) {
+            self.store(Kind::Service, name, &before, object);
+        }
+    }
+
+    /// The same for a slice.
+    pub(crate) fn edit_slice(&mut self, name: &str, edit: impl FnOnce(&mut Value)) {
+        let Some(before) = self.slices.get(name).cloned() else {
+            return;
+        };
+        let mut after = before.clone();
+        edit(&mut after);
+        if let Ok(object) = serve::updated_slice(&before, after) {
+            self.store(Kind::Slice, name, &before, object);
+        }
+    }
+
+    /// Sets or removes an annotation of a Service.
+    pub(crate) fn annotate(&mut self, service: &str, key: &str, value: Option<&str>) {
+        self.edit_service(service, |object| {
+            serve::set_key(&mut object["metadata"], "annotations", key, value);
+        });
+    }
+
+    /// Deletes as a user would: at once, or marked as long as finalizers hold it.
+    pub(crate) fn delete(&mut self, kind: Kind, name: &str) {
+        let wall = self.now().wall;
+        let version = self.next_version();
+        let objects = self.objects(kind);
+        let Some(object) = objects.get_mut(name) else {
+            return;
+        };
+        let is_held = object["metadata"]["finalizers"]
+            .as_array()
+            .is_some_and(|finalizers| !finalizers.is_empty());
+        if !is_held {
+            objects.remove(name);
+        } else if object["metadata"]["deletionTimestamp"].is_null() {
+            object["metadata"]["deletionTimestamp"] = format!("{wall:.0}").into();
+            object["metadata"]["resourceVersion"] = version.into();
+        }
+    }
+
+    fn objects(&mut self, kind: Kind) -> &mut BTreeMap<String, Value> {
+        match kind {
+            Kind::Service => &mut self.services,
+            Kind::Slice => &mut self.slices,
+        }
+    }
+
+    /// Stores an update: a new version if it differs at all, nothing left if it may go now.
+    fn store(&mut self, kind: Kind, name: &str, before: &Value, mut after: Value) {
+        if *before == after {
+            return;
+        }
+        let is_held = after["metadata"]["finalizers"]
+            .as_array()
+            .is_some_and(|finalizers| !finalizers.is_empty());
+        if !after["metadata"]["deletionTimestamp"].is_null() && !is_held {
+            self.objects(kind).remove(name);
+            return;
+        }
+        after["metadata"]["resourceVersion"] = self.next_version().into();
+        self.objects(kind).insert(name.into(), after);
+    }
+
+    /// Takes a write as the API server does.
+    pub(crate) fn apply(&mut self, write: &Write) -> Result<(), Refusal> {
+        assert_eq!(&*write.target.key.namespace, "n", "the source's namespace");
+        let kind = write.target.kind;
+        let name = &*write.target.key.name;
+        match &write.action {
+            Action::Create(body) => {
+                assert_eq!(serve::name(body), name, "the body is for the target");
+                match kind {
+                    Kind::Service => self.create_service(body.clone()),
+                    Kind::Slice => self.create_slice(body.clone()),
+                }
+            }
+            Action::Patch { version, ops } => {
+                let before = self.objects(kind).get(name).cloned();
+                let before = before.ok_or(Refusal::Missing)?;
+                if before["metadata"]["resourceVersion"] != version.to_string() {
+                    return Err(Refusal::Conflict);
+                }
+                let patch = json!(ops).to_string();
+                let patch: json_patch::Patch =
+                    serde_json::from_str(&patch).expect("operations of RFC 6902");
+                let mut after = before.clone();
+                json_patch::patch(&mut after, &patch)
+                    .map_err(|why| Refusal::Invalid(format!("{why}: {ops:?}")))?;
+                let after = match kind {
+                    Kind::Service => serve::updated_service(self, &before, after)?,
+                    Kind::Slice => serve::updated_slice(&before, after)?,
+                };
+                self.store(kind, name, &before, after);
+                Ok(())
+            }
+            Action::Delete { uid, version } => {
+                let meta = &self.objects(kind).get(name).ok_or(Refusal::Missing)?["metadata"];
+                if meta["uid"] != *uid.0 || meta["resourceVersion"] != version.to_string() {
+                    return Err(Refusal::Conflict);
+                }
+                self.delete(kind, name);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the garbage collector does: objects all of whose owners are gone go.
+    pub(crate) fn collect_garbage(&mut self) {
+        for kind in [Kind::Service, Kind::Slice] {
+            let alive: BTreeSet<String> = self
+                .services
+                .values()
+                .map(|object| object["metadata"]["uid"].to_string())
+                .collect();
+            let is_garbage = |object: &Value| {
+                object["metadata"]["ownerReferences"]
+                    .as_array()
+                    .is_some_and(|owners| {
+                        !owners.is_empty()
+                            && owners
+                                .iter()
+                                .all(|owner| !alive.contains(&owner["uid"].to_string()))
+                    })
+            };
+            let garbage: Vec<String> = self
+                .objects(kind)
+                .iter()
+                .filter(|(_, object)| is_garbage(object))
+                .map(|(name, _)| name.clone())
+                .collect();
+            garbage.iter().for_each(|name| self.delete(kind, name));
+        }
+    }
+
+    fn parsed<T: serde::de::DeserializeOwned>(
+        objects: &BTreeMap<String, Value>,
+    ) -> BTreeMap<&str, Arc<T>> {
+        objects
+            .iter()
+            .map(|(name, object)| {
+                let text = object.to_string();
+                let parsed = serde_json::from_str(&text).expect("an object that parses");
+                (name.as_str(), Arc::new(parsed))
+            })
+            .collect()
+    }
+
+    /// What the source sees, as the store shows it. `pinned` is the machine's leader.
+    pub(crate) fn view(&self, key: &Key, pinned: Option<&str>) -> View {
+        let services = Self::parsed::<Service>(&self.services);
+        let slices = Self::parsed::<Slice>(&self.slices);
+        let source = services.get(&*key.name).cloned();
+        let selector = source.as_ref().map(|source| source.spec.selector.clone());
+        let matches = |pod: &&Arc<Pod>| {
+            selector
+                .as_ref()
+                .is_some_and(|selector| pod.labels.satisfy(selector))
+        };
+        let mut view = View {
+            key: key.clone(),
+            pods: self.facts.values().filter(matches).cloned().collect(),
+            source,
+            referenced: Vec::new(),
+            services: Vec::new(),
+            slices: Vec::new(),
+            strangers: Vec::new(),
+        };
+        // 1. Services by label or owner, and the one under the requested name.
+        let mut names: BTreeSet<Arc<str>> = services
+            .values()
+            .filter(|service| sources_of(&service.metadata).any(|name| *name == key.name))
+            .map(|service| Arc::clone(&service.metadata.name))
+            .collect();
+        if let Some(source) = &view.source {
+            let asks = source.metadata.annotations.get(ENABLED).is_some()
+                || source
+                    .metadata
+                    .annotations
+                    .get(LEADER_SERVICE_NAME)
+                    .is_some();
+            names.extend(settings::requested_name(source).ok().filter(|_| asks));
+        }
+        // 2. Slices by label, and under every name that a slice of those can have.
+        let possible: BTreeSet<Arc<str>> = names
+            .iter()
+            .flat_map(|name| view.slice_names(name))
+            .collect();
+        view.slices = slices
+            .values()
+            .filter(|slice| {
+                let meta = &slice.metadata;
+                meta.labels.get(SOURCE_SERVICE) == Some(&*key.name) || possible.contains(&meta.name)
+            })
+            .cloned()
+            .collect();
+        view.strangers = strangers(&names, &slices);
+        // 3. The owners of those slices.
+        names.extend(
+            view.slices
+                .iter()
+                .flat_map(|slice| &slice.metadata.owner_references)
+                .map(|owner| Arc::clone(&owner.name)),
+        );
+        view.services = names
+            .iter()
+            .filter_map(|name| services.get(&**name).cloned())
+            .collect();
+        // 4. The pods that slices name, and the machine's leader.
+        let leaders = view.slices.iter().filter_map(|slice| slice.leader());
+        let named: BTreeSet<&str> = leaders.map(|leader| &*leader.name).chain(pinned).collect();
+        view.referenced = named
+            .iter()
+            .filter_map(|name| self.facts.get(*name).cloned())
+            .collect();
+        view
+    }
+}
+
+/// As the sweep finds them: slices under a leader Service's name that do not bear our labels.
+fn strangers(names: &BTreeSet<Arc<str>>, slices: &BTreeMap<&str, Arc<Slice>>) -> Vec<Stranger> {
+    let bears_our_labels = |slice: &Slice| {
+        let labels = &slice.metadata.labels;
+        labels.get(SLICE_MANAGED_BY) == Some(MANAGER) && labels.get(SOURCE_SERVICE).is_some()
+    };
+    let of = |slice: &Arc<Slice>| {
+        let service = slice.metadata.labels.shared(SERVICE_NAME)?;
+        let counts = names.contains(service) && !bears_our_labels(slice);
+        counts.then(|| Stranger::of(Arc::clone(service), slice))
+    };
+    slices.values().filter_map(of).collect()
+}
