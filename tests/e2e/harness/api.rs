@@ -158,12 +158,6 @@ impl Api {
         self.call(Method::POST, path, content, Some(object)).await
     }
 
-    /// Replaces an object.
-    pub async fn replace(&self, path: &str, object: &Value) -> Result<Value, Refused> {
-        self.call(Method::PUT, path, "application/json", Some(object))
-            .await
-    }
-
     /// Patches an object.
     pub async fn patch(&self, path: &str, kind: Patch, patch: &Value) -> Result<Value, Refused> {
         let content = match kind {

@@ -93,11 +93,6 @@ impl Control {
         self.dir.join("log/audit.log")
     }
 
-    /// Where everything of this control plane lives.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Ends it, if it was started here; with `E2E_KEEP` it stays.
     pub async fn down(&self) -> Result<()> {
         if !self.is_ours {

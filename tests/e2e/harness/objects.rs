@@ -179,12 +179,6 @@ impl Pod {
         self
     }
 
-    /// With this label too.
-    pub fn label(mut self, key: &str, value: &str) -> Self {
-        self.object["metadata"]["labels"][key] = value.into();
-        self
-    }
-
     /// With these ports of its container.
     pub fn ports(mut self, ports: Value) -> Self {
         self.object["spec"]["containers"][0]["ports"] = ports;

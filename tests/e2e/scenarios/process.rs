@@ -79,7 +79,8 @@ async fn probes_metrics_and_debug_state(t: Arc<Test>) -> Result<()> {
     let missing: Vec<_> = METRICS
         .iter()
         .filter(|name| {
-            let family = name.strip_suffix("_total").unwrap_or(name);
+            let family = name.strip_suffix("_total").or(name.strip_suffix("_info"));
+            let family = family.unwrap_or(name);
             !page.contains(&format!("# TYPE {name} "))
                 && !page.contains(&format!("# TYPE {family} "))
         })
@@ -190,7 +191,8 @@ async fn flags_that_are_wrong(_: Arc<Test>) -> Result<()> {
         (&[], &[("ZEN_LEAD_BURST", "many")], &["ZEN_LEAD_BURST", "many"]),
     ];
     for (arguments, variables, words) in cases {
-        let ran = run(arguments, variables).await?;
+        let arguments = [&["--leader-election-namespace=default"], arguments].concat();
+        let ran = run(&arguments, variables).await?;
         let told = format!("{}{}", ran.out, ran.err);
         ensure!(ran.code == Some(2), "{arguments:?} {variables:?}: exit {:?}", ran.code);
         ensure!(told.trim_end().lines().count() == 1, "{arguments:?}: not one line: {told}");

@@ -10,7 +10,10 @@ use tokio::task::JoinSet;
 
 use crate::harness::SOON;
 use crate::harness::api::Kind::{self, Pod as PodKind, Service, Slice};
-use crate::harness::objects::{Made, Pod, Svc, endpoints, target_uid};
+use crate::harness::audit::Entry;
+use crate::harness::objects::{
+    Made, Pod, Svc, annotation, endpoints, is_our_slice, target_uid, text, uid_of,
+};
 use crate::harness::scrape::Metrics;
 use crate::harness::test::Test;
 use crate::scenarios;
@@ -150,21 +153,25 @@ async fn populate(t: &Arc<Test>, count: usize) -> Result<()> {
     .map(drop)
 }
 
-/// Waits until so many slices of ours have a leader, and so many leader Services name it.
-async fn all_served(t: &Test, count: usize, within: Duration) -> Result<Instant> {
-    t.obs
-        .wait(&format!("{count} Services are served"), within, |log| {
-            let serves = |slice: &&Arc<Value>| {
-                crate::harness::objects::is_our_slice(slice) && target_uid(slice).is_some()
-            };
-            let served = log.all(Slice).filter(serves).count();
-            let named = |service: &&Arc<Value>| {
-                crate::harness::objects::annotation(service, "zen-lead.io/leader-pod-uid").is_some()
-            };
-            (served == count && log.all(Service).filter(named).count() == count)
-                .then(Instant::now)
+/// Waits until so many slices of ours have a leader, and until so many leader Services name it.
+async fn all_served(t: &Test, count: usize, within: Duration) -> Result<(Instant, Instant)> {
+    let published = t
+        .obs
+        .wait(&format!("{count} slices have a leader"), within, |log| {
+            let serves = |slice: &&Arc<Value>| is_our_slice(slice) && target_uid(slice).is_some();
+            (log.all(Slice).filter(serves).count() == count).then(Instant::now)
         })
-        .await
+        .await?;
+    let named = t
+        .obs
+        .wait(&format!("{count} leader Services name it"), within, |log| {
+            let named = |service: &&Arc<Value>| {
+                annotation(service, "zen-lead.io/leader-pod-uid").is_some()
+            };
+            (log.all(Service).filter(named).count() == count).then(Instant::now)
+        })
+        .await?;
+    Ok((published, named))
 }
 
 /// Writes of what we manage, by the API server's own count.
@@ -228,18 +235,33 @@ async fn cold_start(t: &Arc<Test>, count: usize) -> Result<()> {
     let floor = bare_creates(t, count).await?;
     let from = Instant::now();
     let mut controller = t.launch(&[])?;
-    let served = all_served(t, count, SOON * 8).await?;
+    let (published, named) = all_served(t, count, SOON * 8).await?;
     t.say(format!(
-        "{count} Services served {:.1?} after the start of the process; {} bare creates took {floor:.1?}",
-        served.duration_since(from),
+        "{count} Services routed {:.1?} after the start of the process, all annotated after {:.1?}; \
+         {} bare creates took {floor:.1?}",
+        published.duration_since(from),
+        named.duration_since(from),
         2 * count
+    ));
+    let requests = t.requests()?;
+    let of = |verb: &str, resource: &str| {
+        let is = |entry: &&Entry| entry.verb == verb && entry.resource == resource;
+        requests.iter().filter(is).count()
+    };
+    t.say(format!(
+        "requests: {} Services and {} slices created, {} and {} patched, {} events",
+        of("create", "services"),
+        of("create", "endpointslices"),
+        of("patch", "services"),
+        of("patch", "endpointslices"),
+        of("create", "events"),
     ));
     let spare = t.pod(Pod::new("app-7-spare", "app-7"), true).await?;
     let leader = t.get(PodKind, "app-7").await?;
     let leader = Made {
         name: "app-7".into(),
-        uid: crate::harness::objects::uid_of(&leader).into(),
-        ips: vec![crate::harness::objects::text(&leader, "/status/podIP").into()],
+        uid: uid_of(&leader).into(),
+        ips: vec![text(&leader, "/status/podIP").into()],
     };
     let lost = t.ready(&leader, false).await?;
     let seen = t.leads("app-7-leader", &spare).await?;
