@@ -259,6 +259,8 @@ pub struct Meta {
     pub creation_timestamp: Option<jiff::Timestamp>,
     /// Set while the object is being deleted.
     pub deletion_timestamp: Option<jiff::Timestamp>,
+    /// How long it was given to end, in seconds; 0 once it has ended or was deleted by force.
+    pub deletion_grace_period_seconds: Option<i64>,
     /// What must happen before it can go.
     #[serde(deserialize_with = "list")]
     pub finalizers: Vec<Box<str>>,
