@@ -3,6 +3,7 @@
 mod drift;
 mod dual;
 mod failover;
+mod hygiene;
 mod kinds;
 mod mirror;
 mod names;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Scenario> {
         restart::ALL,
         outage::ALL,
         scale::ALL,
+        hygiene::ALL,
     ]
     .concat()
 }

@@ -132,11 +132,13 @@ async fn with_a_collector(t: &Test) -> Result<()> {
         t.served(app, 1).await?;
         let options = json!({"propagationPolicy": policy});
         t.api.delete(&t.path(Service, app), &options).await?;
-        t.obs
-            .wait("the source is gone", SOON * 2, |log| log.get(Service, app).is_none().then_some(()))
-            .await?;
         let leader = format!("{app}-leader");
         if policy == "Orphan" {
+            t.obs
+                .wait("the source is gone", SOON * 4, |log| {
+                    log.get(Service, app).is_none().then_some(())
+                })
+                .await?;
             t.until(Service, &leader, "it is orphaned", |now| {
                 now["metadata"]["ownerReferences"].is_null()
             })

@@ -82,8 +82,10 @@ async fn ports_unresolved_are_left_out(t: Arc<Test>) -> Result<()> {
     ensure!(text(&event, "/type") == "Warning");
     has_ports(&t, &[("main", 8080)]).await?;
     t.never_empty(&["web-leader"], from)?;
-    let leader = t.exists(Service, "web-leader").await?;
-    ensure!(leader["spec"]["ports"].as_array().map(Vec::len) == Some(2), "not mirrored");
+    t.until(Service, "web-leader", "both ports are mirrored", |now| {
+        now["spec"]["ports"].as_array().map(Vec::len) == Some(2)
+    })
+    .await?;
     // The rollout: the pod that has both is there.
     let both = json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 8081}]);
     let new = t.pod(Pod::new("web-2", "web").ports(both), true).await?;
