@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::config;
-use super::event::{Event, Fate, PODS, events, release};
+use super::event::{Event, Fate, events, release};
 use crate::logic::contract::{LEADER_POD_UID, SERVICE_NAME, SOURCE_SERVICE};
 use crate::logic::elect;
 use crate::logic::fsm::Phase;
@@ -388,6 +388,5 @@ proptest! {
             prop_assert_eq!(&lab.writes, &vec![]);
             prop_assert_eq!(objects, (lab.world.services.clone(), lab.world.slices.clone()));
         }
-        let _ = PODS;
     }
 }
