@@ -1,9 +1,13 @@
 //! A small in-process Kubernetes API server for tests and simulation.
 
 mod api;
+mod body;
+mod builders;
+mod call;
 mod discovery;
 mod fault;
 mod fixture;
+mod frames;
 mod options;
 mod read;
 mod record;
@@ -17,8 +21,9 @@ mod write;
 pub use api::kind::Kind;
 pub use api::path::Verb;
 pub use api::status::{ApiError, Cause, Details};
+pub use body::SimBody;
+pub use builders::{PodBuilder, ServiceBuilder};
 pub use fault::{ConnectionReset, Faults, FrameInfo, FrameVerdict, NoFaults, RequestInfo, Verdict};
-pub use fixture::{PodBuilder, ServiceBuilder};
 pub use options::{Admission, Expiry, Options, Refusal, Rule, WallClock};
 pub use record::Record;
-pub use server::{SimBody, SimKube, SimService};
+pub use server::{SimKube, SimService};

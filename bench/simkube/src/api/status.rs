@@ -73,19 +73,14 @@ struct Body<'a> {
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<&'a Details>,
-    #[serde(skip_serializing_if = "is_zero")]
-    code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
 }
 
 #[derive(Serialize)]
 struct BodyMeta<'a> {
     #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
     continue_token: Option<&'a str>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
-fn is_zero(code: &u16) -> bool {
-    *code == 0
 }
 
 /// The `Status` of a deletion that leaves no object to return. It has no code and no message.
@@ -107,7 +102,7 @@ pub(crate) fn success(kind: Kind, name: &str, uid: &str) -> Vec<u8> {
         message: "",
         reason: "",
         details: Some(&details),
-        code: 0,
+        code: None,
     })
 }
 
@@ -150,7 +145,7 @@ impl ApiError {
             message: &self.message,
             reason: self.reason,
             details: self.details.as_deref(),
-            code: self.code,
+            code: Some(self.code),
         })
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::kind::Kind;
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
-use crate::rules::{families, meta, others, schema, service, slice};
+use crate::rules::{families, meta, others, schema, service, service_rules, slice};
 use crate::state::State;
 use crate::store::text;
 
@@ -85,7 +85,7 @@ impl State {
         families::init(spec, was, self.options.dual_stack)
             .or_else(|refused| refused.into_result(Kind::Service, &name))?;
         self.pools.assign(&name, spec, was)?;
-        bad.append(service::validate(spec, was));
+        bad.append(service_rules::validate(spec, was));
         bad.into_result(Kind::Service, &name)?;
         *value = schema::untyped(&now).map_err(|e| ApiError::internal(&e))?;
         value["status"] = match old {
