@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 
 use crate::api::status::ApiError;
 use crate::fault::ConnectionReset;
@@ -77,6 +77,16 @@ impl Body for SimBody {
                 other => other,
             },
             Content::End => Poll::Ready(None),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            // A length in the header instead of chunks, as the real server sends it.
+            Content::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            _ => SizeHint::default(),
         }
     }
 

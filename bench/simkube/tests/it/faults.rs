@@ -120,7 +120,7 @@ async fn answers_can_stay_away() {
     for applied in [false, true] {
         let lab = lab(vec![Verdict::Hang { applied }], vec![]);
         assert!(
-            timeout(Duration::from_secs(3_600), create(&lab))
+            timeout(Duration::from_hours(1), create(&lab))
                 .await
                 .is_err()
         );

@@ -5,6 +5,7 @@
 mod faults;
 mod http;
 mod lists;
+mod loopback;
 mod objects;
 mod pods;
 mod policy;

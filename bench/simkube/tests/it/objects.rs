@@ -568,7 +568,15 @@ async fn discovery_and_health_answer() {
         assert_eq!(lab.get(path).await.expect(200).body[key], want, "{path}");
     }
     assert_eq!(lab.get("/readyz").await.expect(200).text, "ok");
-    lab.get("/openapi/v3").await.expect(404);
+    lab.get("/openapi/v2").await.expect(404);
+    assert_eq!(
+        lab.get("/openapi/v3").await.body["paths"]["api/v1"]["serverRelativeURL"],
+        "/openapi/v3/api/v1?hash=0"
+    );
+    let document = lab.get("/openapi/v3/api/v1?hash=0").await.expect(200).body;
+    let service = &document["paths"]["/api/v1/namespaces/{namespace}/services/{name}"];
+    assert_eq!(service["patch"]["parameters"][0]["name"], "fieldValidation");
+    lab.get("/openapi/v3/apis/apps/v1").await.expect(404);
     lab.post("/version", &json!({})).await.expect(405);
 }
 

@@ -118,8 +118,8 @@ async fn managers_are_remembered() {
         .await
         .expect(201);
     let path = format!("{SLICES}/a");
-    let patch = json!({"metadata": {"labels": {"a": "b"}}});
-    let answer = lab.patch(&path, &patch).await.expect(200);
+    let change = json!({"metadata": {"labels": {"a": "b"}}});
+    let answer = lab.patch(&path, &change).await.expect(200);
     let managers: Vec<&str> = answer.body["metadata"]["managedFields"]
         .as_array()
         .unwrap()
@@ -137,7 +137,7 @@ async fn managers_are_remembered() {
         )
     );
     assert_eq!(
-        lab.patch(&path, &patch).await.expect(200).rv(),
+        lab.patch(&path, &change).await.expect(200).rv(),
         answer.rv(),
         "the same again is no change"
     );
@@ -169,8 +169,8 @@ async fn the_collector_takes_what_has_lost_its_owner() {
         )
         .await
         .expect(200);
-        let waits = lab.sim.get(Kind::Service, "default", "s").is_some();
-        assert_eq!(waits, policy != "Background", "{policy}");
+        let waiting = lab.sim.get(Kind::Service, "default", "s").is_some();
+        assert_eq!(waiting, policy != "Background", "{policy}");
         assert!(
             lab.sim.get(Kind::EndpointSlice, "default", "a").is_some(),
             "not before the collector runs"

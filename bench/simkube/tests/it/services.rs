@@ -5,6 +5,7 @@ use simkube::{Kind, Options};
 
 use crate::http::{Lab, SERVICES, service};
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better at its callers")]
 fn with(spec: Value) -> Value {
     json!({"metadata": {"name": "a"}, "spec": spec})
 }
