@@ -87,7 +87,8 @@ impl Call {
         past: Option<Instant>,
     ) -> Result<Response<SimBody>, ApiError> {
         let Some(target) = &self.target else {
-            return discovery::answer(&self.method, &self.path).map(json_response);
+            return discovery::answer(&self.method, &self.path, state.options.minor)
+                .map(json_response);
         };
         if !self.served {
             return Err(ApiError::method_not_allowed());
@@ -133,10 +134,14 @@ impl Call {
             Verb::Delete => {
                 let options = DeleteOptions::parse(&self.body, &self.query)?;
                 let deleted = state.delete(target, &options)?;
-                if kind.returns_deleted() {
-                    return Ok(object_response(StatusCode::OK, &deleted));
+                if kind.returns_deleted() || !deleted.gone {
+                    return Ok(object_response(StatusCode::OK, &deleted.object));
                 }
-                Ok(json_response(status::success(*kind, name, deleted.uid())))
+                Ok(json_response(status::success(
+                    *kind,
+                    name,
+                    deleted.object.uid(),
+                )))
             }
             Verb::DeleteCollection | Verb::Other => Err(ApiError::method_not_allowed()),
         }

@@ -9,7 +9,7 @@ use crate::api::status::ApiError;
 const GROUPS: [&str; 2] = ["coordination.k8s.io", "discovery.k8s.io"];
 
 /// Answers a path that names no resource.
-pub(crate) fn answer(method: &Method, path: &str) -> Result<Vec<u8>, ApiError> {
+pub(crate) fn answer(method: &Method, path: &str, minor: u32) -> Result<Vec<u8>, ApiError> {
     let value = match path.trim_end_matches('/') {
         "/healthz" | "/livez" | "/readyz" => {
             return if *method == Method::GET {
@@ -18,7 +18,7 @@ pub(crate) fn answer(method: &Method, path: &str) -> Result<Vec<u8>, ApiError> {
                 Err(ApiError::method_not_allowed())
             };
         }
-        "/version" => version(),
+        "/version" => version(minor),
         "/api" => json!({"kind": "APIVersions", "versions": ["v1"]}),
         "/apis" => json!({
             "kind": "APIGroupList", "apiVersion": "v1",
@@ -50,9 +50,9 @@ pub(crate) fn answer(method: &Method, path: &str) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec(&value).map_err(|e| ApiError::internal(&e.to_string()))
 }
 
-fn version() -> Value {
+fn version(minor: u32) -> Value {
     json!({
-        "major": "1", "minor": "36", "gitVersion": "v1.36.0-simkube", "gitCommit": "",
+        "major": "1", "minor": minor.to_string(), "gitVersion": format!("v1.{minor}.0-simkube"), "gitCommit": "",
         "gitTreeState": "clean", "buildDate": "2026-01-01T00:00:00Z", "goVersion": "",
         "compiler": "rustc", "platform": "linux/amd64",
     })

@@ -285,6 +285,12 @@ impl ApiError {
         )
     }
 
+    /// A PATCH of a type that no handler consumes.
+    pub(crate) fn unsupported_patch() -> Self {
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            .details(Details::default())
+    }
+
     /// A JSON patch that does not apply; a failed `test` and a missing path look the same.
     pub(crate) fn unprocessable() -> Self {
         Self::new(

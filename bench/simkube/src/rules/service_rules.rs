@@ -157,12 +157,13 @@ fn duplicates(spec: &ServiceSpec, bad: &mut Violations) {
     let mut seen = BTreeSet::new();
     for (at, port) in ports(spec).iter().enumerate() {
         if !seen.insert((port.protocol.clone(), port.port)) {
-            // The Go struct as JSON, with every field of the internal type.
-            let key = json!({
-                "Name": "", "Protocol": port.protocol, "AppProtocol": null,
-                "Port": port.port, "TargetPort": 0, "NodePort": 0,
-            });
-            bad.duplicate(format!("spec.ports[{at}]"), key);
+            // The Go struct as JSON, with every field of the internal type, in its order.
+            let protocol = port.protocol.as_deref().unwrap_or_default();
+            let key = format!(
+                "{{\"Name\":\"\",\"Protocol\":{protocol:?},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                port.port
+            );
+            bad.duplicate_struct(format!("spec.ports[{at}]"), &key);
         }
     }
 }
@@ -229,10 +230,21 @@ fn traffic_rules(spec: &ServiceSpec, bad: &mut Violations) {
             &["Cluster", "Local"],
         );
     }
-    let known = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+    let known = ["PreferClose", "PreferSameZone", "PreferSameNode"];
     if let Some(distribution) = &spec.traffic_distribution
         && !known.contains(&distribution.as_str())
     {
         bad.not_supported("spec.trafficDistribution", distribution, &known);
     }
+}
+
+/// Rules for the status: only a load balancer has an ingress.
+pub(crate) fn validate_status(value: &Value) -> Violations {
+    let mut bad = Violations::default();
+    let ingress = value["status"]["loadBalancer"]["ingress"].as_array();
+    if ingress.is_some_and(|i| !i.is_empty()) && value["spec"]["type"] != "LoadBalancer" {
+        let text = "may only be used when `spec.type` is 'LoadBalancer'";
+        bad.forbidden("status.loadBalancer.ingress", text);
+    }
+    bad
 }

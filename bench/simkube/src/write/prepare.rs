@@ -36,15 +36,18 @@ impl State {
                 let mut now: EndpointSlice = typed(value)?;
                 slice::default(&mut now);
                 let was: Option<EndpointSlice> = old.map(typed).transpose()?;
-                bad.append(slice::validate(&now, was.as_ref()));
+                bad.append(slice::validate(&now, was.as_ref(), self.options.minor));
                 *value = schema::untyped(&now).map_err(|e| ApiError::internal(&e))?;
                 slice::shape(value);
             }
             Kind::Lease => bad.append(others::lease(&typed::<Lease>(value)?)),
-            Kind::Event => bad.append(others::event(
-                &typed::<Event>(value)?,
-                text(value, "namespace"),
-            )),
+            Kind::Event => {
+                bad.append(others::event(
+                    &typed::<Event>(value)?,
+                    text(value, "namespace"),
+                ));
+                others::shape_event(value);
+            }
             Kind::Pod => match old {
                 None => {
                     others::default_pod(value);

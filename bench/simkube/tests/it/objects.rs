@@ -160,9 +160,7 @@ async fn bad_requests_are_refused() {
         .patch_as("application/yaml", &path, &json!({}))
         .await
         .expect(415);
-    assert!(answer.message().starts_with(
-        "the body of the request was in an unknown format - accepted media types include: "
-    ));
+    assert_eq!(answer.message(), "415: Unsupported Media Type");
     lab.patch_as("text/plain", SERVICES, &json!({}))
         .await
         .expect(405);
@@ -281,8 +279,8 @@ async fn json_patches_are_judged() {
     for (patch, code, text) in [
         (
             json!([{"op": "replace", "path": "/metadata/name", "value": "b"}]),
-            422,
-            "metadata.name: Invalid value: \"b\": field is immutable",
+            400,
+            "the name of the object (b) does not match the name on the URL (a)",
         ),
         (
             json!([{"op": "replace", "path": "/metadata/uid", "value": "b"}]),
@@ -554,7 +552,7 @@ async fn events_have_limits() {
 async fn discovery_and_health_answer() {
     let lab = Lab::plain();
     for (path, key, want) in [
-        ("/version", "minor", "36"),
+        ("/version", "minor", "37"),
         ("/api", "kind", "APIVersions"),
         ("/apis", "kind", "APIGroupList"),
         ("/api/v1", "kind", "APIResourceList"),

@@ -1,12 +1,16 @@
 //! What the registry does to `EndpointSlices`.
 
 use serde_json::{Value, json};
+use simkube::Options;
 
 use crate::http::{Lab, SLICES, slice};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_is_named() {
-    let lab = Lab::plain();
+    let lab = Lab::new(Options {
+        minor: 36,
+        ..Options::default()
+    });
     let v4 =
         |addresses: Value| json!({"addressType": "IPv4", "endpoints": [{"addresses": addresses}]});
     let v6 =
@@ -137,15 +141,25 @@ async fn lists_read_back_as_null() {
 
 #[tokio::test(start_paused = true)]
 async fn the_address_type_is_fixed() {
-    let lab = Lab::plain();
-    lab.post(SLICES, &slice("a")).await.expect(201);
-    let patch = json!([{"op": "replace", "path": "/addressType", "value": "IPv6"}]);
-    let answer = lab.patch(&format!("{SLICES}/a"), &patch).await.expect(422);
-    assert!(
-        answer
-            .message()
-            .ends_with("addressType: Invalid value: \"IPv6\": field is immutable"),
-        "{}",
-        answer.message()
-    );
+    for (minor, value, empty) in [
+        (
+            36,
+            "\"IPv6\"",
+            "Required value: must contain at least 1 address",
+        ),
+        (37, "null", "Required value"),
+    ] {
+        let lab = Lab::new(Options {
+            minor,
+            ..Options::default()
+        });
+        lab.post(SLICES, &slice("a")).await.expect(201);
+        let patch = json!([{"op": "replace", "path": "/addressType", "value": "IPv6"}]);
+        let answer = lab.patch(&format!("{SLICES}/a"), &patch).await.expect(422);
+        let want = format!("addressType: Invalid value: {value}: field is immutable");
+        assert!(answer.message().ends_with(&want), "{}", answer.message());
+        let patch = json!([{"op": "replace", "path": "/endpoints", "value": [{"addresses": []}]}]);
+        let answer = lab.patch(&format!("{SLICES}/a"), &patch).await.expect(422);
+        assert!(answer.message().ends_with(empty), "{}", answer.message());
+    }
 }
