@@ -110,7 +110,7 @@ pub(crate) fn version(query: &Query) -> Result<Option<u64>, ApiError> {
     match query.get("resourceVersion") {
         "" | "0" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            ApiError::bad_request(format!("invalid resource version {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
+            ApiError::bad_request(format!("invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
         }),
     }
 }
@@ -155,7 +155,7 @@ impl State {
             "" => None,
             text => Some(Token::parse(text).ok_or_else(|| {
                 ApiError::bad_request(
-                    "continue key is not valid: illegal base64 data at input byte 0",
+                    "invalid continue token: continue key is not valid: invalid character looking for beginning of value",
                 )
             })?),
         };

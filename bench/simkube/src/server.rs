@@ -134,10 +134,14 @@ impl SimKube {
         &self,
         call: &Call,
         info: &RequestInfo,
-        verdict: Verdict,
+        mut verdict: Verdict,
     ) -> Result<Response<SimBody>, ConnectionReset> {
+        while let Verdict::Late { by, then } = verdict {
+            sleep(by).await;
+            verdict = *then;
+        }
         match verdict {
-            Verdict::Pass => Ok(self.apply(call, info, None)),
+            Verdict::Pass | Verdict::Late { .. } => Ok(self.apply(call, info, None)),
             Verdict::Delay { before, after } => {
                 sleep(before).await;
                 let answer = self.apply(call, info, None);

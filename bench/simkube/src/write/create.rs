@@ -24,8 +24,18 @@ impl State {
     ) -> Result<Arc<Object>, ApiError> {
         let mut value = decode_body(kind, body, caller)?;
         set_namespace(kind, &mut value, namespace)?;
+        // Admission comes before a name is made: it can only speak of the prefix.
+        let shown = [
+            text(&value, "name"),
+            text(&value, "generateName"),
+            "Unknown",
+        ];
+        let shown = shown
+            .into_iter()
+            .find(|n| !n.is_empty())
+            .unwrap_or_default();
+        self.check_namespace(kind, namespace, shown)?;
         self.name_it(&mut value);
-        self.check_namespace(kind, namespace, text(&value, "name"))?;
         if !text(&value, "resourceVersion").is_empty() {
             return Err(ApiError::unknown(
                 "resourceVersion should not be set on objects to be created",

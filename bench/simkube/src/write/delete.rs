@@ -111,7 +111,7 @@ impl State {
             });
         }
         if kind == Kind::Namespace {
-            return self.terminate_namespace(&key, &old);
+            return Ok(self.terminate_namespace(&old));
         }
         let mut value = old.value.clone();
         let now = self.wall();
@@ -154,21 +154,17 @@ impl State {
     }
 
     /// A namespace waits for its content; `gc` plays the controller that empties it.
-    fn terminate_namespace(&mut self, key: &Key, old: &Arc<Object>) -> Result<Deleted, ApiError> {
+    fn terminate_namespace(&mut self, old: &Arc<Object>) -> Deleted {
         let mut value = old.value.clone();
         if meta::is_deleting(&value) {
-            return Err(ApiError::conflict(
-                Kind::Namespace,
-                &key.1,
-                "The system is ensuring all content is removed from this namespace.  Upon completion, this namespace will automatically be purged by the system.",
-            ));
+            return Deleted::pending(Arc::clone(old));
         }
         mark(&mut value, self.wall(), 0, false);
         if let Some(meta) = value["metadata"].as_object_mut() {
             meta.remove("deletionGracePeriodSeconds");
         }
         value["status"] = json!({"phase": "Terminating"});
-        Ok(Deleted::pending(self.commit(Kind::Namespace, value)))
+        Deleted::pending(self.commit(Kind::Namespace, value))
     }
 }
 

@@ -132,6 +132,7 @@ impl Names {
             Value::String(text) => match key {
                 "uid" => *text = self.token("uid", text),
                 "resourceVersion" => *text = "<rv>".into(),
+                "continue" => *text = "<token>".into(),
                 "creationTimestamp" | "deletionTimestamp" | "lastTransitionTime" => {
                     *text = "<time>".into();
                 }
@@ -398,6 +399,18 @@ fn service_changes() -> Vec<Step> {
         get("services", "?fieldSelector=metadata.name%3Da"),
         get("services", "?fieldSelector=spec.odd%3Da"),
         get("services", "?labelSelector=a%20b"),
+        get("services", "?limit=2"),
+        get("services", "?limit=2&labelSelector=nobody"),
+        get(
+            "services",
+            "?limit=100&fieldSelector=spec.type%3DLoadBalancer",
+        ),
+        get(
+            "services",
+            "?labelSelector=!x,y%20notin%20(z),k!%3Dv&fieldSelector=metadata.name%3Dnp",
+        ),
+        get("services", "?resourceVersion=x"),
+        get("services", "?resourceVersion=1&resourceVersionMatch=Odd"),
         get("services", "/missing"),
         delete("services", "missing", Value::Null),
         delete("services", "a", json!({"preconditions": {"uid": "other"}})),
@@ -638,6 +651,37 @@ fn others() -> Vec<Step> {
     ]
 }
 
+/// A namespace that goes while something in it is held.
+fn farewell() -> Vec<Step> {
+    let here = |method: Method| {
+        step(
+            method,
+            "/api/v1/namespaces/{ns}",
+            "application/json",
+            Value::Null,
+        )
+    };
+    vec![
+        post(
+            "leases",
+            json!({"metadata": {"name": "held", "finalizers": ["example.com/x"]}, "spec": {}}),
+        ),
+        here(Method::GET),
+        here(Method::DELETE),
+        here(Method::DELETE),
+        service("late", json!({"ports": [{"port": 80}]})),
+        post(
+            "leases",
+            json!({"metadata": {"generateName": "late-"}, "spec": {}}),
+        ),
+        patch(
+            "leases",
+            "held",
+            json!({"metadata": {"labels": {"a": "b"}}}),
+        ),
+    ]
+}
+
 /// Pods are compared by what matters: their whole default spec is none of a controller's business.
 fn pods() -> Vec<Step> {
     vec![
@@ -844,8 +888,8 @@ async fn simkube_answers_like_the_real_one() {
         let theirs = watched(&real, &namespace, &scene).await;
         assert_eq!(ours, theirs);
     }
-    real.delete(&format!("/api/v1/namespaces/{namespace}"), &Value::Null)
-        .await
-        .expect(200);
+    let ours = run(&sim, &namespace, &farewell()).await;
+    let theirs = run(&real, &namespace, &farewell()).await;
+    wrong += &differences(&ours, &theirs);
     assert!(wrong.is_empty(), "{wrong}");
 }

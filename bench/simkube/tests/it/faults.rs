@@ -146,6 +146,26 @@ async fn requests_take_their_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn faults_can_come_late() {
+    let by = Duration::from_secs(4);
+    let error = Verdict::Answer {
+        code: 503,
+        retry_after: None,
+        applied: true,
+    };
+    let lab = lab(
+        vec![Verdict::Late {
+            by,
+            then: Box::new(error),
+        }],
+        vec![],
+    );
+    let start = Instant::now();
+    assert_eq!(create(&lab).await, Ok(503));
+    assert_eq!((start.elapsed(), exists(&lab)), (by, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_can_arrive_twice() {
     let lab = lab(vec![Verdict::Twice], vec![]);
     assert_eq!(
