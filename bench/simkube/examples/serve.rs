@@ -10,7 +10,10 @@ async fn main() -> std::io::Result<()> {
     let path = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "simkube.kubeconfig".into());
-    let sim = SimKube::new(Options::default());
+    let sim = SimKube::new(Options {
+        epoch: jiff::Timestamp::now(),
+        ..Options::default()
+    });
     sim.service_named("default", "db")
         .selector(&[("app", "db")])
         .port("sql", 5432, "sql")

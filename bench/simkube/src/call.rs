@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::path::{Query, Target, Verb};
@@ -15,6 +15,7 @@ use crate::discovery;
 use crate::server::Core;
 use crate::state::State;
 use crate::store::text;
+use crate::table;
 use crate::write::Caller;
 use crate::write::delete::DeleteOptions;
 
@@ -30,6 +31,8 @@ pub(crate) struct Call {
     /// The method exists on what the path names.
     served: bool,
     content_type: String,
+    /// The client would rather print than parse.
+    table: bool,
     caller: Caller,
     pub(crate) body: Bytes,
 }
@@ -43,6 +46,7 @@ impl Call {
         let verb = target.as_ref().and_then(|t| t.verb(&parts.method, &query));
         Self {
             client: client.to_owned(),
+            table: table::is_wanted(header_text(&parts.headers, header::ACCEPT)),
             caller: Caller::from_query(&query, header_text(&parts.headers, header::USER_AGENT)),
             content_type: header_text(&parts.headers, header::CONTENT_TYPE).to_owned(),
             method: parts.method,
@@ -102,13 +106,19 @@ impl Call {
         state.authorize(self.verb, *kind, namespace, name, subresource)?;
         match self.verb {
             Verb::Get => {
-                let mut out = Vec::new();
-                state.read(target, past)?.write_full(&mut out);
-                Ok(json_response(out))
+                let object = state.read(target, past)?;
+                if self.table {
+                    let metadata = json!({"resourceVersion": object.rv.to_string()});
+                    let out = table::write(*kind, &metadata, &[&object], state.wall());
+                    return Ok(json_response(out));
+                }
+                Ok(object_response(StatusCode::OK, &object))
             }
-            Verb::List => state.list(target, &self.query, past).map(json_response),
+            Verb::List => state
+                .list(target, &self.query, past, self.table)
+                .map(json_response),
             Verb::Watch => {
-                let body = state.open_watch(core, &self.client, target, &self.query)?;
+                let body = state.open_watch(core, &self.client, target, &self.query, self.table)?;
                 Ok(respond(StatusCode::OK, SimBody::watch(body)))
             }
             Verb::Create => {

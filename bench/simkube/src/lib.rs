@@ -66,8 +66,8 @@
 //! `managedFields` know maps but not list elements, and there is no apply; a strategic merge patch is
 //! a merge patch; cluster addresses and node ports are given out in order instead of at random; there
 //! are no controllers but [`SimKube::gc`], which runs when it is called; unknown fields are dropped
-//! without a warning header; tokens are not looked at. Deleting a collection, protobuf, tables and
-//! subresources other than `status` are refused.
+//! without a warning header; tokens are not looked at; tables show fewer columns. Deleting a
+//! collection, protobuf and subresources other than `status` are refused.
 
 mod api;
 mod body;
@@ -85,6 +85,7 @@ mod rules;
 mod server;
 mod state;
 mod store;
+mod table;
 mod watch;
 mod write;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::api::kind::Kind;
@@ -11,6 +12,7 @@ use crate::api::status::ApiError;
 use crate::api::violation::Violations;
 use crate::state::State;
 use crate::store::{Key, Object, Snapshot, in_range};
+use crate::table;
 
 const EXPIRED_PAGE: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
@@ -136,12 +138,13 @@ impl State {
             .unwrap_or_default()
     }
 
-    /// A collection as JSON.
+    /// A collection as JSON, as a table if the client wants to print it.
     pub(crate) fn list(
         &self,
         target: &Target,
         query: &Query,
         past: Option<Instant>,
+        table: bool,
     ) -> Result<Vec<u8>, ApiError> {
         validate_options(query, false, self.options.watch_list)?;
         let kind = target.kind;
@@ -190,6 +193,13 @@ impl State {
             .write()
         });
         let remaining = (left > 0 && plain).then_some(left);
+        if table {
+            let mut metadata = json!({"resourceVersion": rv.to_string()});
+            if let Some(token) = go_on {
+                metadata["continue"] = token.into();
+            }
+            return Ok(table::write(kind, &metadata, &page, self.wall()));
+        }
         Ok(write_list(kind, rv, go_on.as_deref(), remaining, &page))
     }
 

@@ -16,7 +16,7 @@ use crate::api::path::{Query, Target};
 use crate::api::selector::Selector;
 use crate::api::status::ApiError;
 use crate::fault::{ConnectionReset, FrameInfo, FrameVerdict};
-use crate::frames::{bookmark, too_old};
+use crate::frames::{Content, Next, Step, too_old};
 use crate::options::Expiry;
 use crate::read;
 use crate::server::Core;
@@ -33,6 +33,8 @@ pub(crate) struct WatchBody {
     kind: Kind,
     namespace: String,
     selector: Selector,
+    /// Objects are sent as rows.
+    table: bool,
     /// Changes up to this one have been dealt with.
     cursor: u64,
     /// Objects that were there at the start and are still to be sent.
@@ -57,29 +59,6 @@ enum End {
     Broken,
 }
 
-/// What a watch would send next.
-struct Next {
-    event: &'static str,
-    object: Content,
-    rv: u64,
-    at: Instant,
-    step: Step,
-}
-
-enum Content {
-    Object(Arc<Object>),
-    Bookmark { initial_end: bool },
-}
-
-/// What sending it finishes.
-#[derive(Clone, Copy)]
-enum Step {
-    Initial,
-    InitialEnd,
-    Change,
-    Bookmark,
-}
-
 impl State {
     /// Starts a watch, or says why not.
     pub(crate) fn open_watch(
@@ -88,6 +67,7 @@ impl State {
         client: &str,
         target: &Target,
         query: &Query,
+        table: bool,
     ) -> Result<WatchBody, ApiError> {
         read::validate_options(query, true, self.options.watch_list)?;
         let kind = target.kind;
@@ -136,6 +116,7 @@ impl State {
             kind,
             namespace: target.namespace.clone(),
             selector,
+            table,
             cursor,
             initial,
             initial_end: (streaming && bookmarks).then_some(now),
@@ -254,15 +235,8 @@ impl WatchBody {
     }
 
     fn render(&self, next: &Next) -> Vec<u8> {
-        let mut out = format!("{{\"type\":\"{}\",\"object\":", next.event).into_bytes();
-        match &next.object {
-            Content::Object(object) => object.write_full(&mut out),
-            Content::Bookmark { initial_end } => {
-                out.extend_from_slice(bookmark(self.kind, next.rv, *initial_end).as_bytes());
-            }
-        }
-        out.extend_from_slice(b"}\n");
-        out
+        let now = self.table.then(|| self.core.state.lock().wall());
+        next.render(self.kind, now)
     }
 
     fn push(&mut self, line: &[u8]) {

@@ -144,7 +144,8 @@ async fn kubectl_works() {
     )
     .await;
     run("label svc a x=y", "service/a labeled").await;
-    run("get svc,pods", "service/a").await;
+    run("get svc,pods", "service/a   ClusterIP   10.96.0.2").await;
+    run("get pods", "1/1").await;
     run("get pods -l app=db -o name", "pod/p").await;
     run(
         "get service a -o jsonpath={.metadata.annotations}",
