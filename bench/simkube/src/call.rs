@@ -83,6 +83,36 @@ impl Call {
         })
     }
 
+    fn get(
+        &self,
+        state: &State,
+        target: &Target,
+        past: Option<Instant>,
+    ) -> Result<Response<SimBody>, ApiError> {
+        let object = state.read(target, past)?;
+        if !self.table {
+            return Ok(object_response(StatusCode::OK, &object));
+        }
+        let metadata = json!({"resourceVersion": object.rv.to_string()});
+        let out = table::write(target.kind, &metadata, &[&object], state.wall());
+        Ok(json_response(out))
+    }
+
+    fn delete(&self, state: &mut State, target: &Target) -> Result<Response<SimBody>, ApiError> {
+        let options = DeleteOptions::parse(&self.body, &self.query)?;
+        let deleted = state.delete(target, &options)?;
+        // What waits for grace or finalizers is always shown; what is gone only by some kinds.
+        if target.kind.returns_deleted() || !deleted.gone {
+            return Ok(object_response(StatusCode::OK, &deleted.object));
+        }
+        let uid = deleted.object.uid();
+        Ok(json_response(status::success(
+            target.kind,
+            &target.name,
+            uid,
+        )))
+    }
+
     /// Lets the server act.
     pub(crate) fn answer(
         &self,
@@ -105,15 +135,7 @@ impl Call {
         } = target;
         state.authorize(self.verb, *kind, namespace, name, subresource)?;
         match self.verb {
-            Verb::Get => {
-                let object = state.read(target, past)?;
-                if self.table {
-                    let metadata = json!({"resourceVersion": object.rv.to_string()});
-                    let out = table::write(*kind, &metadata, &[&object], state.wall());
-                    return Ok(json_response(out));
-                }
-                Ok(object_response(StatusCode::OK, &object))
-            }
+            Verb::Get => self.get(state, target, past),
             Verb::List => state
                 .list(target, &self.query, past, self.table)
                 .map(json_response),
@@ -141,18 +163,7 @@ impl Call {
                 let object = state.patch(target, &self.content_type, &self.body, &self.caller)?;
                 Ok(object_response(StatusCode::OK, &object))
             }
-            Verb::Delete => {
-                let options = DeleteOptions::parse(&self.body, &self.query)?;
-                let deleted = state.delete(target, &options)?;
-                if kind.returns_deleted() || !deleted.gone {
-                    return Ok(object_response(StatusCode::OK, &deleted.object));
-                }
-                Ok(json_response(status::success(
-                    *kind,
-                    name,
-                    deleted.object.uid(),
-                )))
-            }
+            Verb::Delete => self.delete(state, target),
             Verb::DeleteCollection | Verb::Other => Err(ApiError::method_not_allowed()),
         }
     }

@@ -50,6 +50,7 @@ pub(crate) fn answer(method: &Method, path: &str, minor: u32) -> Result<Vec<u8>,
     serde_json::to_vec(&value).map_err(|e| ApiError::internal(&e.to_string()))
 }
 
+/// Clients decide by the minor version what they may use.
 fn version(minor: u32) -> Value {
     json!({
         "major": "1", "minor": minor.to_string(), "gitVersion": format!("v1.{minor}.0-simkube"), "gitCommit": "",
@@ -66,6 +67,7 @@ fn group(name: &str) -> Value {
     })
 }
 
+/// What kubectl turns names and short names into kinds with.
 fn resources(group: &str, version: &str) -> Value {
     let mut all = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|k| k.group() == group) {

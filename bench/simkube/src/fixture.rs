@@ -121,6 +121,7 @@ impl SimKube {
         self.cut(kind, true);
     }
 
+    /// Marks all watches of a kind opened so far and wakes them, so that they see the mark.
     fn cut(&self, kind: Kind, broken: bool) {
         let wakers = {
             let mut state = self.core.state.lock();

@@ -258,6 +258,7 @@ impl State {
     }
 }
 
+/// Written by hand around the items, whose JSON is there already.
 fn write_list(
     kind: Kind,
     rv: u64,

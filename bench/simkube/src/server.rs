@@ -130,6 +130,7 @@ impl SimKube {
         self.carry_out(&call, &info, verdict).await
     }
 
+    /// Does to a request what the plan says.
     async fn carry_out(
         &self,
         call: &Call,
@@ -231,6 +232,7 @@ impl SimKube {
         info
     }
 
+    /// Completes the log entry of a request that was answered, or never will be.
     fn note(&self, number: u64, status: u16, applied: bool) {
         let mut state = self.core.state.lock();
         if let Some(record) = state.log.iter_mut().rev().find(|r| r.number == number) {

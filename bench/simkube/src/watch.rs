@@ -77,29 +77,7 @@ impl State {
         let streaming = query.flag("sendInitialEvents");
         let now = self.store.rv();
         let bookmarks = query.flag("allowWatchBookmarks");
-        let mut expired = None;
-        let mut initial = VecDeque::new();
-        let mut cursor = now;
-        match wanted {
-            Some(rv) if streaming && rv > now => return Err(ApiError::future_version(rv, now)),
-            // Where the client has the state already, only what comes after it.
-            Some(rv) if !streaming => {
-                cursor = rv;
-                if let Err(compacted) = self.store.check_start(kind, rv) {
-                    if self.options.expiry == Expiry::Status {
-                        return Err(too_old(rv, compacted));
-                    }
-                    expired = Some(compacted);
-                }
-            }
-            _ => {
-                let objects = self.store.list(kind, &target.namespace);
-                initial = objects
-                    .filter(|o| selector.matches(&o.value))
-                    .cloned()
-                    .collect();
-            }
-        }
+        let start = self.start(target, &selector, wanted, streaming)?;
         let opened = Instant::now();
         let seconds = query
             .number("timeoutSeconds")
@@ -117,15 +95,15 @@ impl State {
             namespace: target.namespace.clone(),
             selector,
             table,
-            cursor,
-            initial,
+            cursor: start.cursor,
+            initial: start.initial,
             initial_end: (streaming && bookmarks).then_some(now),
             opened,
             deadline_at,
             deadline: Box::pin(sleep_until(deadline_at)),
             bookmark: None,
             hold: None,
-            expired,
+            expired: start.expired,
             out: VecDeque::new(),
             end: None,
         };
@@ -134,9 +112,57 @@ impl State {
         }
         Ok(body)
     }
+
+    /// Where a watch begins: with the state of now, or after a version that the client has seen.
+    fn start(
+        &self,
+        target: &Target,
+        selector: &Selector,
+        wanted: Option<u64>,
+        streaming: bool,
+    ) -> Result<Start, ApiError> {
+        let (kind, now) = (target.kind, self.store.rv());
+        match wanted {
+            Some(rv) if streaming && rv > now => Err(ApiError::future_version(rv, now)),
+            Some(rv) if !streaming => {
+                let expired = self.store.check_start(kind, rv).err();
+                match expired {
+                    // The two layers that can notice answer in different ways.
+                    Some(compacted) if self.options.expiry == Expiry::Status => {
+                        Err(too_old(rv, compacted))
+                    }
+                    _ => Ok(Start {
+                        cursor: rv,
+                        initial: VecDeque::new(),
+                        expired,
+                    }),
+                }
+            }
+            // A streaming list from an old version may show a newer state: `NotOlderThan`.
+            _ => {
+                let objects = self.store.list(kind, &target.namespace);
+                let initial = objects
+                    .filter(|o| selector.matches(&o.value))
+                    .cloned()
+                    .collect();
+                Ok(Start {
+                    cursor: now,
+                    initial,
+                    expired: None,
+                })
+            }
+        }
+    }
+}
+
+struct Start {
+    cursor: u64,
+    initial: VecDeque<Arc<Object>>,
+    expired: Option<Compacted>,
 }
 
 impl WatchBody {
+    /// A minute from now, or just before the end, whichever comes first.
     fn next_bookmark(&self) -> Instant {
         let now = Instant::now();
         let regular = now + self.core.options.bookmark_every;
@@ -217,6 +243,7 @@ impl WatchBody {
         }
     }
 
+    /// Moves on behind what has been sent.
     fn finish(&mut self, next: &Next) {
         match next.step {
             Step::Initial => {
@@ -239,6 +266,7 @@ impl WatchBody {
         next.render(self.kind, now)
     }
 
+    /// Queues bytes, in pieces if the options want to test a client's reassembly.
     fn push(&mut self, line: &[u8]) {
         match self.core.options.chunk {
             Some(size) if size > 0 => {
@@ -249,6 +277,7 @@ impl WatchBody {
         }
     }
 
+    /// The last thing that a watch says.
     fn expire(&mut self, error: &ApiError) {
         let mut line = b"{\"type\":\"ERROR\",\"object\":".to_vec();
         line.extend_from_slice(&error.body());

@@ -163,6 +163,7 @@ pub(crate) fn pod_update(value: &Value, old: &Value) -> Violations {
     bad
 }
 
+/// The spec without the fields that may change.
 fn fixed_spec(value: &Value) -> Value {
     let mut spec = value["spec"].clone();
     for list in ["containers", "initContainers"] {

@@ -32,6 +32,7 @@ pub(crate) fn needs_node_ports(spec: &ServiceSpec) -> bool {
     }
 }
 
+/// Whether traffic from outside the cluster reaches it: decides if `externalTrafficPolicy` makes sense.
 pub(crate) fn is_external(spec: &ServiceSpec) -> bool {
     matches!(kind(spec), "NodePort" | "LoadBalancer")
         || (kind(spec) == "ClusterIP"
@@ -43,6 +44,7 @@ pub(crate) fn is_external(spec: &ServiceSpec) -> bool {
                 .is_empty())
 }
 
+/// The ports; none for a headless Service without any.
 pub(crate) fn ports(spec: &ServiceSpec) -> &[ServicePort] {
     spec.ports.as_deref().unwrap_or_default()
 }
@@ -106,6 +108,7 @@ pub(crate) fn default(spec: &mut ServiceSpec) {
     }
 }
 
+/// Go's zero values count as absent: that is how they arrive from typed clients.
 fn default_port(port: &mut ServicePort) {
     if port.protocol.as_deref().unwrap_or_default().is_empty() {
         port.protocol = Some("TCP".into());

@@ -63,6 +63,7 @@ pub(crate) fn validate(spec: &ServiceSpec, old: Option<&ServiceSpec>) -> Violati
     bad
 }
 
+/// An alias has no address, so nothing that has to do with addresses may be set.
 fn external_name(spec: &ServiceSpec, bad: &mut Violations) {
     let text = "may not be set for ExternalName services";
     if !families::cluster_ips(spec).is_empty() {
@@ -85,6 +86,7 @@ fn external_name(spec: &ServiceSpec, bad: &mut Violations) {
     }
 }
 
+/// Each port for itself, and names that tell them apart as soon as there are two.
 fn validate_ports(spec: &ServiceSpec, bad: &mut Violations) {
     let needs_name = ports(spec).len() > 1;
     let mut seen = BTreeSet::new();
@@ -137,6 +139,7 @@ fn validate_ports(spec: &ServiceSpec, bad: &mut Violations) {
     }
 }
 
+/// One node port cannot lead to two places of the same protocol.
 fn node_port_rules(spec: &ServiceSpec, bad: &mut Violations) {
     let mut seen = BTreeSet::new();
     for (at, port) in ports(spec).iter().enumerate() {
@@ -153,6 +156,7 @@ fn node_port_rules(spec: &ServiceSpec, bad: &mut Violations) {
     }
 }
 
+/// The same for the ports of the virtual address.
 fn duplicates(spec: &ServiceSpec, bad: &mut Violations) {
     let mut seen = BTreeSet::new();
     for (at, port) in ports(spec).iter().enumerate() {
@@ -168,6 +172,7 @@ fn duplicates(spec: &ServiceSpec, bad: &mut Violations) {
     }
 }
 
+/// Fields that only a load balancer reads are refused elsewhere rather than ignored.
 fn balancer_rules(spec: &ServiceSpec, bad: &mut Violations) {
     let is_balancer = kind(spec) == "LoadBalancer";
     let only = "may only be used when `type` is 'LoadBalancer'";
@@ -207,6 +212,7 @@ fn balancer_rules(spec: &ServiceSpec, bad: &mut Violations) {
     }
 }
 
+/// Where traffic may go.
 fn traffic_rules(spec: &ServiceSpec, bad: &mut Violations) {
     let external = spec.external_traffic_policy.as_deref().unwrap_or_default();
     if !is_external(spec) {

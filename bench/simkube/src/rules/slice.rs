@@ -61,6 +61,7 @@ pub(crate) fn validate(
     bad
 }
 
+/// Too many is said alone: a list of a thousand complaints would help nobody.
 fn endpoints(all: &[Endpoint], kind: &str, minor: u32, bad: &mut Violations) {
     let empty = if minor < 37 {
         "must contain at least 1 address"
@@ -95,6 +96,7 @@ fn endpoints(all: &[Endpoint], kind: &str, minor: u32, bad: &mut Violations) {
     }
 }
 
+/// Legacy checks for IPv4, strict ones for IPv6: IPv6 addresses must be spelled canonically.
 fn address(list: &str, at: usize, text: &str, kind: &str, bad: &mut Violations) {
     let path = format!("{list}[{at}]");
     if kind != "IPv4" && kind != "IPv6" {
@@ -118,6 +120,7 @@ fn address(list: &str, at: usize, text: &str, kind: &str, bad: &mut Violations) 
     addresses::endpoint(&path, text, ip, bad);
 }
 
+/// An unnamed port is named `""`, so a second one is a duplicate.
 fn ports(all: &[EndpointPort], bad: &mut Violations) {
     if all.len() > PORTS_MAX {
         bad.too_many("ports", all.len(), PORTS_MAX);

@@ -80,6 +80,7 @@ impl State {
         })
     }
 
+    /// A name from `generateName`. A clash is not tried again, as in the real server before v1.30.
     fn name_it(&mut self, value: &mut Value) {
         let prefix = text(value, "generateName").to_owned();
         if text(value, "name").is_empty() && !prefix.is_empty() {

@@ -232,6 +232,7 @@ fn plan_grace(pod: &Value, wanted: Option<i64>, now: Timestamp) -> Grace {
     }
 }
 
+/// uid first: who deletes the wrong incarnation should learn that, not that a version differs.
 fn check_preconditions(old: &Object, key: &Key, options: &DeleteOptions) -> Result<(), ApiError> {
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != old.uid()) {
         let why = format!(
@@ -254,6 +255,7 @@ fn check_preconditions(old: &Object, key: &Key, options: &DeleteOptions) -> Resu
     Ok(())
 }
 
+/// Sets the two fields of a deletion that has begun; the first time that is a new generation.
 fn mark(value: &mut Value, at: Timestamp, seconds: i64, first: bool) {
     let generation = meta::of(value).get("generation").and_then(Value::as_u64);
     let meta = meta::of_mut(value);

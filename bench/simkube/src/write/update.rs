@@ -145,6 +145,7 @@ fn uid_mismatch(target: &Target, given: &str, found: &str) -> ApiError {
     ApiError::conflict(target.kind, &target.name, &why)
 }
 
+/// Optimistic locking: the version that was read must be the version that is replaced.
 fn check_version(kind: Kind, key: &Key, value: &Value, old: &Object) -> Result<(), ApiError> {
     let given = text(value, "resourceVersion");
     if given.is_empty() || given == "0" {
