@@ -14,7 +14,7 @@ async fn main() -> std::io::Result<()> {
         epoch: jiff::Timestamp::now(),
         ..Options::default()
     });
-    sim.service_named("default", "db")
+    sim.service("default", "db")
         .selector(&[("app", "db")])
         .port("sql", 5432, "sql")
         .create();

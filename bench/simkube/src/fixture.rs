@@ -197,7 +197,7 @@ impl SimKube {
     }
 
     /// A Service to be built.
-    pub fn service_named(&self, namespace: &str, name: &str) -> ServiceBuilder {
+    pub fn service(&self, namespace: &str, name: &str) -> ServiceBuilder {
         ServiceBuilder::new(self.clone(), namespace, name)
     }
 

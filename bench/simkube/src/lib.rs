@@ -12,7 +12,7 @@
 //! use simkube::{Kind, Options, SimKube};
 //!
 //! let sim = SimKube::new(Options { seed: 7, ..Options::default() });
-//! sim.service_named("default", "db").selector(&[("app", "db")]).port("sql", 5432, "sql").create();
+//! sim.service("default", "db").selector(&[("app", "db")]).port("sql", 5432, "sql").create();
 //! sim.pod("default", "db-0").labels(&[("app", "db")]).ip("10.0.0.1").port("sql", 5432).create();
 //!
 //! // What the program under test gets: a client without sockets.
@@ -32,7 +32,7 @@
 //! # Ways in
 //!
 //! - [`SimKube::client`] and [`SimKube::client_named`]: a `kube_client::Client` over a tower Service.
-//! - [`SimKube::service`]: that Service, for layers of one's own; [`SimKube::handle`] is what it calls.
+//! - [`SimKube::tower`]: that Service, for layers of one's own; [`SimKube::handle`] is what it calls.
 //! - [`SimKube::serve`] with an [`Authority`]: TLS on a loopback port, HTTP/2 and HTTP/1.1, good
 //!   enough for a released binary and for `kubectl get|create|annotate|label|delete`.
 //! - The fixtures: [`SimKube::pod`], [`SimKube::create`], [`SimKube::edit`] and the rest: plain calls

@@ -94,12 +94,12 @@ impl SimKube {
     /// A client whose name fault plans and the request log can tell from others.
     #[must_use]
     pub fn client_named(&self, name: &str) -> Client {
-        Client::new(self.service(name), "default")
+        Client::new(self.tower(name), "default")
     }
 
     /// The server as a tower Service, to be wrapped by layers of the caller's own.
     #[must_use]
-    pub fn service(&self, client: &str) -> SimService {
+    pub fn tower(&self, client: &str) -> SimService {
         SimService {
             sim: self.clone(),
             client: client.into(),

@@ -12,7 +12,7 @@ fn regex_error(message: &str, regex: &str, examples: &[&str]) -> String {
     )
 }
 
-/// Lengths are counted in bytes since v1.34.
+/// The limit is one of bytes, whatever the characters.
 fn max_length(limit: usize) -> String {
     format!("must be no more than {limit} bytes")
 }

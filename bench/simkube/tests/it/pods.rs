@@ -184,7 +184,7 @@ async fn fixtures_do_what_they_say() {
     assert!(sim.annotate(Kind::Pod, "default", "a", "k", Some("v")));
     assert!(!sim.annotate(Kind::Pod, "default", "a", "bad key", Some("v")));
     assert!(!sim.set_ready("default", "nobody", true));
-    sim.service_named("default", "s")
+    sim.service("default", "s")
         .selector(&[("app", "db")])
         .port("sql", 5432, "sql")
         .annotation("a", "b")
@@ -195,10 +195,7 @@ async fn fixtures_do_what_they_say() {
         "sql"
     );
     assert_eq!(
-        sim.service_named("default", "t")
-            .try_create()
-            .unwrap_err()
-            .code,
+        sim.service("default", "t").try_create().unwrap_err().code,
         422
     );
     sim.node("n");
