@@ -67,8 +67,11 @@ fn bookmark(kind: Kind, rv: u64, initial_end: bool) -> String {
         Kind::Service => ",\"spec\":{},\"status\":{\"loadBalancer\":{}}",
         Kind::EndpointSlice => ",\"addressType\":\"\",\"endpoints\":null,\"ports\":null",
         Kind::Lease => ",\"spec\":{}",
-        Kind::Namespace => ",\"spec\":{},\"status\":{}",
-        Kind::Node | Kind::Endpoints | Kind::Event => "",
+        Kind::Namespace | Kind::Node => ",\"spec\":{},\"status\":{}",
+        Kind::Event => {
+            ",\"involvedObject\":{},\"source\":{},\"firstTimestamp\":null,\"lastTimestamp\":null,\"eventTime\":null,\"reportingComponent\":\"\",\"reportingInstance\":\"\""
+        }
+        Kind::Endpoints => "",
     };
     format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{rv}\"{annotations}}}{rest}}}",

@@ -83,11 +83,15 @@ pub(crate) fn event(event: &Event, namespace: &str) -> Violations {
 
 /// Structs and times of Go that are written even when they are empty.
 pub(crate) fn shape_event(value: &mut Value) {
-    for (field, empty) in [
+    let empty = [
         ("source", json!({})),
         ("firstTimestamp", Value::Null),
         ("lastTimestamp", Value::Null),
-    ] {
+        ("eventTime", Value::Null),
+        ("reportingComponent", "".into()),
+        ("reportingInstance", "".into()),
+    ];
+    for (field, empty) in empty {
         if value[field].is_null() {
             value[field] = empty;
         }

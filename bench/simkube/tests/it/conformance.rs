@@ -588,6 +588,14 @@ fn others() -> Vec<Step> {
         post("leases", json!({"spec": {}})),
         post("events", event(&"x".repeat(1_025))),
         post("events", event("fine")),
+        post(
+            "events",
+            json!({"metadata": {"name": "old"}, "involvedObject": {"namespace": "{ns}"}, "message": "m"}),
+        ),
+        post(
+            "events",
+            json!({"metadata": {"name": "astray"}, "involvedObject": {"namespace": "elsewhere"}}),
+        ),
         patch(
             "events",
             "e",
