@@ -4,6 +4,7 @@
 //! name, and starts nothing. Every rule of one flag or between two is checked here; whoever gets a
 //! `Config` checks nothing again.
 
+mod bind;
 mod flags;
 mod resolve;
 mod value;
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use bind::Bind;
 pub use flags::{Flags, unknown_variables, variable_of};
-pub use value::Bind;
 
 /// Version, commit and date of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

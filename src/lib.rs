@@ -1,4 +1,45 @@
-//! Network-level single-active routing for Kubernetes.
+//! Network-level single-active routing for Kubernetes: a Service annotated with
+//! `zen-lead.io/enabled=true` gets a selector-less `<service>-leader` beside it, whose
+//! EndpointSlice points at exactly one Ready pod.
+//!
+//! # The one-way street
+//!
+//! ```text
+//!        Services, EndpointSlices, Pods                       PATCH, POST, DELETE
+//!  API ────────► shell::watch ───► store ───► shell::drive ───► shell::write ────► API
+//!   ▲                 │              │             │                 │              │
+//!   │           logic::reflect    who sees    view → step →          │ the answer   │
+//!   │           (list + watch     this pod?   plan, and the          │ is a fact    │
+//!   │            protocol)                    deadlines              │ like any     │
+//!   │                                              │                 ▼ other        │
+//!   │                              logic::{fsm, elect, plan}   back into the store  │
+//!   └───────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A frame of a watch is parsed into a trimmed fact ([`logic::model`]) and put into the [`store`],
+//! which answers whom it concerns. For each of those sources [`shell::drive`] calls, on the spot
+//! and synchronously: *view* (what does this source see?), *step* (what should exist?) and *plan*
+//! (which writes are admissible now?). The writes are in the writer's slots before the next frame
+//! is read; no queue, no timer and no other task stands between. The answer to a write enters the
+//! store like a watch event, so nothing ever waits for the watch to catch up.
+//!
+//! # Where to go from here
+//!
+//! 1. [`logic::model`]: what is known of an object. [`logic::contract`]: every name that users see.
+//! 2. [`logic::settings`], [`logic::view`]: what a source asks for, and what it sees; what is ours.
+//! 3. [`logic::elect`]: who leads. [`logic::fsm`]: the state machine, with its diagram.
+//! 4. [`logic::plan`]: desired against observed, as minimal JSON patches. [`logic::heal`]: fights.
+//! 5. [`store`]: facts and indices. [`shell`]: the loops with effects. [`run`]: joins them.
+//!
+//! # Invariants
+//!
+//! - Nothing in [`logic`] awaits, logs, counts, draws a random number or reads a clock; time is an
+//!   argument, effects are values.
+//! - Shell files never import each other; [`run`] joins them. The only way back is the API server.
+//! - No lock is held across an await, and every write is guarded by the version it was planned
+//!   against.
+//! - Order between writes comes from observed facts, never from a queue: a crash between any two
+//!   requests leaves a state from which the same rules lead on.
 
 pub mod config;
 pub mod jitter;

@@ -55,7 +55,6 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         clock: clock.clone(),
         jitter: jitter::from_entropy(),
         spawn: Arc::new(|task| drop(tokio::spawn(task))),
-        tell: Arc::new(|_, _| {}),
     };
     let controller = Controller::new(Arc::clone(&config), clients, around, Arc::clone(&metrics));
     let drive = controller.drive();

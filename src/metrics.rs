@@ -12,6 +12,7 @@
 //! are left out.
 
 mod histogram;
+mod label;
 mod process;
 mod service;
 mod text;
@@ -26,8 +27,9 @@ use parking_lot::{Mutex, RwLock};
 use crate::logic::model::Key;
 use crate::logic::time::{Moment, Now};
 use histogram::{DECISION, Histogram, LIST};
+pub use label::{Operation, Outcome, REASONS, State};
 use service::NamespaceStats;
-pub use service::{Figures, LeaderFigures, Operation, Outcome, REASONS, ServiceStats, State};
+pub use service::{Figures, LeaderFigures, ServiceStats};
 pub use text::Scrape;
 
 /// The content type of what [`Metrics::encode`] returns.

@@ -211,7 +211,15 @@ fn what_is_wrong_fits_in_one_line() {
         ),
         (
             "--retry-period=2.5s",
-            r#"--renew-deadline: got "3s", expected more than 1.2 times --retry-period (2.5s)"#,
+            r#"--retry-period: got "2.5s", expected less than 1/1.2 of --renew-deadline (3s)"#,
+        ),
+        (
+            "--renew-deadline=5s",
+            r#"--renew-deadline: got "5s", expected less than --lease-duration (4s)"#,
+        ),
+        (
+            "--renew-deadline=2s --retry-period=2s",
+            r#"--renew-deadline: got "2s", expected more than 1.2 times --retry-period (2s)"#,
         ),
         (
             "--retry-period=10ms",
@@ -223,7 +231,7 @@ fn what_is_wrong_fits_in_one_line() {
         ),
         (
             "--metrics-bind-address=:8081",
-            r#"--health-probe-bind-address: got ":8081", expected an address that --metrics-bind-address (:8081) does not take"#,
+            r#"--metrics-bind-address: got ":8081", expected an address other than that of --health-probe-bind-address (:8081)"#,
         ),
         (
             "--debug-bind-address=:8082",
@@ -259,7 +267,7 @@ fn what_is_wrong_fits_in_one_line() {
         ),
         (
             "--fast-retry-initial-delay-ms=600",
-            r#"--fast-retry-max-delay-ms: got "500", expected at least --fast-retry-initial-delay-ms (600)"#,
+            r#"--fast-retry-initial-delay-ms: got "600", expected at most --fast-retry-max-delay-ms (500)"#,
         ),
         (
             "--enable-leader-pod-cache=maybe",

@@ -25,7 +25,8 @@ use tokio::time::Instant;
 use zen_lead::logic::model::{Key, Meta, Object, Uid, Version};
 use zen_lead::logic::reflect::{Change, Failure, FailureClass, RestartReason};
 use zen_lead::logic::time::{Moment, Now};
-use zen_lead::shell::watch::{self, Scope, Selectors, Source, WatchNote, WatchOptions};
+use zen_lead::shell::api::Scope;
+use zen_lead::shell::watch::{self, Selectors, Source, WatchNote, WatchOptions};
 
 const MINUTE: Duration = Duration::from_mins(1);
 

@@ -3,9 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::value::{Bind, Given, Source};
-use super::{Config, ConfigError, FastRetry, Flags, LeaseConfig, RateLimit};
-use crate::logic::duration::Go;
+use super::value::{Given, Source};
+use super::{Bind, Config, ConfigError, FastRetry, Flags, LeaseConfig, RateLimit};
 
 /// client-go spreads its retries over 1 to 1.2 periods; the deadline must outlast one of them.
 const RETRY_JITTER: f64 = 1.2;
@@ -106,11 +105,8 @@ fn addresses(flags: &Flags, from: &Source) -> Result<Addresses, ConfigError> {
         if let (Some(a), Some(b)) = (one.0, other.0)
             && a.collides_with(b)
         {
-            let (one, other) = (&one.1, &other.1);
-            return Err(other.refuse(&format!(
-                "expected an address that {} ({}) does not take",
-                one.origin, one.text
-            )));
+            let apart = "an address other than that of";
+            return Err(other.1.conflict(apart, &one.1, apart));
         }
     }
     Ok((metrics.0, probes.0, debug.0))
@@ -133,21 +129,15 @@ fn lease(flags: &Flags, from: &Source, in_cluster: bool) -> Result<LeaseConfig, 
         return Err(given.refuse("expected whole seconds, since a Lease counts in seconds"));
     }
     if duration <= renew_deadline {
-        return Err(given.refuse(&format!(
-            "expected more than {} ({})",
-            given_renew.origin,
-            Go(renew_deadline)
-        )));
+        return Err(given.conflict("more than", &given_renew, "less than"));
     }
     if retry_period < Duration::from_millis(100) {
         return Err(given_retry.refuse("expected a duration of at least 100ms"));
     }
     if renew_deadline <= retry_period.mul_f64(RETRY_JITTER) {
-        return Err(given_renew.refuse(&format!(
-            "expected more than {RETRY_JITTER} times {} ({})",
-            given_retry.origin,
-            Go(retry_period)
-        )));
+        let above = format!("more than {RETRY_JITTER} times");
+        let below = format!("less than 1/{RETRY_JITTER} of");
+        return Err(given_renew.conflict(&above, &given_retry, &below));
     }
     Ok(LeaseConfig {
         namespace,
@@ -200,16 +190,16 @@ fn fast_retry(flags: &Flags, from: &Source) -> Result<FastRetry, ConfigError> {
         from.number(flag, name, default, 1..=60_000, "milliseconds")
             .map(Duration::from_millis)
     };
-    let first = "fast-retry-initial-delay-ms";
-    let delay_first = millis(flags.fast_retry_initial_delay_ms.as_deref(), first, 20)?;
-    let name = "fast-retry-max-delay-ms";
-    let delay_max = millis(flags.fast_retry_max_delay_ms.as_deref(), name, 500)?;
+    let first = ("fast-retry-initial-delay-ms", 20);
+    let max = ("fast-retry-max-delay-ms", 500);
+    let flag_first = flags.fast_retry_initial_delay_ms.as_deref();
+    let flag_max = flags.fast_retry_max_delay_ms.as_deref();
+    let delay_first = millis(flag_first, first.0, first.1)?;
+    let delay_max = millis(flag_max, max.0, max.1)?;
     if delay_max < delay_first {
-        let given = from.given(flags.fast_retry_max_delay_ms.as_deref(), name, "500");
-        return Err(given.refuse(&format!(
-            "expected at least --{first} ({})",
-            delay_first.as_millis()
-        )));
+        let given_first = from.given(flag_first, first.0, &first.1.to_string());
+        let given_max = from.given(flag_max, max.0, &max.1.to_string());
+        return Err(given_max.conflict("at least", &given_first, "at most"));
     }
     Ok(FastRetry {
         delay_first,

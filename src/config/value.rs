@@ -1,71 +1,16 @@
 //! Single values: from text to what it means, or to one line about what is expected.
 
 use std::fmt::Display;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use super::bind::Bind;
 use super::flags::variable_of;
 use super::{ConfigError, LogFormat};
 use crate::logic::duration;
-
-/// Where a server listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bind {
-    /// This port on all interfaces, of both address families where the kernel has them.
-    All(u16),
-    /// Exactly here.
-    At(SocketAddr),
-}
-
-impl Bind {
-    /// The addresses to try, the first one that can be bound serves.
-    #[must_use]
-    pub fn candidates(self) -> Vec<SocketAddr> {
-        match self {
-            // [::] takes IPv4 as well, unless the kernel has no IPv6 at all.
-            Self::All(port) => vec![
-                (Ipv6Addr::UNSPECIFIED, port).into(),
-                (Ipv4Addr::UNSPECIFIED, port).into(),
-            ],
-            Self::At(address) => vec![address],
-        }
-    }
-
-    pub(super) fn is_loopback(self) -> bool {
-        match self {
-            Self::All(_) => false,
-            Self::At(address) => address.ip().to_canonical().is_loopback(),
-        }
-    }
-
-    /// Whether both cannot be bound at once, as far as that can be told without trying.
-    pub(super) fn collides_with(self, other: Self) -> bool {
-        let port = |bind| match bind {
-            Self::All(port) => port,
-            Self::At(address) => address.port(),
-        };
-        let everywhere = |bind| match bind {
-            Self::All(_) => true,
-            Self::At(address) => address.ip().is_unspecified(),
-        };
-        port(self) != 0
-            && port(self) == port(other)
-            && (everywhere(self) || everywhere(other) || self == other)
-    }
-}
-
-impl Display for Bind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::All(port) => write!(f, ":{port}"),
-            Self::At(address) => write!(f, "{address}"),
-        }
-    }
-}
 
 /// A text and where it comes from.
 #[derive(Clone, Debug)]
@@ -73,6 +18,8 @@ pub(super) struct Given {
     /// `--flag` or `ZEN_LEAD_FLAG`.
     pub(super) origin: String,
     pub(super) text: String,
+    /// Whether somebody gave it; else it is the default.
+    pub(super) typed: bool,
 }
 
 impl Given {
@@ -82,6 +29,20 @@ impl Given {
             given: Some(self.text.clone()),
             expected: expected.into(),
         }
+    }
+
+    /// Two values that do not go together: the one that somebody gave is to blame, of two such the
+    /// first. `above` and `below` say how it should relate to the other.
+    pub(super) fn conflict(&self, above: &str, other: &Self, below: &str) -> ConfigError {
+        let (blamed, relation, innocent) = if self.typed || !other.typed {
+            (self, above, other)
+        } else {
+            (other, below, self)
+        };
+        blamed.refuse(&format!(
+            "expected {relation} {} ({})",
+            innocent.origin, innocent.text
+        ))
     }
 }
 
@@ -102,10 +63,12 @@ impl Source<'_> {
             Some(text) => Given {
                 origin: format!("--{name}"),
                 text: text.to_owned(),
+                typed: true,
             },
             None => Given {
                 text: self.variable(&variable_of(name))?,
                 origin: variable_of(name),
+                typed: true,
             },
         };
         (!given.text.is_empty()).then_some(given)
@@ -116,6 +79,7 @@ impl Source<'_> {
         self.text(flag, name).unwrap_or_else(|| Given {
             origin: format!("--{name}"),
             text: default.into(),
+            typed: false,
         })
     }
 
@@ -183,7 +147,7 @@ impl Source<'_> {
         if given.text == "0" {
             return Ok((None, given)); // off, as in controller-runtime
         }
-        match bind(&given.text) {
+        match Bind::parse(&given.text) {
             Some(bind) => Ok((Some(bind), given)),
             None => Err(given.refuse("expected :port, IP:port, or 0 for off")),
         }
@@ -257,6 +221,7 @@ impl Source<'_> {
             Some(Given {
                 text: self.variable("POD_NAMESPACE")?,
                 origin: "POD_NAMESPACE".into(),
+                typed: true,
             })
         });
         match given {
@@ -345,23 +310,6 @@ fn missing(which: &str, expected: &str) -> ConfigError {
     }
 }
 
-/// `:8080`, `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080`.
-fn bind(text: &str) -> Option<Bind> {
-    if let Some(port) = text.strip_prefix(':') {
-        return Some(Bind::All(port_of(port)?));
-    }
-    Some(Bind::At(match text.strip_prefix("localhost:") {
-        Some(port) => (Ipv4Addr::LOCALHOST, port_of(port)?).into(),
-        None => text.parse().ok()?,
-    }))
-}
-
-/// Digits only: `u16::from_str` would take `+80`.
-fn port_of(text: &str) -> Option<u16> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten()
-}
-
 /// RFC 1123 label: a-z, 0-9 and inner dashes, at most 63 characters.
 fn is_label(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -391,47 +339,6 @@ fn is_reserved(domain: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_as_go_writes_them() {
-        let at = |text: &str| Some(Bind::At(text.parse().expect("an address")));
-        for (text, expected) in [
-            (":8080", Some(Bind::All(8080))),
-            (":0", Some(Bind::All(0))),
-            ("127.0.0.1:8080", at("127.0.0.1:8080")),
-            ("0.0.0.0:1", at("0.0.0.0:1")),
-            ("[::1]:8080", at("[::1]:8080")),
-            ("localhost:8080", at("127.0.0.1:8080")),
-            ("8080", None),
-            (":", None),
-            (":+80", None),
-            (":65536", None),
-            (":http", None),
-            ("::1:8080", None),
-            ("example.com:80", None),
-            ("127.0.0.1", None),
-            ("00", None),
-        ] {
-            assert_eq!(bind(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn collisions() {
-        let bind = |text| bind(text).expect("an address");
-        for (a, b, expected) in [
-            (":8080", ":8080", true),
-            (":8080", ":8081", false),
-            (":0", ":0", false),
-            (":8080", "127.0.0.1:8080", true),
-            ("0.0.0.0:8080", "127.0.0.1:8080", true),
-            ("127.0.0.2:8080", "127.0.0.1:8080", false),
-            ("127.0.0.1:8080", "127.0.0.1:8080", true),
-        ] {
-            assert_eq!(bind(a).collides_with(bind(b)), expected, "{a} {b}");
-            assert_eq!(bind(b).collides_with(bind(a)), expected, "{b} {a}");
-        }
-    }
 
     #[test]
     fn names() {

@@ -13,11 +13,11 @@ use super::time::Moment;
 /// So many times a field is healed at once, within [`WINDOW`].
 const AT_ONCE: usize = 3;
 /// Reverts that are further apart are no fight.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 /// First delay of a fight; it doubles.
 const DELAY_MIN: Duration = Duration::from_secs(5);
 /// Longest delay.
-const DELAY_MAX: Duration = Duration::from_secs(300);
+const DELAY_MAX: Duration = Duration::from_mins(5);
 
 /// What was last written where, for the objects of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ pub mod contract;
 pub mod desired;
 pub mod duration;
 pub mod elect;
+pub mod event;
 pub mod fsm;
 pub mod heal;
 pub mod mirror;

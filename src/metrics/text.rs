@@ -18,10 +18,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::histogram::{Histogram, Reading};
+use super::label::{ATTEMPTS, Operation, Outcome, REASONS, State};
 use super::process::Process;
-use super::service::{
-    ATTEMPTS, Histograms, NamespaceStats, Operation, Outcome, REASONS, ServiceStats, State,
-};
+use super::service::{Histograms, NamespaceStats, ServiceStats};
 use super::{Metrics, WatchStats};
 use crate::config::BUILD;
 use crate::logic::model::Key;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Surroundings;
 use crate::logic::contract::reason;
+use crate::logic::event::{self, Subject};
 use crate::logic::fsm::{Cause, Note};
 use crate::logic::heal::Fought;
 use crate::logic::model::{Key, Service, Slice};
@@ -19,11 +20,9 @@ use crate::logic::plan::{Action, Kind, Op, Target, Write};
 use crate::metrics::{Metrics, Operation, Outcome};
 use crate::shell::api;
 use crate::shell::drive::{Drive, Outlet};
+use crate::shell::events::Events;
 use crate::shell::write::{Observed, Settled, Verdict, Writer};
 use crate::store::{Origin, Store};
-
-/// Takes an event about a source to the API server, some time.
-pub type Tell = Arc<dyn Fn(&Service, Note) + Send + Sync>;
 
 /// Joins machines, writer, store and events.
 pub(super) struct Hub {
@@ -32,6 +31,7 @@ pub(super) struct Hub {
     client: Client,
     metrics: Arc<Metrics>,
     around: Surroundings,
+    events: Events,
     /// Leader Services to be looked at for foreign slices.
     ask: mpsc::Sender<Key>,
     /// What the server said of each object that it refuses: told once, not per retry. Locked for a
@@ -46,6 +46,7 @@ impl Hub {
         client: Client,
         metrics: Arc<Metrics>,
         around: Surroundings,
+        events: Events,
         ask: mpsc::Sender<Key>,
     ) -> Self {
         Self {
@@ -54,6 +55,7 @@ impl Hub {
             client,
             metrics,
             around,
+            events,
             ask,
             refusals: Mutex::default(),
         }
@@ -191,12 +193,9 @@ impl Hub {
 
     /// Finds out who keeps reverting a field, and says so.
     fn report_fight(&self, source: &Key, fought: Fought) {
-        let (source, client, store, around) = (
-            source.clone(),
-            self.client.clone(),
-            Arc::clone(&self.store),
-            self.around.clone(),
-        );
+        let (source, client, store) =
+            (source.clone(), self.client.clone(), Arc::clone(&self.store));
+        let (around, events) = (self.around.clone(), self.events.clone());
         (self.around.spawn)(Box::pin(async move {
             let manager = other_manager(&client, &fought.target).await;
             let Fought {
@@ -217,7 +216,12 @@ impl Hub {
             );
             tracing::warn!(service = %source, %text);
             if let Some(service) = store.service(&source) {
-                (around.tell)(&service, Note::warning(reason::WRITE_REFUSED, text));
+                send(
+                    &events,
+                    &around,
+                    &service,
+                    Note::warning(reason::WRITE_REFUSED, text),
+                );
             }
         }));
     }
@@ -233,9 +237,10 @@ impl Outlet for Hub {
         if note.warning {
             tracing::warn!(%service, reason = note.reason, "{}", note.message);
         } else {
-            tracing::info!(%service, reason = note.reason, "{}", note.message);
+            // A change of leader has a line of its own, with fields.
+            tracing::debug!(%service, reason = note.reason, "{}", note.message);
         }
-        (self.around.tell)(source, note);
+        send(&self.events, &self.around, source, note);
     }
 
     fn waiting(&self, source: &Key) -> Value {
@@ -249,6 +254,22 @@ impl Hub {
             Outlet::tell(self, &service, note);
         }
     }
+}
+
+/// Puts an event where it is sent from, some time.
+fn send(events: &Events, around: &Surroundings, service: &Service, note: Note) {
+    let meta = &service.metadata;
+    let subject = Subject {
+        key: meta.key(),
+        uid: meta.uid.clone(),
+        version: meta.resource_version.clone(),
+    };
+    let note = if note.warning {
+        event::Note::warning(note.reason, note.message)
+    } else {
+        event::Note::normal(note.reason, note.message)
+    };
+    events.note(subject, note, around.clock.now());
 }
 
 /// Whether native controllers may attach slices of their own because of what was just written.

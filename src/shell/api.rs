@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -25,6 +26,26 @@ const LINE_BYTES_MAX: usize = 32 << 20;
 
 /// A line buffer larger than this is given back once it is empty.
 const BUFFER_BYTES_KEPT: usize = 64 << 10;
+
+/// Which namespaces are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole cluster.
+    All,
+    /// One namespace.
+    Namespace(Arc<str>),
+}
+
+impl Scope {
+    /// The namespace, if it is one.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::Namespace(namespace) => Some(namespace),
+        }
+    }
+}
 
 /// What the server said, whatever it said.
 #[derive(Clone, Debug)]

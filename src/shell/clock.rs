@@ -7,6 +7,9 @@ use tokio::time::Instant;
 
 use crate::logic::time::{Moment, Now};
 
+/// So often a loop that waits says that it is alive; a small part of what `/healthz` allows.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
+
 /// Where the wall clock comes from: the system's, or a simulation's.
 pub type Wall = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
@@ -52,7 +55,7 @@ impl Clock {
     #[must_use]
     pub fn instant(&self, moment: Moment) -> Instant {
         // Bounded, since an `Instant` cannot hold "never".
-        const FAR: Duration = Duration::from_secs(86_400);
+        const FAR: Duration = Duration::from_hours(24);
         Instant::now() + moment.since(self.moment()).min(FAR)
     }
 }

@@ -1,6 +1,9 @@
 //! Owns the machines and their deadlines. `touch` is synchronous: view, step, plan, and the writes
 //! are in the writer's slots before it returns. Sends nothing itself.
 
+mod deadlines;
+mod report;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,25 +11,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::clock::Clock;
-use crate::logic::contract::reason;
-use crate::logic::fsm::{Cause, Context, Machine, Note, Phase, Report, Step};
+use self::deadlines::{Deadlines, Entry};
+use self::report::{Trace, measure};
+use super::clock::{Clock, HEARTBEAT};
+use crate::logic::fsm::{Cause, Context, Machine, Note, Phase};
 use crate::logic::heal::{Fought, Heals};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service};
 use crate::logic::plan::{self, Write};
 use crate::logic::time::Moment;
-use crate::logic::view::View;
-use crate::metrics::{Figures, LeaderFigures, Metrics, ServiceStats, State};
+use crate::metrics::{Metrics, Outcome, ServiceStats};
 use crate::store::Store;
 
 /// So many Services are worked off before other tasks of the thread get their turn.
 const TOUCHES_PER_TURN: usize = 256;
-/// How many steps `/debug/state` shows.
-const STEPS_KEPT: usize = 20;
 /// Fixed, so that nothing depends on the number of cores.
 const SHARDS: usize = 16;
 
@@ -57,7 +58,7 @@ pub struct Drive {
     clock: Clock,
     /// Cleared until every kind has synced: half a picture decides nothing.
     is_open: AtomicBool,
-    /// parking_lot: a machine is locked for one step and never across an await.
+    /// A machine is locked for one step and never across an await.
     cells: DashMap<Key, Arc<Mutex<Cell>>, FixedState>,
     /// When to look at which source again. Locked for one insertion or removal.
     deadlines: Mutex<Deadlines>,
@@ -70,24 +71,9 @@ pub struct Drive {
 struct Cell {
     machine: Machine,
     heals: Heals,
-    deadline: Option<(Moment, u64)>,
+    deadline: Option<Entry>,
     stats: Option<Arc<ServiceStats>>,
     steps: VecDeque<Trace>,
-}
-
-/// One step that changed something, for `/debug/state`.
-struct Trace {
-    at: jiff::Timestamp,
-    state: &'static str,
-    leader: Option<Arc<str>>,
-    writes: Vec<String>,
-    events: Vec<&'static str>,
-}
-
-#[derive(Default)]
-struct Deadlines {
-    due: BTreeMap<(Moment, u64), Key>,
-    sequence: u64,
 }
 
 /// How many Services of a namespace are served, and who waits for a place.
@@ -186,12 +172,12 @@ impl Drive {
             .pin(source, step.machine.leader().map(|leader| &leader.pod));
         let is_served = step.machine.phase != Phase::Unmanaged;
         self.count_place(source, was_served, is_served, context.is_over_limit);
-        cell.trace(&step, &writes, before, now.wall);
+        cell.trace(&step, &writes, &before, now.wall);
         let stats = Arc::clone(
             cell.stats
                 .get_or_insert_with(|| self.metrics.service(source)),
         );
-        self.measure(&stats, &view, &step);
+        measure(&stats, &view, &step);
         let deadline = step.deadline.into_iter().chain(healing).min();
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
@@ -201,10 +187,7 @@ impl Drive {
                 .into_iter()
                 .for_each(|note| self.outlet.tell(service, note));
         }
-        stats.reconciled(
-            crate::metrics::Outcome::Success,
-            self.clock.moment().since(now.moment),
-        );
+        stats.reconciled(Outcome::Success, self.clock.moment().since(now.moment));
         if !is_served && !self.store.concerns(source) {
             self.set_deadline(source, &mut cell, None);
             self.cells.remove(source);
@@ -230,10 +213,11 @@ impl Drive {
     pub async fn run(&self, alive: impl Fn()) -> std::convert::Infallible {
         loop {
             alive();
-            let mut due = self.take_due();
+            let now = self.clock.moment();
+            let due = self.deadlines.lock().take(now, TOUCHES_PER_TURN);
             if due.is_empty() {
-                let next = self.deadlines.lock().due.keys().next().map(|(at, _)| *at);
-                let idle = tokio::time::Instant::now() + super::watch::HEARTBEAT;
+                let next = self.deadlines.lock().next();
+                let idle = tokio::time::Instant::now() + HEARTBEAT;
                 let until = next.map_or(idle, |at| self.clock.instant(at).min(idle));
                 tokio::select! {
                     biased;
@@ -243,25 +227,14 @@ impl Drive {
                 continue;
             }
             let cause = Cause {
-                at: self.clock.moment(),
+                at: now,
                 pod_changed: None,
             };
-            due.drain(..).for_each(|source| self.touch(&source, cause));
+            for source in due {
+                self.touch(&source, cause);
+            }
             tokio::task::yield_now().await;
         }
-    }
-
-    fn take_due(&self) -> Vec<Key> {
-        let now = self.clock.moment();
-        let mut deadlines = self.deadlines.lock();
-        let mut due = Vec::new();
-        while due.len() < TOUCHES_PER_TURN {
-            match deadlines.due.first_entry() {
-                Some(first) if first.key().0 <= now => due.push(first.remove()),
-                _ => break,
-            }
-        }
-        due
     }
 
     /// Looks at a source at that moment, whatever else is planned for it.
@@ -271,20 +244,17 @@ impl Drive {
     }
 
     fn set_deadline(&self, source: &Key, cell: &mut Cell, at: Option<Moment>) {
-        if cell.deadline.map(|(at, _)| at) == at
-            && cell
-                .deadline
-                .is_some_and(|entry| self.deadlines.lock().due.contains_key(&entry))
-        {
+        let mut deadlines = self.deadlines.lock();
+        let current = cell.deadline.filter(|entry| deadlines.contains(*entry));
+        if current.map(|(at, _)| at) == at {
             return;
         }
-        let mut deadlines = self.deadlines.lock();
-        if let Some(old) = cell.deadline.take() {
-            deadlines.due.remove(&old);
+        if let Some(old) = current {
+            deadlines.remove(old);
         }
-        if let Some(at) = at {
-            cell.deadline = Some(deadlines.insert(at, source.clone()));
-            drop(deadlines);
+        cell.deadline = at.map(|at| deadlines.insert(at, source.clone()));
+        drop(deadlines);
+        if at.is_some() {
             self.earlier.notify_one();
         }
     }
@@ -325,166 +295,4 @@ impl Drive {
             self.schedule(next, self.clock.moment());
         }
     }
-
-    fn measure(&self, stats: &ServiceStats, view: &View, step: &Step) {
-        let Report {
-            pods_available,
-            is_election,
-            kept,
-            leader_created,
-            unresolved_ports,
-            strangers,
-            ..
-        } = &step.report;
-        let machine = &step.machine;
-        let leader = machine.leader().map(|leader| LeaderFigures {
-            since: leader.since,
-            created: leader_created.unwrap_or_default(),
-            ready: view.pod(&leader.uid).is_some_and(|pod| pod.ready),
-        });
-        let is_served = machine.phase != Phase::Unmanaged;
-        stats.decided(&Figures {
-            state: state(&machine.phase),
-            pods_available: count(*pods_available),
-            leader,
-            leader_service: is_served && !view.own_services().is_empty(),
-            slices: if is_served {
-                count(view.own_slices().len())
-            } else {
-                0
-            },
-        });
-        stats.foreign_slices(count(*strangers));
-        stats.cache_hit();
-        if *is_election {
-            stats.selected();
-        }
-        match kept {
-            Some(true) if machine.settings.sticky => stats.sticky_hit(),
-            Some(false) if machine.settings.sticky => stats.sticky_missed(),
-            _ => {}
-        }
-        if step
-            .notes
-            .iter()
-            .any(|note| note.reason == reason::PORT_RESOLUTION_FAILED)
-        {
-            unresolved_ports
-                .iter()
-                .for_each(|port| stats.port_unresolved(port));
-        }
-        if let Some(switched) = &step.switched {
-            if let Some(reason) = switched.reason {
-                stats.failed_over(reason.as_str(), switched.took);
-            }
-            tracing::info!(
-                service = %view.key,
-                from = switched.from.as_deref().unwrap_or("none"),
-                to = switched.to.as_deref().unwrap_or("none"),
-                reason = switched.reason.map_or("", crate::logic::elect::Reason::as_str),
-                took_ms = switched.took.as_secs_f64() * 1_000.0,
-                "leader changed"
-            );
-        }
-    }
-
-    /// Everything about one source, for `/debug/state`.
-    #[must_use]
-    pub fn debug(&self, source: &Key) -> Option<Value> {
-        let cell = Arc::clone(&*self.cells.get(source)?);
-        let cell = cell.lock();
-        let view = self.store.view(source);
-        let now = self.clock.moment();
-        let pods = view.pods.iter().map(|pod| {
-            json!({ "name": pod.name, "uid": &*pod.uid.0, "ready": pod.ready, "phase": format!("{:?}", pod.phase),
-                "readyForSeconds": now.since(pod.ready_since).as_secs_f64(), "terminating": pod.terminating,
-                "disrupted": pod.disrupted, "node": pod.node, "version": pod.version.to_string() })
-        });
-        let objects = |metas: Vec<&crate::logic::model::Meta>| -> Vec<Value> {
-            metas.iter().map(|meta| json!({ "name": meta.name, "uid": &*meta.uid.0, "version": meta.resource_version.to_string() })).collect()
-        };
-        let machine = &cell.machine;
-        let in_seconds = |at: Moment| (at.0 - now.0) as f64 / 1e6;
-        Some(json!({
-            "service": source.to_string(),
-            "facts": {
-                "source": view.source.as_ref().map(|source| json!({ "uid": &*source.metadata.uid.0,
-                    "version": source.metadata.resource_version.to_string(), "selector": format!("{:?}", source.spec.selector) })),
-                "pods": pods.collect::<Vec<_>>(),
-                "leaderServices": objects(view.own_services().iter().map(|s| &s.metadata).collect()),
-                "slices": objects(view.own_slices().iter().map(|s| &s.metadata).collect()),
-                "foreignSlices": view.strangers.iter().map(|stranger| stranger.name.to_string()).collect::<Vec<_>>(),
-            },
-            "machine": {
-                "state": machine.phase.name(),
-                "leader": machine.leader().map(|leader| json!({ "pod": leader.pod, "uid": &*leader.uid.0,
-                    "forSeconds": now.since(leader.since).as_secs_f64(), "hold": format!("{:?}", leader.hold) })),
-                "settings": format!("{:?}", machine.settings),
-                "leaderService": machine.name,
-                "lastLeader": machine.last.as_ref().map(ToString::to_string),
-                "pendingSwitch": machine.pending.as_ref().map(|switch| format!("{switch:?}")),
-            },
-            "deadlineInSeconds": cell.deadline.map(|(at, _)| in_seconds(at)),
-            "writes": self.outlet.waiting(source),
-            "steps": cell.steps.iter().map(|trace| json!({ "at": trace.at.to_string(), "state": trace.state,
-                "leader": trace.leader, "writes": trace.writes, "events": trace.events })).collect::<Vec<_>>(),
-        }))
-    }
-}
-
-impl Deadlines {
-    fn insert(&mut self, at: Moment, source: Key) -> (Moment, u64) {
-        self.sequence += 1;
-        let entry = (at, self.sequence);
-        self.due.insert(entry, source);
-        entry
-    }
-}
-
-impl Cell {
-    fn trace(
-        &mut self,
-        step: &Step,
-        writes: &[Write],
-        before: (&'static str, Option<Arc<str>>),
-        at: jiff::Timestamp,
-    ) {
-        let state = step.machine.phase.name();
-        let leader = step.machine.leader().map(|leader| Arc::clone(&leader.pod));
-        if writes.is_empty() && step.notes.is_empty() && before == (state, leader.clone()) {
-            return;
-        }
-        if self.steps.len() >= STEPS_KEPT {
-            self.steps.pop_front();
-        }
-        let writes = writes.iter().map(|write| {
-            format!(
-                "{} {:?} {}",
-                write.action.verb(),
-                write.target.kind,
-                write.target.key.name
-            )
-        });
-        let events = step.notes.iter().map(|note| note.reason).collect();
-        self.steps.push_back(Trace {
-            at,
-            state,
-            leader,
-            writes: writes.collect(),
-            events,
-        });
-    }
-}
-
-fn state(phase: &Phase) -> State {
-    match phase {
-        Phase::Unmanaged => State::Unmanaged,
-        Phase::Electing => State::Electing,
-        Phase::Serving(_) => State::Serving,
-        Phase::Draining => State::Draining,
-    }
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

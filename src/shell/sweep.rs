@@ -11,14 +11,14 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::api;
-use super::watch::{HEARTBEAT, Scope};
+use super::api::{self, Scope};
+use super::clock::HEARTBEAT;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::model::{Key, Slice};
 use crate::logic::view::Stranger;
 
 /// Between two looks at everything.
-const INTERVAL: Duration = Duration::from_secs(600);
+const INTERVAL: Duration = Duration::from_mins(10);
 /// After a look that failed.
 const RETRY: Duration = Duration::from_secs(10);
 /// A targeted list each up to this many Services; one look at everything is cheaper beyond.
@@ -139,17 +139,14 @@ where
                 }
             }
         }
-        found
-            .into_iter()
-            .for_each(|(service, strangers)| (self.report)(&service, strangers));
+        for (service, strangers) in found {
+            (self.report)(&service, strangers);
+        }
         Ok(())
     }
 
     async fn list(&self, scope: &Scope, selector: &str) -> Result<Vec<Slice>, String> {
-        let namespace = match scope {
-            Scope::All => None,
-            Scope::Namespace(namespace) => Some(&**namespace),
-        };
+        let namespace = scope.namespace();
         let mut slices = Vec::new();
         let mut token: Option<String> = None;
         loop {

@@ -13,13 +13,13 @@
 use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kube_client::Client;
 use tokio::time::{Instant, timeout_at};
 
-use super::api::{self, CallError, Lines, OpenError, StreamError};
+use super::api::{self, CallError, Lines, OpenError, Scope, StreamError};
+use super::clock::HEARTBEAT;
 use crate::logic::backoff::Backoff;
 use crate::logic::model::Object;
 use crate::logic::reflect::{
@@ -27,33 +27,12 @@ use crate::logic::reflect::{
 };
 use crate::logic::time::{Moment, Now};
 
-/// So often a loop that waits says that it is alive; a small part of what `/healthz` allows.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
-
 /// After this many changes in one go, other tasks of the thread get their turn: some 5 ms of
 /// parsing, so that a relist of 100,000 pods does not hold up a failover.
 const CHANGES_PER_TURN: u32 = 256;
 
 /// Objects per page of a list, as client-go asks for.
 const PAGE_OBJECTS: &str = "500";
-
-/// Which namespaces are watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// The whole cluster.
-    All,
-    /// One namespace.
-    Namespace(Arc<str>),
-}
-
-impl Scope {
-    fn namespace(&self) -> Option<&str> {
-        match self {
-            Self::All => None,
-            Self::Namespace(namespace) => Some(namespace),
-        }
-    }
-}
 
 /// What the server leaves out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

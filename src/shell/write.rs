@@ -130,20 +130,15 @@ impl Writer {
             let slots = all.entry(source.clone()).or_default();
             slots.retain(|slot| slot.keep(&writes));
             for write in writes {
-                match slots
-                    .iter_mut()
-                    .find(|slot| slot.write.target == write.target)
-                {
-                    Some(slot) => {
-                        if slot.replace(write, cause) {
-                            started.push(slot.write.target.clone());
-                        }
-                    }
-                    None => {
-                        started.push(write.target.clone());
-                        slots.push(Slot::new(write, cause));
-                    }
-                }
+                let target = write.target.clone();
+                let known = slots.iter_mut().find(|slot| slot.write.target == target);
+                let needs_worker = if let Some(slot) = known {
+                    slot.replace(write, cause)
+                } else {
+                    slots.push(Slot::new(write, cause));
+                    true
+                };
+                started.extend(needs_worker.then_some(target));
             }
             if slots.is_empty() {
                 all.remove(source);
@@ -343,7 +338,7 @@ impl Inner {
         };
         let answer = match api::unary(&self.client, request(write), timeout).await {
             Ok(answer) => answer,
-            Err(why) => return failed(why),
+            Err(why) => return failed(&why),
         };
         if answer.status.is_success() {
             return answer::accepted(write, &answer);
@@ -378,12 +373,12 @@ impl Inner {
                 Verdict::Overtaken(Observed::Gone(write.target.clone()))
             }
             Ok(answer) => answer::refused(write, answer.to_status()),
-            Err(why) => failed(why),
+            Err(why) => failed(&why),
         }
     }
 }
 
-fn failed(why: CallError) -> Verdict {
+fn failed(why: &CallError) -> Verdict {
     Verdict::Failed {
         why: why.to_string(),
         retry_after: None,

@@ -26,22 +26,16 @@ impl Interner {
         share(&mut self.strings, text)
     }
 
-    pub(super) fn labels(&mut self, labels: Labels) -> Labels {
-        if let Some(known) = self.labels.get(&labels) {
+    pub(super) fn labels(&mut self, labels: &Labels) -> Labels {
+        if let Some(known) = self.labels.get(labels) {
             return known.clone();
         }
         self.count();
         // Pods of a StatefulSet have label sets of their own, whose strings are common all the same.
-        let entries = labels.entries().iter();
-        let entries = entries
-            .map(|(key, value)| (Arc::clone(key), Arc::clone(value)))
-            .collect::<Vec<_>>();
-        let mut shared = Vec::with_capacity(entries.len());
-        for (key, value) in entries {
-            shared.push((
-                share(&mut self.strings, key),
-                share(&mut self.strings, value),
-            ));
+        let mut shared = Vec::with_capacity(labels.entries().len());
+        for (key, value) in labels.entries() {
+            let key = share(&mut self.strings, Arc::clone(key));
+            shared.push((key, share(&mut self.strings, Arc::clone(value))));
         }
         let shared: Labels = shared.into_iter().collect();
         self.labels.insert(shared.clone());

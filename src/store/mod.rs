@@ -5,6 +5,7 @@
 //! move back to an older version.
 
 mod intern;
+mod look;
 mod namespace;
 mod selectors;
 #[cfg(test)]
@@ -60,49 +61,54 @@ impl Default for Store {
 
 impl Store {
     /// Takes a pod in and returns the sources that it concerns.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn put_pod(&self, pod: Pod, now: Now) -> Vec<Key> {
-        self.change(Arc::clone(&pod.namespace), |namespace| {
-            namespace.put_pod(pod, now)
-        })
+        let namespace = Arc::clone(&pod.namespace);
+        self.change(&namespace, |namespace| namespace.put_pod(pod, now))
     }
 
     /// Takes a Service in and returns the sources that it concerns, itself included.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn put_service(&self, service: Service, origin: Origin) -> Vec<Key> {
         let namespace = Arc::clone(&service.metadata.namespace);
-        self.change(namespace, |namespace| {
+        self.change(&namespace, |namespace| {
             namespace.put_service(service, origin)
         })
     }
 
     /// Takes a slice in and returns the sources that it concerns.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn put_slice(&self, slice: Slice, origin: Origin) -> Vec<Key> {
-        self.change(Arc::clone(&slice.metadata.namespace), |namespace| {
-            namespace.put_slice(slice, origin)
-        })
+        let namespace = Arc::clone(&slice.metadata.namespace);
+        self.change(&namespace, |namespace| namespace.put_slice(slice, origin))
     }
 
     /// Takes a pod out unless it is newer than `version`, at which it was gone.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn remove_pod(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
-        self.change(Arc::clone(&key.namespace), |namespace| {
+        self.change(&key.namespace, |namespace| {
             namespace.remove_pod(&key.name, version)
         })
     }
 
     /// Takes a Service out, likewise.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn remove_service(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
-        self.change(Arc::clone(&key.namespace), |namespace| {
+        self.change(&key.namespace, |namespace| {
             namespace.remove_service(&key.name, version)
         })
     }
 
     /// Takes a slice out, likewise.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn remove_slice(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
-        self.change(Arc::clone(&key.namespace), |namespace| {
+        self.change(&key.namespace, |namespace| {
             namespace.remove_slice(&key.name, version)
         })
     }
 
     /// After a complete list of pods: those that it lacks are gone.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn retain_pods<S: BuildHasher>(
         &self,
         scope: Option<&str>,
@@ -118,6 +124,7 @@ impl Store {
     }
 
     /// After a complete list of Services, likewise.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn retain_services<S: BuildHasher>(
         &self,
         scope: Option<&str>,
@@ -129,6 +136,7 @@ impl Store {
     }
 
     /// After a complete list of slices with our label, likewise.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn retain_slices<S: BuildHasher>(
         &self,
         scope: Option<&str>,
@@ -141,9 +149,10 @@ impl Store {
 
     /// Notes which slices others attached to a Service; returns the sources behind that Service if
     /// that is news.
+    #[must_use = "whoever is concerned has to look again"]
     pub fn put_strangers(&self, service: &Key, mut strangers: Vec<Stranger>) -> Vec<Key> {
         strangers.sort();
-        self.change(Arc::clone(&service.namespace), |namespace| {
+        self.change(&service.namespace, |namespace| {
             let known = namespace
                 .strangers
                 .get(&service.name)
@@ -261,14 +270,14 @@ impl Store {
 
     fn change(
         &self,
-        namespace: Arc<str>,
+        namespace: &Arc<str>,
         change: impl FnOnce(&mut Namespace) -> Touched,
     ) -> Vec<Key> {
-        let touched = change(&mut self.namespaces.entry(Arc::clone(&namespace)).or_default());
+        let touched = change(&mut self.namespaces.entry(Arc::clone(namespace)).or_default());
         touched
             .into_iter()
             .map(|name| Key {
-                namespace: Arc::clone(&namespace),
+                namespace: Arc::clone(namespace),
                 name,
             })
             .collect()

@@ -8,13 +8,13 @@ use foldhash::fast::FixedState;
 use super::intern::Interner;
 use super::selectors::Selectors;
 use crate::logic::contract::SOURCE_SERVICE;
-use crate::logic::model::{Key, Labels, Meta, Pod, Service, Slice, Version};
+use crate::logic::model::{Labels, Meta, Pod, Service, Slice, Version};
 use crate::logic::settings::{self, OptIn};
 use crate::logic::time::Now;
-use crate::logic::view::{Stranger, View, sources_of};
+use crate::logic::view::{Stranger, sources_of};
 
 type Map<V> = HashMap<Arc<str>, V, FixedState>;
-type Names = BTreeSet<Arc<str>>;
+pub(super) type Names = BTreeSet<Arc<str>>;
 
 /// Where a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,18 +34,18 @@ pub(super) struct Namespace {
     pub(super) services: Map<Arc<Service>>,
     pub(super) slices: Map<Arc<Slice>>,
     /// Selectors of the opted-in Services.
-    selectors: Selectors,
+    pub(super) selectors: Selectors,
     /// Pods that each of them selects.
-    members: Map<BTreeMap<Arc<str>, Arc<Pod>>>,
+    pub(super) members: Map<BTreeMap<Arc<str>, Arc<Pod>>>,
     /// Objects that could belong to a source, by its name; it need not exist.
-    related_services: Map<Names>,
-    related_slices: Map<Names>,
+    pub(super) related_services: Map<Names>,
+    pub(super) related_slices: Map<Names>,
     /// The name that an opted-in Service asks for, and who asks for a name.
-    requested: Map<Arc<str>>,
+    pub(super) requested: Map<Arc<str>>,
     requesters: Map<Names>,
     /// Leaders, whatever their labels.
     pinned: Map<Names>,
-    pins: Map<Arc<str>>,
+    pub(super) pins: Map<Arc<str>>,
     /// Slices that others attached to a Service.
     pub(super) strangers: Map<Vec<Stranger>>,
     /// Deleted Services and slices: an answer that was overtaken must not bring them back.
@@ -77,7 +77,7 @@ impl Namespace {
         }
         pod.namespace = self.interner.string(pod.namespace);
         pod.node = pod.node.map(|node| self.interner.string(node));
-        pod.labels = self.interner.labels(pod.labels);
+        pod.labels = self.interner.labels(&pod.labels);
         pod.ports = self.interner.ports(pod.ports);
         let pod = Arc::new(pod);
         let mut touched = self.leave_members(before.as_deref(), &pod.labels);
@@ -300,97 +300,6 @@ impl Namespace {
                 .insert(Arc::clone(source));
             self.pins.insert(Arc::clone(source), Arc::clone(pod));
         }
-    }
-
-    /// Whether a source is opted in, or anything in sight could be its.
-    pub(super) fn concerns(&self, source: &str) -> bool {
-        self.requested.contains_key(source)
-            || self.selectors.get(source).is_some()
-            || self
-                .services
-                .get(source)
-                .is_some_and(|service| settings::opt_in(service) != OptIn::No)
-            || self.related_services.contains_key(source)
-            || self.related_slices.contains_key(source)
-    }
-
-    /// Every source for which [`Namespace::concerns`] holds; those with objects first.
-    pub(super) fn sources(&self) -> (Names, Names) {
-        let related = self
-            .related_services
-            .keys()
-            .chain(self.related_slices.keys())
-            .cloned()
-            .collect();
-        let opted_in = self
-            .services
-            .values()
-            .filter(|service| settings::opt_in(service) != OptIn::No);
-        (
-            related,
-            opted_in
-                .map(|service| Arc::clone(&service.metadata.name))
-                .collect(),
-        )
-    }
-
-    /// What a source sees.
-    pub(super) fn view(&self, key: &Key) -> View {
-        let name = &*key.name;
-        let mut names: Names = self.related_services.get(name).cloned().unwrap_or_default();
-        names.extend(self.requested.get(name).cloned());
-        let mut view = View {
-            key: key.clone(),
-            source: self.services.get(name).cloned(),
-            pods: self
-                .members
-                .get(name)
-                .map(|members| members.values().cloned().collect())
-                .unwrap_or_default(),
-            referenced: Vec::new(),
-            services: Vec::new(),
-            slices: Vec::new(),
-            strangers: Vec::new(),
-        };
-        // Slices by label, and by every name that a slice of a Service in question can have.
-        let mut slices: Names = self.related_slices.get(name).cloned().unwrap_or_default();
-        for service in &names {
-            slices.extend(view.slice_names(service));
-            view.strangers
-                .extend(self.strangers.get(service).into_iter().flatten().cloned());
-        }
-        view.slices = slices
-            .iter()
-            .filter_map(|slice| self.slices.get(slice))
-            .cloned()
-            .collect();
-        // The owners of those slices, to tell a gone owner from a stranger.
-        for slice in &view.slices {
-            names.extend(
-                slice
-                    .metadata
-                    .owner_references
-                    .iter()
-                    .map(|owner| Arc::clone(&owner.name)),
-            );
-        }
-        view.services = names
-            .iter()
-            .filter_map(|service| self.services.get(service))
-            .cloned()
-            .collect();
-        let leaders = view
-            .slices
-            .iter()
-            .filter_map(|slice| slice.leader())
-            .map(|leader| &leader.name);
-        let pods: Names = leaders.chain(self.pins.get(name)).cloned().collect();
-        view.referenced = pods
-            .iter()
-            .filter_map(|pod| self.pods.get(pod))
-            .cloned()
-            .collect();
-        view
     }
 }
 

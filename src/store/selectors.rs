@@ -31,12 +31,12 @@ impl Selectors {
 
     /// Sets or, by an empty selector, removes the selector of a source.
     pub(super) fn set(&mut self, source: &Arc<str>, selector: &Labels) {
-        if let Some((_, pair)) = self.by_source.remove(source) {
-            if let Some(bucket) = self.by_pair.get_mut(&pair) {
-                bucket.retain(|entry| entry.source != *source);
-                if bucket.is_empty() {
-                    self.by_pair.remove(&pair);
-                }
+        if let Some((_, pair)) = self.by_source.remove(source)
+            && let Some(bucket) = self.by_pair.get_mut(&pair)
+        {
+            bucket.retain(|entry| entry.source != *source);
+            if bucket.is_empty() {
+                self.by_pair.remove(&pair);
             }
         }
         // The least common pair so far: a pair that every Service has (`part-of`) would make the

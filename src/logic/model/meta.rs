@@ -136,7 +136,10 @@ impl<'de> Deserialize<'de> for Version {
 
 /// An immutable string map (labels, annotations, a selector), sorted by key and cheap to clone.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Labels(Option<Arc<[(Arc<str>, Arc<str>)]>>);
+pub struct Labels(Option<Arc<[Entry]>>);
+
+/// A key and its value.
+type Entry = (Arc<str>, Arc<str>);
 
 impl Labels {
     /// The value under `key`.
@@ -169,7 +172,7 @@ impl Labels {
 
     /// All entries in the order of their keys.
     #[must_use]
-    pub fn entries(&self) -> &[(Arc<str>, Arc<str>)] {
+    pub fn entries(&self) -> &[Entry] {
         self.0.as_deref().unwrap_or_default()
     }
 
@@ -192,7 +195,7 @@ impl Labels {
 impl<K: Into<Arc<str>>, V: Into<Arc<str>>> FromIterator<(K, V)> for Labels {
     /// Of a key that comes twice the last value counts, as in JSON.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut entries: Vec<(Arc<str>, Arc<str>)> = entries
+        let mut entries: Vec<Entry> = entries
             .into_iter()
             .map(|(key, value)| (key.into(), value.into()))
             .collect();
@@ -256,6 +259,8 @@ pub struct Meta {
     pub creation_timestamp: Option<jiff::Timestamp>,
     /// Set while the object is being deleted.
     pub deletion_timestamp: Option<jiff::Timestamp>,
+    /// How long it was given to end, in seconds; 0 once it has ended or was deleted by force.
+    pub deletion_grace_period_seconds: Option<i64>,
     /// What must happen before it can go.
     #[serde(deserialize_with = "list")]
     pub finalizers: Vec<Box<str>>,

@@ -29,6 +29,9 @@ pub struct Pod {
     pub created: jiff::Timestamp,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// Whether it is being deleted without any grace left: the kubelet's last word, or force. The
+    /// server sends such a reading right before the deletion itself.
+    pub gone: bool,
     /// Labels.
     pub labels: Labels,
     /// The node it runs on.
@@ -143,7 +146,7 @@ impl Pod {
     /// Whether its containers have ended for good, whatever its other fields say.
     #[must_use]
     pub fn ended(&self) -> bool {
-        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+        self.gone || matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
     }
 
     /// Dates `ready_since`: a reading that continues `before` keeps its date, a change counts from
@@ -172,6 +175,7 @@ impl Pod {
         self.ready == other.ready
             && self.ready_since == other.ready_since
             && self.terminating == other.terminating
+            && self.gone == other.gone
             && self.ips == other.ips
             && self.phase == other.phase
             && self.disrupted == other.disrupted
@@ -239,6 +243,8 @@ impl From<Wire> for Pod {
             priority: priority.map(Into::into),
             created: metadata.creation_timestamp.unwrap_or_default(),
             terminating: metadata.deletion_timestamp.is_some(),
+            gone: metadata.deletion_timestamp.is_some()
+                && metadata.deletion_grace_period_seconds == Some(0),
             namespace: metadata.namespace,
             name: metadata.name,
             uid: metadata.uid,
@@ -438,7 +444,7 @@ mod tests {
               "status":{"phase":"Martian","podIP":null,"podIPs":[{"ip":"10.0.0.300"},{"ip":"127.0.0.1"},{}],
                 "conditions":null}}"#,
         );
-        assert!(pod.terminating && !pod.ready);
+        assert!(pod.terminating && !pod.ready && !pod.ended());
         assert_eq!(
             (pod.phase, pod.ips),
             (PodPhase::Other, Addresses::default())
@@ -447,6 +453,18 @@ mod tests {
             parse(r#"{"metadata":{"name":"a"}}"#).ips,
             Addresses::default()
         );
+    }
+
+    #[test]
+    fn a_deletion_without_grace_is_the_end() {
+        let deleted = |grace: &str| {
+            parse(&format!(
+                r#"{{"metadata":{{"name":"a","deletionTimestamp":"2026-01-01T00:00:00Z","deletionGracePeriodSeconds":{grace}}}}}"#
+            ))
+        };
+        assert!(!deleted("30").ended());
+        assert!(!deleted("null").ended());
+        assert!(deleted("0").ended());
     }
 
     #[test]

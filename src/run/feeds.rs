@@ -1,0 +1,254 @@
+//! Where news come from: three watches and the look for foreign slices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{Controller, FirstSync};
+use crate::logic::contract::SOURCE_SERVICE;
+use crate::logic::fsm::Cause;
+use crate::logic::model::{Key, Object, Pod, Service, Slice};
+use crate::logic::reflect::{Change, Unreadable};
+use crate::logic::time::{Moment, Now};
+use crate::shell::api::Scope;
+use crate::shell::sweep::Sweep;
+use crate::shell::watch::{self, Selectors, WatchNote, WatchOptions};
+use crate::store::Origin;
+
+/// A pod that ended is gone for us; the server need not send it.
+const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
+
+impl Controller {
+    pub(super) fn watch_services(
+        &self,
+        parts: &mut JoinSet<&'static str>,
+        scope: &Scope,
+        sync: &Arc<FirstSync>,
+    ) {
+        let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
+        let within = scope.namespace().map(Arc::<str>::from);
+        let mut synced = sync.once();
+        self.watch::<Service>(parts, scope, Selectors::default(), move |change, at| {
+            let touched = match change {
+                Change::Upsert(service) => store.put_service(service, Origin::Watch),
+                Change::Delete(gone) => store.remove_service(&gone.key, Some(&gone.version)),
+                Change::Retain { keys, version } => {
+                    let touched = store.retain_services(within.as_deref(), &keys, &version);
+                    synced();
+                    touched
+                }
+                Change::Progress(_) => return,
+                Change::Skipped(unreadable) => return skipped::<Service>(&unreadable),
+            };
+            drive.touch_all(
+                touched,
+                Cause {
+                    at,
+                    pod_changed: None,
+                },
+            );
+        });
+    }
+
+    pub(super) fn watch_slices(
+        &self,
+        parts: &mut JoinSet<&'static str>,
+        scope: &Scope,
+        sync: &Arc<FirstSync>,
+    ) {
+        let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
+        let within = scope.namespace().map(Arc::<str>::from);
+        let mut synced = sync.once();
+        let label = Some(SOURCE_SERVICE.to_owned());
+        self.watch::<Slice>(
+            parts,
+            scope,
+            Selectors { label, field: None },
+            move |change, at| {
+                let touched = match change {
+                    Change::Upsert(slice) => store.put_slice(slice, Origin::Watch),
+                    Change::Delete(gone) => store.remove_slice(&gone.key, Some(&gone.version)),
+                    Change::Retain { keys, version } => {
+                        let touched = store.retain_slices(within.as_deref(), &keys, &version);
+                        synced();
+                        touched
+                    }
+                    Change::Progress(_) => return,
+                    Change::Skipped(unreadable) => return skipped::<Slice>(&unreadable),
+                };
+                drive.touch_all(
+                    touched,
+                    Cause {
+                        at,
+                        pod_changed: None,
+                    },
+                );
+            },
+        );
+    }
+
+    pub(super) fn watch_pods(
+        &self,
+        parts: &mut JoinSet<&'static str>,
+        scope: &Scope,
+        sync: &Arc<FirstSync>,
+    ) {
+        let (store, drive, clock) = (
+            Arc::clone(&self.store),
+            Arc::clone(&self.drive),
+            self.around.clock.clone(),
+        );
+        let within = scope.namespace().map(Arc::<str>::from);
+        let mut synced = sync.once();
+        let field = Some(LIVE_PODS.to_owned());
+        self.watch::<Pod>(
+            parts,
+            scope,
+            Selectors { label: None, field },
+            move |change, at| {
+                let now = Now {
+                    moment: at,
+                    ..clock.now()
+                };
+                let mut changed = now.wall;
+                let touched = match change {
+                    Change::Upsert(pod) => {
+                        changed = when_changed(&pod, now);
+                        store.put_pod(pod, now)
+                    }
+                    Change::Delete(gone) => store.remove_pod(&gone.key, Some(&gone.version)),
+                    Change::Retain { keys, version } => {
+                        let touched = store.retain_pods(within.as_deref(), &keys, &version);
+                        synced();
+                        touched
+                    }
+                    Change::Progress(_) => return,
+                    Change::Skipped(unreadable) => return skipped::<Pod>(&unreadable),
+                };
+                drive.touch_all(
+                    touched,
+                    Cause {
+                        at,
+                        pod_changed: Some(changed),
+                    },
+                );
+            },
+        );
+    }
+
+    fn watch<T: Object>(
+        &self,
+        parts: &mut JoinSet<&'static str>,
+        scope: &Scope,
+        selectors: Selectors,
+        apply: impl FnMut(Change<T>, Moment) + Send + 'static,
+    ) {
+        let source = watch::Source {
+            client: self.clients.watch.clone(),
+            scope: scope.clone(),
+            selectors,
+            options: WatchOptions {
+                list_timeout: self.config.list_timeout,
+                ..WatchOptions::default()
+            },
+        };
+        let stats = self.metrics.watch(T::RESOURCE);
+        let alive = self.alive(&format!(
+            "watch of {} ({})",
+            T::RESOURCE,
+            scope.namespace().unwrap_or("all namespaces")
+        ));
+        let mut trouble = None;
+        let observe = move |note: WatchNote<'_>| {
+            alive();
+            match note {
+                WatchNote::Alive => {}
+                WatchNote::Opened => {
+                    if trouble.take().is_some() {
+                        tracing::info!(resource = T::RESOURCE, "watching again");
+                    }
+                }
+                WatchNote::Received(at) => stats.seen(at),
+                WatchNote::Restarted(reason) => stats.restarted(reason.as_str()),
+                WatchNote::Failed { failure, retry_in } => {
+                    // Said once per kind of trouble, not per attempt.
+                    if trouble.replace(failure.class()) != Some(failure.class()) {
+                        tracing::warn!(resource = T::RESOURCE, %failure, ?retry_in, "cannot watch; trying again");
+                    }
+                }
+                WatchNote::StreamingRefused(failure) => {
+                    tracing::info!(resource = T::RESOURCE, %failure, "no streaming lists here; listing page by page");
+                }
+            }
+        };
+        let clock = self.around.clock.clone();
+        let jitter = Arc::clone(&self.around.jitter);
+        parts.spawn(async move {
+            watch::run(
+                source,
+                apply,
+                observe,
+                move || clock.now(),
+                move || jitter(),
+            )
+            .await;
+            "watch"
+        });
+    }
+
+    pub(super) fn sweep(&mut self, parts: &mut JoinSet<&'static str>, scopes: Vec<Scope>) {
+        let (_, nobody) = mpsc::channel(1);
+        let asked = std::mem::replace(&mut self.asked, nobody);
+        let alive = self.alive("sweep");
+        let store = Arc::clone(&self.store);
+        let (known, leaders) = (Arc::clone(&store), Arc::clone(&store));
+        let (drive, clock) = (Arc::clone(&self.drive), self.around.clock.clone());
+        let sweep = Sweep {
+            client: self.clients.write.clone(),
+            scopes,
+            known: move || known.services_with_strangers(),
+            is_leader: move |key: &Key| {
+                let marked =
+                    |service: Arc<Service>| service.metadata.labels.get(SOURCE_SERVICE).is_some();
+                leaders.service(key).is_some_and(marked)
+            },
+            report: move |service: &Key, strangers| {
+                let touched = store.put_strangers(service, strangers);
+                drive.touch_all(
+                    touched,
+                    Cause {
+                        at: clock.moment(),
+                        pod_changed: None,
+                    },
+                );
+            },
+        };
+        let drive = Arc::clone(&self.drive);
+        parts.spawn(async move {
+            // Before the first sync nobody knows which Services are leader Services.
+            while !drive.is_open() {
+                alive();
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            sweep.run(asked, alive).await;
+            "sweep"
+        });
+    }
+}
+
+/// When a pod changed: its readiness says so itself, anything else happened just now.
+fn when_changed(pod: &Pod, now: Now) -> jiff::Timestamp {
+    /// A transition that is older than this is not what made the news.
+    const RECENT: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
+    let recent = |at: &jiff::Timestamp| *at <= now.wall && now.wall.duration_since(*at) < RECENT;
+    pod.ready_transition
+        .filter(|at| !pod.terminating && recent(at))
+        .unwrap_or(now.wall)
+}
+
+fn skipped<T: Object>(unreadable: &Unreadable) {
+    let key = unreadable.key.as_ref().map(ToString::to_string);
+    tracing::warn!(resource = T::RESOURCE, object = key, why = %unreadable.reason, "an object does not parse; it is left out");
+}

@@ -1,0 +1,73 @@
+//! When to look at which source again.
+
+use std::collections::BTreeMap;
+
+use crate::logic::model::Key;
+use crate::logic::time::Moment;
+
+/// One entry: its moment, and a number that makes it unique and keeps the order of insertion.
+pub(super) type Entry = (Moment, u64);
+
+/// All deadlines in the order in which they come.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    due: BTreeMap<Entry, Key>,
+    sequence: u64,
+}
+
+impl Deadlines {
+    pub(super) fn insert(&mut self, at: Moment, source: Key) -> Entry {
+        self.sequence += 1;
+        let entry = (at, self.sequence);
+        self.due.insert(entry, source);
+        entry
+    }
+
+    pub(super) fn remove(&mut self, entry: Entry) {
+        self.due.remove(&entry);
+    }
+
+    pub(super) fn contains(&self, entry: Entry) -> bool {
+        self.due.contains_key(&entry)
+    }
+
+    /// The moment of the first one.
+    pub(super) fn next(&self) -> Option<Moment> {
+        self.due.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Takes out those that have come, at most `max`.
+    pub(super) fn take(&mut self, now: Moment, max: usize) -> Vec<Key> {
+        let mut due = Vec::new();
+        while due.len() < max {
+            match self.due.first_entry() {
+                Some(first) if first.key().0 <= now => due.push(first.remove()),
+                _ => break,
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn come_in_order_and_no_more_than_asked_for() {
+        let mut deadlines = Deadlines::default();
+        let key = |name: &str| Key::new("n", name);
+        deadlines.insert(Moment(5), key("b"));
+        let gone = deadlines.insert(Moment(1), key("gone"));
+        deadlines.insert(Moment(5), key("c"));
+        deadlines.insert(Moment(2), key("a"));
+        deadlines.insert(Moment(9), key("later"));
+        deadlines.remove(gone);
+        assert!(!deadlines.contains(gone));
+        assert_eq!(deadlines.next(), Some(Moment(2)));
+        assert_eq!(deadlines.take(Moment(5), 2), [key("a"), key("b")]);
+        assert_eq!(deadlines.take(Moment(5), 2), [key("c")]);
+        assert_eq!(deadlines.take(Moment(5), 2), []);
+        assert_eq!(deadlines.next(), Some(Moment(9)));
+    }
+}

@@ -1,0 +1,222 @@
+//! What a step shows to people: figures, a log line, the last steps, and `/debug/state`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Cell, Drive};
+use crate::logic::contract::reason;
+use crate::logic::duration::Brief;
+use crate::logic::elect::Reason;
+use crate::logic::fsm::{Phase, Report, Step};
+use crate::logic::model::{Key, Meta, Pod, Service};
+use crate::logic::plan::Write;
+use crate::logic::time::Moment;
+use crate::logic::view::View;
+use crate::metrics::{Figures, LeaderFigures, ServiceStats, State};
+
+/// How many steps `/debug/state` shows.
+const STEPS_KEPT: usize = 20;
+
+/// One step that changed something.
+pub(super) struct Trace {
+    at: jiff::Timestamp,
+    state: &'static str,
+    leader: Option<Arc<str>>,
+    writes: Vec<String>,
+    events: Vec<&'static str>,
+}
+
+/// Sets the figures of a source after a step.
+pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
+    let Report {
+        pods_available,
+        is_election,
+        kept,
+        leader_created,
+        unresolved_ports,
+        strangers,
+        ..
+    } = &step.report;
+    let machine = &step.machine;
+    let leader = machine.leader().map(|leader| LeaderFigures {
+        since: leader.since,
+        created: leader_created.unwrap_or_default(),
+        ready: view.pod(&leader.uid).is_some_and(|pod| pod.ready),
+    });
+    let is_served = machine.phase != Phase::Unmanaged;
+    stats.decided(&Figures {
+        state: state(&machine.phase),
+        pods_available: count(*pods_available),
+        leader,
+        leader_service: is_served && !view.own_services().is_empty(),
+        slices: if is_served {
+            count(view.own_slices().len())
+        } else {
+            0
+        },
+    });
+    stats.foreign_slices(count(*strangers));
+    stats.cache_hit();
+    if *is_election {
+        stats.selected();
+    }
+    match kept {
+        Some(true) if machine.settings.sticky => stats.sticky_hit(),
+        Some(false) if machine.settings.sticky => stats.sticky_missed(),
+        _ => {}
+    }
+    let says = |event| step.notes.iter().any(|note| note.reason == event);
+    if says(reason::PORT_RESOLUTION_FAILED) {
+        for port in unresolved_ports {
+            stats.port_unresolved(port);
+        }
+    }
+    if let Some(switched) = &step.switched {
+        if let Some(reason) = switched.reason {
+            stats.failed_over(reason.as_str(), switched.took);
+        }
+        tracing::info!(
+            service = %view.key,
+            from = switched.from.as_deref().unwrap_or("none"),
+            to = switched.to.as_deref().unwrap_or("none"),
+            reason = switched.reason.map_or("elected", Reason::as_str),
+            took = %Brief(switched.took),
+            "leader changed"
+        );
+    }
+}
+
+impl Cell {
+    /// Keeps the step for `/debug/state` if it changed anything.
+    pub(super) fn trace(
+        &mut self,
+        step: &Step,
+        writes: &[Write],
+        before: &(&'static str, Option<Arc<str>>),
+        at: jiff::Timestamp,
+    ) {
+        let state = step.machine.phase.name();
+        let leader = step.machine.leader().map(|leader| Arc::clone(&leader.pod));
+        let stays = before.0 == state && before.1 == leader;
+        if writes.is_empty() && step.notes.is_empty() && stays {
+            return;
+        }
+        if self.steps.len() >= STEPS_KEPT {
+            self.steps.pop_front();
+        }
+        let what = |write: &Write| {
+            let target = &write.target;
+            format!(
+                "{} {:?} {}",
+                write.action.verb(),
+                target.kind,
+                target.key.name
+            )
+        };
+        self.steps.push_back(Trace {
+            at,
+            state,
+            leader,
+            writes: writes.iter().map(what).collect(),
+            events: step.notes.iter().map(|note| note.reason).collect(),
+        });
+    }
+}
+
+impl Drive {
+    /// Everything about one source, for `/debug/state`.
+    #[must_use]
+    pub fn debug(&self, source: &Key) -> Option<Value> {
+        let cell = Arc::clone(&*self.cells.get(source)?);
+        let cell = cell.lock();
+        let view = self.store.view(source);
+        let now = self.clock.moment();
+        let machine = &cell.machine;
+        let leader = machine.leader().map(|leader| {
+            json!({
+                "pod": leader.pod,
+                "uid": &*leader.uid.0,
+                "forSeconds": now.since(leader.since).as_secs_f64(),
+                "hold": format!("{:?}", leader.hold),
+            })
+        });
+        Some(json!({
+            "service": source.to_string(),
+            "facts": facts(&view, now),
+            "machine": {
+                "state": machine.phase.name(),
+                "leader": leader,
+                "settings": format!("{:?}", machine.settings),
+                "leaderService": machine.name,
+                "lastLeader": machine.last.as_ref().map(ToString::to_string),
+                "pendingSwitch": machine.pending.as_ref().map(|switch| format!("{switch:?}")),
+            },
+            "deadlineInSeconds": cell.deadline.map(|(at, _)| at.since(now).as_secs_f64()),
+            "writes": self.outlet.waiting(source),
+            "steps": cell.steps.iter().map(describe).collect::<Vec<_>>(),
+        }))
+    }
+}
+
+fn facts(view: &View, now: Moment) -> Value {
+    let pod = |pod: &Arc<Pod>| {
+        json!({
+            "name": pod.name,
+            "uid": &*pod.uid.0,
+            "version": pod.version.to_string(),
+            "phase": format!("{:?}", pod.phase),
+            "ready": pod.ready,
+            "readyOrNotForSeconds": now.since(pod.ready_since).as_secs_f64(),
+            "terminating": pod.terminating,
+            "disrupted": pod.disrupted,
+            "node": pod.node,
+        })
+    };
+    let object = |meta: &Meta| {
+        json!({
+            "name": meta.name,
+            "uid": &*meta.uid.0,
+            "version": meta.resource_version.to_string(),
+            "isBeingDeleted": meta.deletion_timestamp.is_some(),
+        })
+    };
+    let source = |source: &Arc<Service>| {
+        json!({
+            "object": object(&source.metadata),
+            "selector": source.spec.selector.iter().collect::<std::collections::BTreeMap<_, _>>(),
+        })
+    };
+    let services = view.own_services();
+    let slices = view.own_slices();
+    json!({
+        "source": view.source.as_ref().map(source),
+        "pods": view.pods.iter().map(pod).collect::<Vec<_>>(),
+        "leaderServices": services.iter().map(|service| object(&service.metadata)).collect::<Vec<_>>(),
+        "slices": slices.iter().map(|slice| object(&slice.metadata)).collect::<Vec<_>>(),
+        "foreignSlices": view.strangers.iter().map(|stranger| &stranger.name).collect::<Vec<_>>(),
+    })
+}
+
+fn describe(trace: &Trace) -> Value {
+    json!({
+        "at": trace.at.to_string(),
+        "state": trace.state,
+        "leader": trace.leader,
+        "writes": trace.writes,
+        "events": trace.events,
+    })
+}
+
+fn state(phase: &Phase) -> State {
+    match phase {
+        Phase::Unmanaged => State::Unmanaged,
+        Phase::Electing => State::Electing,
+        Phase::Serving(_) => State::Serving,
+        Phase::Draining => State::Draining,
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

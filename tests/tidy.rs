@@ -1,0 +1,205 @@
+//! Style as a test: bounds on size, and who may know whom. A ratchet; what exceeds a bound stands
+//! in a list here with its reason.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of a file before its tests.
+const FILE_LINES_MAX: usize = 400;
+/// Lines of a function, its signature included.
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Longer files, each with its reason.
+const LONG_FILES: [(&str, &str); 1] = [(
+    "src/shell/write.rs",
+    "the life of a write, from its slot to its verdict, is read in one piece",
+)];
+
+struct Source {
+    path: String,
+    text: String,
+}
+
+fn sources(roots: &[&str]) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pending: Vec<PathBuf> = roots.iter().map(|dir| root.join(dir)).collect();
+    let mut found = Vec::new();
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("a readable folder");
+            pending.extend(entries.map(|entry| entry.expect("a readable entry").path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("readable source");
+            let path = path.strip_prefix(root).expect("within the root");
+            found.push(Source {
+                path: path.display().to_string(),
+                text,
+            });
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(!found.is_empty(), "no sources under {roots:?}");
+    found
+}
+
+/// The lines of a file before its tests; a file of tests has none.
+fn code(source: &Source) -> Vec<&str> {
+    if source.path.ends_with("tests.rs")
+        || source.path.contains("/tests/")
+        || source.path.ends_with("testkit.rs")
+        || source.path == "src/logic/reflect/server.rs"
+    {
+        return Vec::new();
+    }
+    source
+        .text
+        .lines()
+        .take_while(|line| !line.starts_with("#[cfg(test)]"))
+        .collect()
+}
+
+fn fail_on(what: &str, rows: &[String]) {
+    assert!(rows.is_empty(), "{what}:\n{}", rows.join("\n"));
+}
+
+#[test]
+fn files_are_short() {
+    let long = sources(&["src", "bench/simkube/src"])
+        .into_iter()
+        .filter_map(|source| {
+            let lines = code(&source).len();
+            let is_listed = LONG_FILES.iter().any(|(path, _)| *path == source.path);
+            (lines > FILE_LINES_MAX && !is_listed)
+                .then(|| format!("{}: {lines} lines", source.path))
+        });
+    fail_on(
+        "files that are two things in one",
+        &long.collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn functions_are_short() {
+    let mut long = Vec::new();
+    for source in sources(&["src", "bench/simkube/src"]) {
+        let mut open: Option<(usize, usize, String)> = None;
+        for (number, line) in code(&source).into_iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let is_start = line.contains("fn ")
+                && !line.trim_start().starts_with("//")
+                && !line.ends_with(';');
+            match &open {
+                None if is_start && !line.ends_with('}') => {
+                    open = Some((number, indent, line.trim().to_owned()))
+                }
+                Some((start, at, name)) if indent == *at && line.trim_start().starts_with('}') => {
+                    let lines = number + 1 - start;
+                    if lines > FUNCTION_LINES_MAX {
+                        long.push(format!(
+                            "{}:{}: {lines} lines: {name}",
+                            source.path,
+                            start + 1
+                        ));
+                    }
+                    open = None;
+                }
+                _ => {}
+            }
+        }
+    }
+    fail_on("functions that hide a decision", &long);
+}
+
+#[test]
+fn news_flow_one_way() {
+    let shell_leaves = ["api", "clock", "transport"];
+    let mut wrong = Vec::new();
+    for source in sources(&["src"]) {
+        let forbidden: Vec<String> = if source.path.starts_with("src/logic") {
+            [
+                "crate::store",
+                "crate::shell",
+                "crate::metrics",
+                "crate::run",
+                "crate::config",
+                "tokio",
+                "kube_client",
+                "tracing",
+                "hyper",
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        } else if source.path.starts_with("src/store") {
+            [
+                "crate::shell",
+                "crate::metrics",
+                "crate::run",
+                "crate::config",
+                "tokio",
+                "kube_client",
+                "tracing",
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        } else if let Some(rest) = source.path.strip_prefix("src/shell/") {
+            let own = rest.split(['/', '.']).next().unwrap_or_default();
+            let siblings = ["drive", "events", "serve", "sweep", "watch", "write"];
+            let others = siblings
+                .iter()
+                .filter(|sibling| **sibling != own && !shell_leaves.contains(sibling));
+            others
+                .flat_map(|other| [format!("super::{other}::"), format!("shell::{other}::")])
+                .chain(["crate::run".to_owned()])
+                .collect()
+        } else {
+            Vec::new()
+        };
+        for (number, line) in code(&source).into_iter().enumerate() {
+            let is_comment = line.trim_start().starts_with("//");
+            // Of a test module's `use super::…` only the file itself is meant.
+            for name in forbidden
+                .iter()
+                .filter(|name| !is_comment && line.contains(&***name))
+            {
+                wrong.push(format!("{}:{}: {name}", source.path, number + 1));
+            }
+        }
+    }
+    fail_on("imports against the stream", &wrong);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Spelt in two parts, so that this file does not find itself.
+    let marks = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["todo", "!("],
+        ["unimplemented", "!("],
+        ["dbg", "!("],
+    ]
+    .map(|parts| parts.concat());
+    let clocks = [
+        ["thread::", "sleep"],
+        ["System", "Time::now"],
+        ["std::time::", "Instant::now"],
+    ]
+    .map(|parts| parts.concat());
+    let mut wrong = Vec::new();
+    for source in sources(&["src", "tests", "bench"]) {
+        // What runs against real processes may look at real clocks.
+        let is_outside =
+            source.path.starts_with("tests/e2e") || source.path.starts_with("tests/transport");
+        for (number, line) in source.text.lines().enumerate() {
+            let clocks = clocks.iter().filter(|_| !is_outside);
+            for mark in marks
+                .iter()
+                .chain(clocks)
+                .filter(|mark| line.contains(&***mark))
+            {
+                wrong.push(format!("{}:{}: {mark}", source.path, number + 1));
+            }
+        }
+    }
+    fail_on("unfinished work, or a clock that nobody controls", &wrong);
+}
