@@ -16,6 +16,7 @@ use crate::api::path::{Query, Target};
 use crate::api::selector::Selector;
 use crate::api::status::ApiError;
 use crate::fault::{ConnectionReset, FrameInfo, FrameVerdict};
+use crate::frames::{bookmark, too_old};
 use crate::options::Expiry;
 use crate::read;
 use crate::server::Core;
@@ -152,13 +153,6 @@ impl State {
         }
         Ok(body)
     }
-}
-
-fn too_old(rv: u64, compacted: Compacted) -> ApiError {
-    ApiError::expired(format!(
-        "too old resource version: {rv} ({})",
-        compacted.floor
-    ))
 }
 
 impl WatchBody {
@@ -398,27 +392,4 @@ impl Drop for WatchBody {
         state.open.remove(&self.id);
         state.waiting.remove(&self.id);
     }
-}
-
-/// An object of the kind with nothing in it but the resourceVersion.
-fn bookmark(kind: Kind, rv: u64, initial_end: bool) -> String {
-    let annotations = if initial_end {
-        ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}"
-    } else {
-        ""
-    };
-    // The zero value of each type, as Go writes it.
-    let rest = match kind {
-        Kind::Pod => ",\"spec\":{\"containers\":null},\"status\":{}",
-        Kind::Service => ",\"spec\":{},\"status\":{\"loadBalancer\":{}}",
-        Kind::EndpointSlice => ",\"addressType\":\"\",\"endpoints\":null,\"ports\":null",
-        Kind::Lease => ",\"spec\":{}",
-        Kind::Namespace => ",\"spec\":{},\"status\":{}",
-        Kind::Node | Kind::Endpoints | Kind::Event => "",
-    };
-    format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{rv}\"{annotations}}}{rest}}}",
-        kind.name(),
-        kind.api_version()
-    )
 }

@@ -150,6 +150,11 @@ fn parse_requirement(text: &str) -> Result<Requirement, ApiError> {
         make(key, Test::NotIn(one(value)))
     } else if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
         make(key, Test::In(one(value)))
+    } else if let Some((_, rest)) = text.split_once(char::is_whitespace) {
+        let found = rest.split_whitespace().next().unwrap_or_default();
+        Err(ApiError::bad_request(format!(
+            "unable to parse requirement: found '{found}', expected: in, notin, =, ==, !=, gt, lt"
+        )))
     } else {
         make(text, Test::Exists)
     }

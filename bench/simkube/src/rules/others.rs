@@ -81,6 +81,19 @@ pub(crate) fn event(event: &Event, namespace: &str) -> Violations {
     bad
 }
 
+/// Structs and times of Go that are written even when they are empty.
+pub(crate) fn shape_event(value: &mut Value) {
+    for (field, empty) in [
+        ("source", json!({})),
+        ("firstTimestamp", Value::Null),
+        ("lastTimestamp", Value::Null),
+    ] {
+        if value[field].is_null() {
+            value[field] = empty;
+        }
+    }
+}
+
 /// Fills in what a pod needs to be one.
 pub(crate) fn default_pod(value: &mut Value) {
     let spec = meta::map_at(value, "spec");
