@@ -14,7 +14,7 @@ pub const STICKY: &str = "zen-lead.io/sticky";
 pub const STRATEGY: &str = "zen-lead.io/strategy";
 /// How long a pod must have been Ready before it may become leader.
 pub const MIN_READY_DURATION: &str = "zen-lead.io/min-ready-duration";
-/// How long a leader that turned NotReady is kept.
+/// How long a leader that turned not Ready is kept.
 pub const FAILOVER_MIN_DELAY: &str = "zen-lead.io/failover-min-delay";
 
 /// Prefix of every annotation and label that is ours.

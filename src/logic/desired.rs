@@ -79,28 +79,40 @@ pub struct Leader {
 /// there ourselves.
 const ANNOTATIONS_MAX: usize = 256 * 1024 - 8 * 1024;
 
-/// Keeps annotations within the server's limit: the largest ones stay out, and are named.
+/// The annotations that a source lends and asks for, within the server's limit: the largest of
+/// those it lends stay out, then the largest it asks for; they are named. Where both name a key,
+/// what is asked for wins. `labels` are mirrored too and remembered in an annotation; `foreign` is
+/// the size of what others set.
 #[must_use]
-pub fn within_limit(annotations: Labels) -> (Labels, Vec<String>) {
+pub fn within_limit(
+    lent: &Labels,
+    asked: &Labels,
+    labels: &Labels,
+    foreign: usize,
+) -> (Labels, Vec<String>) {
+    type Entry = (Arc<str>, Arc<str>);
     // `mirrored` repeats every key once, with quotes and a comma.
-    let cost = |(key, value): &(Arc<str>, Arc<str>)| 2 * key.len() + value.len() + 4;
-    let mut total: usize = annotations.entries().iter().map(cost).sum();
-    if total <= ANNOTATIONS_MAX {
-        return (annotations, Vec::new());
-    }
-    let mut largest: Vec<_> = annotations.entries().iter().collect();
-    largest.sort_by_key(|entry| std::cmp::Reverse(cost(entry)));
-    let mut dropped = Vec::new();
-    for entry in largest {
-        if total <= ANNOTATIONS_MAX {
-            break;
-        }
-        total -= cost(entry);
-        dropped.push(entry.0.to_string());
-    }
-    let kept = annotations
+    let cost = |(key, value): &Entry| 2 * key.len() + value.len() + 4;
+    let remembered: usize = labels.iter().map(|(key, _)| key.len() + 4).sum();
+    let mut wanted: Vec<(bool, &Entry)> = lent
         .entries()
         .iter()
-        .filter(|(key, _)| !dropped.iter().any(|gone| **gone == **key));
-    (kept.cloned().collect(), dropped)
+        .filter(|(key, _)| asked.get(key).is_none())
+        .map(|entry| (false, entry))
+        .chain(asked.entries().iter().map(|entry| (true, entry)))
+        .collect();
+    wanted.sort_by_key(|(is_asked, entry)| (*is_asked, std::cmp::Reverse(cost(entry))));
+    let mut total =
+        wanted.iter().map(|(_, entry)| cost(entry)).sum::<usize>() + remembered + foreign;
+    let mut dropped = Vec::new();
+    let kept = wanted.into_iter().filter(|(_, entry)| {
+        let fits = total <= ANNOTATIONS_MAX;
+        if !fits {
+            total -= cost(entry);
+            dropped.push(entry.0.to_string());
+        }
+        fits
+    });
+    let kept = kept.map(|(_, entry)| entry.clone()).collect();
+    (kept, dropped)
 }

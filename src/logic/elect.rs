@@ -25,7 +25,7 @@ pub struct Rules<'a> {
     pub strategy: Strategy,
     /// Ready for at least this long before becoming leader.
     pub min_ready: Duration,
-    /// How long a leader that turned NotReady is kept.
+    /// How long a leader that turned not Ready is kept.
     pub failover_delay: Duration,
     /// Identity of the source, which `random` mixes in.
     pub service: &'a Uid,
@@ -114,7 +114,7 @@ pub enum Hold {
     /// It is eligible.
     #[default]
     Firm,
-    /// It is NotReady since then, within `failover-min-delay`.
+    /// It is not Ready since then, within `failover-min-delay`.
     Suspect(Moment),
     /// It terminates or is disrupted, and nobody better is eligible.
     Leaving,
@@ -141,6 +141,23 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
         .collect();
     let rank = |pod: &'b Arc<Pod>| rank(rules, pod, last_resort(pod));
     let best = others.iter().copied().min_by_key(|pod| rank(pod));
+    let watch = || next_candidate(rules, ballot, now);
+    // Who leads by a sticky choice, and is not about to go, is not challenged by time alone.
+    let elected = |leader: Option<&Arc<Pod>>, left| Verdict {
+        leader: leader.cloned(),
+        left,
+        hold: Hold::Firm,
+        deadline: match leader {
+            Some(pod) if rules.sticky && !last_resort(pod) => None,
+            _ => watch(),
+        },
+    };
+    let kept = |pod: &Arc<Pod>, hold, deadline| Verdict {
+        leader: Some(Arc::clone(pod)),
+        left: None,
+        hold,
+        deadline,
+    };
 
     let Some(incumbent) = ballot.incumbent else {
         // After a time without any leader a sticky Service returns to the last one, but not to
@@ -150,101 +167,51 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
                 && ballot.last == Some(&pod.uid)
                 && best.is_some_and(|best| last_resort(best) || !last_resort(pod))
         });
-        let leader = returning.or(best).cloned();
-        let deadline = leader
-            .is_none()
-            .then(|| next_candidate(rules, ballot, now))
-            .flatten();
-        // A follower of the strategy keeps an eye on those who are not yet ready for long enough.
-        let deadline = if rules.sticky {
-            deadline
-        } else {
-            next_candidate(rules, ballot, now)
-        };
-        return Verdict {
-            leader,
-            left: None,
-            hold: Hold::Firm,
-            deadline,
-        };
+        return elected(returning.or(best), None);
     };
-
-    let standing = judge(rules, ballot, incumbent, now);
-    let watch = || next_candidate(rules, ballot, now);
-    match (standing, incumbent.pod) {
-        (Standing::Lost(reason), _)
-        | (Standing::Yields(reason), None)
-        | (Standing::Waits(_, reason), None) => succeed(best, reason, watch()),
-        (Standing::Yields(reason), Some(pod)) => {
-            // To leave one pod that is about to go for another such pod would gain nothing, unless
-            // the first one already terminates.
+    match judge(rules, ballot, incumbent, now) {
+        Standing::Lost(Reason::NotReady) if best.is_none() => {
+            elected(None, Some(Reason::NoneReady))
+        }
+        Standing::Lost(reason) => elected(best, Some(reason)),
+        // To leave one pod that is about to go for another such pod would gain nothing, unless
+        // the first one already terminates.
+        Standing::Yields(pod, reason) => {
             match best.filter(|best| pod.terminating || !last_resort(best)) {
-                Some(best) => succeed(Some(best), reason, None),
-                None => Verdict {
-                    leader: Some(Arc::clone(pod)),
-                    left: None,
-                    hold: Hold::Leaving,
-                    deadline: earliest(watch(), suspect_until(rules, pod, now)),
-                },
+                Some(best) => elected(Some(best), Some(reason)),
+                None => kept(
+                    pod,
+                    Hold::Leaving,
+                    earliest(watch(), suspect_until(rules, pod, now)),
+                ),
             }
         }
-        (Standing::Waits(until, _), Some(pod)) => Verdict {
-            leader: Some(Arc::clone(pod)),
-            left: None,
-            hold: Hold::Suspect(pod.ready_since),
-            deadline: Some(until),
+        Standing::Waits(pod, until) => kept(pod, Hold::Suspect(pod.ready_since), Some(until)),
+        Standing::Firm(pod) => match best.filter(|best| !rules.sticky && rank(best) < rank(pod)) {
+            Some(best) => elected(Some(best), Some(Reason::Strategy)),
+            None => kept(pod, Hold::Firm, if rules.sticky { None } else { watch() }),
         },
-        (Standing::Firm, None) => succeed(best, Reason::Deleted, watch()),
-        (Standing::Firm, Some(pod)) => {
-            match best.filter(|best| !rules.sticky && rank(best) < rank(pod)) {
-                Some(best) => succeed(Some(best), Reason::Strategy, watch()),
-                None => Verdict {
-                    leader: Some(Arc::clone(pod)),
-                    left: None,
-                    hold: Hold::Firm,
-                    deadline: if rules.sticky { None } else { watch() },
-                },
-            }
-        }
-    }
-}
-
-fn succeed(successor: Option<&Arc<Pod>>, reason: Reason, deadline: Option<Moment>) -> Verdict {
-    let reason = match reason {
-        Reason::NotReady if successor.is_none() => Reason::NoneReady,
-        other => other,
-    };
-    let deadline = if successor.is_some() && reason != Reason::Strategy {
-        None
-    } else {
-        deadline
-    };
-    Verdict {
-        leader: successor.cloned(),
-        left: Some(reason),
-        hold: Hold::Firm,
-        deadline,
     }
 }
 
 /// How the incumbent stands, before anybody else is looked at.
-enum Standing {
+enum Standing<'b> {
     /// Eligible.
-    Firm,
-    /// NotReady, but kept until then; the reason is for afterwards.
-    Waits(Moment, Reason),
+    Firm(&'b Arc<Pod>),
+    /// not Ready, but kept until then.
+    Waits(&'b Arc<Pod>, Moment),
     /// Still serves, and goes as soon as another can take over.
-    Yields(Reason),
+    Yields(&'b Arc<Pod>, Reason),
     /// Must not be published any more.
     Lost(Reason),
 }
 
-fn judge(
+fn judge<'b>(
     rules: &Rules<'_>,
-    ballot: &Ballot<'_>,
-    incumbent: Incumbent<'_>,
+    ballot: &Ballot<'b>,
+    incumbent: Incumbent<'b>,
     now: Moment,
-) -> Standing {
+) -> Standing<'b> {
     let Some(pod) = incumbent.pod.filter(|pod| !pod.ended()) else {
         return Standing::Lost(Reason::Deleted);
     };
@@ -266,15 +233,15 @@ fn judge(
     }
     let serves = pod.ready && pod.phase == PodPhase::Running;
     match suspect_until(rules, pod, now) {
-        _ if serves && (pod.disrupted || pod.terminating) => Standing::Yields(reason),
-        _ if serves => Standing::Firm,
-        Some(_) if pod.disrupted => Standing::Yields(reason),
-        Some(until) => Standing::Waits(until, reason),
+        _ if serves && (pod.disrupted || pod.terminating) => Standing::Yields(pod, reason),
+        _ if serves => Standing::Firm(pod),
+        Some(_) if pod.disrupted => Standing::Yields(pod, reason),
+        Some(until) => Standing::Waits(pod, until),
         None => Standing::Lost(reason),
     }
 }
 
-/// Until when a leader that turned NotReady is kept; `None` once that is over or never applied.
+/// Until when a leader that turned not Ready is kept; `None` once that is over or never applied.
 fn suspect_until(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Moment> {
     let until = pod.ready_since + rules.failover_delay;
     (!pod.ready && !pod.terminating && pod.phase == PodPhase::Running && now < until)

@@ -4,7 +4,12 @@
 //! names. Some keys never pass, named or not, because they would hand our objects to a tool that
 //! prunes, merges or scrapes them, switch kube-proxy off, or order a second load balancer.
 
-use super::model::Labels;
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::contract::MIRRORED;
+use super::model::{Labels, Service};
 
 /// Labels with a prefix that are mirrored without being asked for.
 const LABELS: [&str; 2] = ["app.kubernetes.io/name", "app.kubernetes.io/component"];
@@ -76,6 +81,44 @@ impl Mirror {
             }
         }
     }
+}
+
+/// The keys that a leader Service has from its source, as it remembers them itself in the
+/// annotation `zen-lead.io/mirrored`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mirrored {
+    /// Keys of labels.
+    pub labels: BTreeSet<String>,
+    /// Keys of annotations, mirrored and asked for.
+    pub annotations: BTreeSet<String>,
+}
+
+impl Mirrored {
+    /// Reads the memory of a leader Service. One of the Go program has none.
+    #[must_use]
+    pub fn read(leader: &Service) -> Option<Self> {
+        let text = leader.metadata.annotations.get(MIRRORED)?;
+        serde_json::from_str(text).ok()
+    }
+
+    /// The keys that are the same on both, for want of a memory.
+    #[must_use]
+    pub fn guess(leader: &Service, source_labels: &Labels, source_annotations: &Labels) -> Self {
+        let meta = &leader.metadata;
+        Self {
+            labels: common(source_labels, &meta.labels),
+            annotations: common(source_annotations, &meta.annotations),
+        }
+    }
+}
+
+fn common(source: &Labels, leader: &Labels) -> BTreeSet<String> {
+    source
+        .iter()
+        .filter(|(key, value)| leader.get(key) == Some(value))
+        .map(|(key, _)| key.to_owned())
+        .collect()
 }
 
 fn is_within(prefix: &str, domain: &str) -> bool {

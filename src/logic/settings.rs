@@ -31,7 +31,7 @@ pub struct Settings {
     pub strategy: Strategy,
     /// Ready for at least this long before becoming leader.
     pub min_ready: Duration,
-    /// How long a leader that turned NotReady is kept.
+    /// How long a leader that turned not Ready is kept.
     pub failover_delay: Duration,
 }
 
@@ -238,6 +238,8 @@ fn is_qualified_name(key: &str) -> bool {
     match key.split_once('/') {
         None => is_name(key),
         Some((prefix, name)) => {
+            // In annotations the server takes capital letters in the prefix as well.
+            let prefix = prefix.to_ascii_lowercase();
             prefix.len() <= 253 && prefix.split('.').all(is_dns_label) && is_name(name)
         }
     }

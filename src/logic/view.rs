@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::contract::{
     LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SLICE_MANAGED_BY, SOURCE_SERVICE,
 };
-use super::model::{Family, Key, Meta, Pod, Service, Slice, Uid};
+use super::model::{Family, Key, Meta, OwnerReference, Pod, Service, Slice, Uid};
 
 /// A snapshot of all facts that concern one source.
 #[derive(Clone, Debug)]
@@ -111,15 +111,14 @@ impl View {
         if controller.is_some_and(|owner| Some(&owner.uid) == source_uid) {
             return true;
         }
-        let is_earlier = meta.owner_references.iter().all(|owner| {
-            &*owner.kind == "Service"
-                && owner.name == self.key.name
-                && Some(&owner.uid) != source_uid
-        });
+        // An owner of this very source that somebody made a plain one is put right as well.
+        let is_of_this_name =
+            |owner: &OwnerReference| &*owner.kind == "Service" && owner.name == self.key.name;
+        let is_ours = meta.owner_references.iter().all(is_of_this_name);
         let is_orphan = meta.owner_references.is_empty();
         self.bears_our_labels(meta)
             && service.spec.selector.is_empty()
-            && is_earlier
+            && is_ours
             && !(is_orphan && source_uid.is_none())
     }
 
@@ -143,12 +142,16 @@ impl View {
         let meta = &slice.metadata;
         let owner_is = |service: &Service, uid: &Uid| service.metadata.uid == *uid;
         if let Some(owner) = meta.controller() {
-            if self
+            let leader_service = self
                 .services
                 .iter()
-                .any(|service| owner_is(service, &owner.uid) && self.owns_service(service))
-            {
-                return true;
+                .find(|service| owner_is(service, &owner.uid) && self.owns_service(service));
+            if let Some(service) = leader_service {
+                // The native controller's, from a selector that the Service had for a while, look
+                // the same but for their names.
+                let is_native = meta.labels.get(SLICE_MANAGED_BY) == Some(NATIVE_SLICE_MANAGER);
+                let names = || self.slice_names(&service.metadata.name);
+                return !is_native || names().contains(&meta.name);
             }
         }
         self.bears_our_labels(meta)

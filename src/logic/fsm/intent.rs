@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::notes::{Note, Topic};
-use super::{Context, Machine};
-use crate::logic::contract::{SOURCE_SERVICE, reason};
+use super::{Context, Machine, Phase};
+use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE, reason};
+use crate::logic::mirror::{Mirror, Mirrored};
 use crate::logic::model::{Service, ServiceType};
 use crate::logic::settings::{self, Exposure, OptIn, Settings};
 use crate::logic::view::View;
@@ -16,10 +17,8 @@ pub(super) enum Intent {
         source: Arc<Service>,
         name: Arc<str>,
     },
-    /// It leaves, and all of ours with it.
+    /// It leaves or is refused, and all of ours goes.
     Leave,
-    /// It must not be served, and nothing of ours exists.
-    Refuse,
     /// It is being deleted and its objects are to be orphaned: hands off.
     Orphan,
 }
@@ -27,7 +26,7 @@ pub(super) enum Intent {
 /// Reads the source. Updates the settings in `machine` and says what is wrong with them.
 pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) -> Intent {
     let Some(source) = &view.source else {
-        return Intent::Leave;
+        return forget(machine, Intent::Leave);
     };
     let meta = &source.metadata;
     if meta.deletion_timestamp.is_some() {
@@ -35,24 +34,24 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
             .finalizers
             .iter()
             .any(|finalizer| &**finalizer == "orphan");
-        return if orphans {
+        let intent = if orphans {
             Intent::Orphan
         } else {
             Intent::Leave
         };
+        return forget(machine, intent);
     }
-    if meta.labels.get(SOURCE_SERVICE).is_some() {
-        // A leader Service; the Go program lent it the annotation `enabled`.
-        return Intent::Leave;
+    let opt_in = settings::opt_in(source);
+    // A leader Service is no source; the Go program lent it the annotation `enabled`.
+    if opt_in == OptIn::No || meta.labels.get(SOURCE_SERVICE).is_some() {
+        return forget(machine, Intent::Leave);
     }
     let own = view.own_services();
-    let is_served = !own.is_empty();
-    let opt_in = settings::opt_in(source);
-    if opt_in == OptIn::No {
-        machine.settings = Settings::default();
-        return Intent::Leave;
+    let was_served = matches!(machine.phase, Phase::Electing | Phase::Serving(_));
+    let is_served = was_served || !own.is_empty();
+    if machine.phase == Phase::Unmanaged && machine.settings == Settings::default() {
+        recall(machine, source, &own, context.mirror);
     }
-
     let (settings, problems) = settings::read(&meta.annotations, &machine.settings);
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     machine.said.set_all(Topic::Annotation, texts, |text| {
@@ -75,7 +74,7 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
         machine.said.set(Topic::Source, Some(text.into()), |text| {
             Note::warning(reason::INVALID_SERVICE, text)
         });
-        return Intent::Refuse;
+        return Intent::Leave;
     }
     machine.said.forget(Topic::Source);
     match serving_name(machine, view, source, &own) {
@@ -83,8 +82,38 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
             source: Arc::clone(source),
             name,
         },
-        None => Intent::Refuse,
+        None => Intent::Leave,
     }
+}
+
+/// A source that does not want to be served has no last valid value and nothing to be told: should
+/// it come back, it starts anew.
+fn forget(machine: &mut Machine, intent: Intent) -> Intent {
+    machine.settings = Settings::default();
+    machine.said.forget_source();
+    intent
+}
+
+/// Where this process has seen no valid value yet, the leader Service shows what was asked for:
+/// a typo must not cut traffic, not even together with a restart.
+fn recall(machine: &mut Machine, source: &Service, own: &[&Arc<Service>], mirror: &Mirror) {
+    let Some(leader) = own.first() else {
+        return;
+    };
+    machine.settings.exposure = match leader.spec.kind {
+        _ if leader.is_headless() => Exposure::Headless,
+        ServiceType::NodePort => Exposure::NodePort,
+        ServiceType::LoadBalancer => Exposure::LoadBalancer,
+        ServiceType::ClusterIP | ServiceType::ExternalName | ServiceType::Other => {
+            Exposure::ClusterIP
+        }
+    };
+    let lent = mirror.annotations(&source.metadata.annotations);
+    let mirrored = Mirrored::read(leader).unwrap_or_default();
+    let entries = leader.metadata.annotations.entries().iter();
+    let asked =
+        entries.filter(|(key, _)| mirrored.annotations.contains(&**key) && lent.get(key).is_none());
+    machine.settings.leader_annotations = asked.cloned().collect();
 }
 
 /// Why a Service cannot be a source at all.
@@ -111,18 +140,9 @@ fn serving_name(
     source: &Service,
     own: &[&Arc<Service>],
 ) -> Option<Arc<str>> {
-    let stays = || {
-        let current = machine
-            .name
-            .as_ref()
-            .filter(|name| own.iter().any(|s| s.metadata.name == **name));
-        current
-            .or_else(|| own.first().map(|service| &service.metadata.name))
-            .cloned()
-    };
     match settings::requested_name(source) {
         Err(why) => {
-            let name = stays();
+            let name = current_name(machine, view, own);
             machine.said.forget(Topic::Conflict);
             machine.said.set(Topic::Name, Some(why), |text| {
                 Note::warning(reason::INVALID_LEADER_SERVICE_NAME, text)
@@ -140,7 +160,10 @@ fn serving_name(
                     view.key.name
                 )
             });
-            let kept = if taken.is_some() { stays() } else { Some(name) };
+            let kept = match taken {
+                Some(_) => current_name(machine, view, own),
+                None => Some(name),
+            };
             machine.said.forget(Topic::Name);
             machine.said.set(Topic::Conflict, taken, |text| {
                 Note::warning(reason::LEADER_SERVICE_CONFLICT, text)
@@ -148,4 +171,29 @@ fn serving_name(
             kept
         }
     }
+}
+
+/// The name that a source is served under already: the one the machine knows, though somebody may
+/// have deleted that Service meanwhile; after a restart the one whose slices have a leader.
+fn current_name(machine: &Machine, view: &View, own: &[&Arc<Service>]) -> Option<Arc<str>> {
+    let is_own = |name: &str| own.iter().any(|service| &*service.metadata.name == name);
+    let is_served = matches!(machine.phase, Phase::Electing | Phase::Serving(_));
+    let known = machine
+        .name
+        .as_ref()
+        .filter(|name| is_own(name) || (is_served && view.service(name).is_none()));
+    if known.is_some() {
+        return known.cloned();
+    }
+    let slices = view.own_slices();
+    let leads = |name: &str| {
+        slices.iter().any(|slice| {
+            slice.leader().is_some() && slice.metadata.labels.get(SERVICE_NAME) == Some(name)
+        })
+    };
+    let best = own.iter().min_by_key(|service| {
+        let meta = &service.metadata;
+        (meta.deletion_timestamp.is_some(), !leads(&meta.name))
+    });
+    best.map(|service| Arc::clone(&service.metadata.name))
 }

@@ -106,6 +106,11 @@ impl Said {
         self.current.remove(&topic);
     }
 
+    /// There is nothing to state about the source any more, only about what is left of ours.
+    pub(super) fn forget_source(&mut self) {
+        self.current.retain(|topic, _| *topic == Topic::Stuck);
+    }
+
     /// Says something that happens rather than lasts.
     pub(super) fn say(&mut self, note: Note) {
         self.pending.push(note);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::logic::contract::reason;
 use crate::logic::elect::{self, Reason, Rules, Verdict};
-use crate::logic::model::{Pod, Port, TargetPort};
+use crate::logic::model::{Pod, PodPhase, Port, TargetPort};
 use crate::logic::view::View;
 
 /// Figures for the metrics of one source.
@@ -54,18 +54,35 @@ impl Report {
         }
     }
 
-    pub(super) fn elected(&mut self, rules: &Rules<'_>, verdict: &Verdict, had_leader: bool) {
+    pub(super) fn elected(
+        &mut self,
+        view: &View,
+        rules: &Rules<'_>,
+        verdict: &Verdict,
+        had_leader: bool,
+    ) {
         self.is_election = true;
         self.kept = had_leader.then_some(verdict.left.is_none());
-        if let Some(leader) = &verdict.leader {
-            self.leader_created = Some(leader.created);
-            let missing = elect::resolve(rules.ports, leader).1;
-            self.unresolved_ports = missing
-                .iter()
-                .map(|at| port_name(&rules.ports[*at]))
-                .collect();
-        }
+        let leader = verdict.leader.as_ref();
+        self.leader_created = leader.map(|leader| leader.created);
+        let missing = match leader.or_else(|| portless(view, rules)) {
+            Some(pod) => elect::resolve(rules.ports, pod).1,
+            None => Vec::new(),
+        };
+        let names = missing.iter().map(|at| port_name(&rules.ports[*at]));
+        self.unresolved_ports = names.collect();
     }
+}
+
+/// A pod that could lead if it resolved any port; the first by name, where none does better.
+fn portless<'a>(view: &'a View, rules: &Rules<'_>) -> Option<&'a Arc<Pod>> {
+    let ready = view.pods.iter().filter(|pod| {
+        let is_up = pod.ready && pod.phase == PodPhase::Running && !pod.terminating;
+        is_up && pod.ips.of(rules.family).is_some()
+    });
+    let is_portless = |pod: &&Arc<Pod>| elect::resolve(rules.ports, pod).0.is_empty();
+    let first = ready.clone().min_by(|a, b| a.name.cmp(&b.name))?;
+    (!rules.ports.is_empty() && ready.clone().all(|pod| is_portless(&pod))).then_some(first)
 }
 
 fn port_name(port: &Port) -> Arc<str> {
@@ -76,18 +93,26 @@ fn port_name(port: &Port) -> Arc<str> {
 
 /// The sentence about a port that the leader does not have.
 pub(super) fn unresolved(port: &Port, leader: &Pod) -> String {
+    format!(
+        "Port {} is left out: {}",
+        port_name(port),
+        lacks(port, leader)
+    )
+}
+
+fn lacks(port: &Port, pod: &Pod) -> String {
     let target = match &port.target_port {
         Some(TargetPort::Name(name)) => format!("{name:?}"),
         Some(TargetPort::Number(number)) => number.to_string(),
         None => port.port.to_string(),
     };
     format!(
-        "Port {} is left out: pod {} has no container port named {target} with protocol {}",
-        port_name(port),
-        leader.name,
+        "pod {} has no container port named {target} with protocol {} for port {}",
+        pod.name,
         serde_json::to_string(&port.protocol)
             .unwrap_or_default()
-            .trim_matches('"')
+            .trim_matches('"'),
+        port_name(port),
     )
 }
 
@@ -102,28 +127,30 @@ pub(super) fn why_nobody_leads(
             format!("No pod matches the Service's selector; {name} has no endpoint until one does");
         return (reason::NO_PODS_FOUND, text);
     }
-    let serving =
-        |pod: &&Arc<Pod>| pod.ready && !pod.terminating && pod.ips.of(rules.family).is_some();
-    let ready: Vec<_> = view.pods.iter().filter(serving).collect();
-    let unresolved_everywhere = !ready.is_empty()
-        && ready
-            .iter()
-            .all(|pod| elect::resolve(rules.ports, pod).0.is_empty());
-    if unresolved_everywhere && !rules.ports.is_empty() {
+    if let Some(pod) = portless(view, rules) {
+        let ports: Vec<String> = rules.ports.iter().map(|port| lacks(port, pod)).collect();
         let text = format!(
-            "No Ready pod resolves any port of the Service; {name} has no endpoint until one does"
+            "No Ready pod resolves any port of the Service, for instance: {}; {name} has no endpoint until one does",
+            ports.join("; ")
         );
         return (reason::PORT_RESOLUTION_FAILED, text);
     }
-    let text = if ready.is_empty() {
-        format!(
-            "No pod is eligible to lead (Ready, not terminating, with an {} address); {name} has no endpoint until one is",
-            rules.family
-        )
-    } else {
+    let is_candidate = |pod: &Arc<Pod>| {
+        pod.ready
+            && pod.phase == PodPhase::Running
+            && !pod.terminating
+            && pod.ips.of(rules.family).is_some()
+            && !elect::resolve(rules.ports, pod).0.is_empty()
+    };
+    let text = if view.pods.iter().any(is_candidate) {
         format!(
             "No pod has been Ready for min-ready-duration ({:?}) yet; {name} has no endpoint until one has",
             rules.min_ready
+        )
+    } else {
+        format!(
+            "No pod is eligible to lead (Ready, not terminating, with an {} address); {name} has no endpoint until one is",
+            rules.family
         )
     };
     (reason::NO_READY_PODS, text)

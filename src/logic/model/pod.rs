@@ -229,7 +229,7 @@ impl From<Wire> for Pod {
                 Some(NamedPort {
                     name,
                     protocol: port.protocol,
-                    number: port.container_port,
+                    number: port.number,
                 })
             })
             .collect();
@@ -288,7 +288,8 @@ struct Container {
 #[serde(rename_all = "camelCase")]
 struct ContainerPort {
     name: Option<Arc<str>>,
-    container_port: u16,
+    #[serde(rename = "containerPort")]
+    number: u16,
     #[serde(default)]
     protocol: Protocol,
 }

@@ -1,4 +1,4 @@
-//! An EndpointSlice that bears our label.
+//! An `EndpointSlice` that bears our label.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::meta::{Key, Meta, Object, Uid, Version, list};
 use super::service::{Family, Protocol};
 
-/// What is known of one EndpointSlice.
+/// What is known of one `EndpointSlice`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Slice {

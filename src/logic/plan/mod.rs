@@ -110,10 +110,11 @@ fn serve(desired: &Desired, view: &View) -> Vec<Write> {
     else {
         // Somebody else's Service of that name is for the state machine to report.
         let is_free = view.service(&desired.name).is_none();
-        return is_free
-            .then(|| service::create(desired))
-            .into_iter()
-            .collect();
+        let create = is_free.then(|| service::create(desired));
+        let follow = own_slices
+            .iter()
+            .filter_map(|slice| follow(desired, slice, true));
+        return create.into_iter().chain(follow).collect();
     };
 
     // 1. The slices of each family.
@@ -154,22 +155,30 @@ fn serve(desired: &Desired, view: &View) -> Vec<Write> {
         writes.extend(service::diff(desired, service, all_stand));
     }
 
-    // 3. Leftovers, once their successor stands.
+    // 3. Leftovers: withdrawn once their successor stands, and not left on a dead leader till then.
+    let is_kept = |slice: &Slice| kept.iter().any(|meta| meta.name == slice.metadata.name);
+    let mut services = own_services.clone();
+    services.retain(|service| service.metadata.name != desired.name);
+    let mut slices = own_slices.clone();
+    slices.retain(|slice| !is_kept(slice));
     if all_stand && !is_deleting {
-        let is_kept = |slice: &Slice| kept.iter().any(|meta| meta.name == slice.metadata.name);
-        let services: Vec<_> = own_services
-            .iter()
-            .filter(|s| s.metadata.name != desired.name)
-            .copied()
-            .collect();
-        let slices: Vec<_> = own_slices
-            .iter()
-            .filter(|slice| !is_kept(slice))
-            .copied()
-            .collect();
         writes.extend(withdraw(&services, &slices));
+    } else {
+        let is_apart = |slice: &Slice| services.iter().any(|service| belongs(slice, service));
+        writes.extend(
+            slices
+                .iter()
+                .filter_map(|slice| follow(desired, slice, is_apart(slice))),
+        );
     }
     writes
+}
+
+fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option<Write> {
+    let is_deleting = slice.metadata.deletion_timestamp.is_some();
+    (!is_deleting)
+        .then(|| slice::follow(desired, slice, is_apart))
+        .flatten()
 }
 
 /// Where the slice of one family is, or could be.
@@ -211,15 +220,16 @@ fn find<'a>(
         .map_or(Found::Nowhere, |name| Found::Free(Arc::clone(name)))
 }
 
+/// Whether a slice hangs on a Service, by its owner or by the label that kube-proxy reads.
+fn belongs(slice: &Slice, service: &Service) -> bool {
+    let meta = &slice.metadata;
+    meta.controller()
+        .is_some_and(|owner| owner.uid == service.metadata.uid)
+        || meta.labels.get(SERVICE_NAME) == Some(&*service.metadata.name)
+}
+
 /// Takes objects down: slices first, and a Service once no slice of it is left.
 fn withdraw(services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
-    let belongs = |slice: &Slice, service: &Service| {
-        slice
-            .metadata
-            .controller()
-            .is_some_and(|owner| owner.uid == service.metadata.uid)
-            || slice.metadata.labels.get(SERVICE_NAME) == Some(&*service.metadata.name)
-    };
     let free = services
         .iter()
         .filter(|service| !slices.iter().any(|slice| belongs(slice, service)));

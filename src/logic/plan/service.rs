@@ -1,8 +1,6 @@
 //! The writes of a leader Service.
 
-use std::collections::BTreeSet;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::patch::{Op, Wanted};
@@ -12,6 +10,7 @@ use crate::logic::contract::{
     MANAGED_BY, MANAGER, MIRRORED, SOURCE_SERVICE,
 };
 use crate::logic::desired::Desired;
+use crate::logic::mirror::Mirrored;
 use crate::logic::model::{Labels, Meta, Port, Service, ServiceType, TargetPort, Uid};
 use crate::logic::settings::Exposure;
 
@@ -68,7 +67,7 @@ pub(super) fn diff(desired: &Desired, service: &Service, leader_is_shown: bool) 
     let meta = &service.metadata;
     let mut ops = spec_ops(desired, service);
 
-    let lent = Mirrored::of(desired, service);
+    let lent = mirrored(desired, service);
     let mut labels = Wanted::default();
     lent.labels
         .iter()
@@ -126,19 +125,20 @@ fn spec_ops(desired: &Desired, service: &Service) -> Vec<Op> {
         })
         .collect();
     if observed != wanted {
-        ops.push(match wanted.is_empty() {
-            true => Op::remove("/spec/ports"),
-            false => Op::add(
-                "/spec/ports",
-                json!(keep_node_ports(desired, wanted, &spec.ports)),
-            ),
-        });
+        ops.push(set_list(
+            "/spec/ports",
+            &keep_node_ports(desired, wanted, &spec.ports),
+        ));
     }
     if let Some(policy) = &desired.family_policy {
         if spec.ip_family_policy.as_ref() != Some(policy) {
             ops.push(Op::add("/spec/ipFamilyPolicy", &**policy));
         }
-        if spec.ip_families != desired.families {
+        // Where a source prefers two families and got one, before its cluster had two, the server
+        // gives its leader Service both at once, and would again.
+        let is_prefix = spec.ip_families.starts_with(&desired.families);
+        let is_more = is_prefix && &**policy == "PreferDualStack";
+        if spec.ip_families != desired.families && !is_more {
             ops.push(Op::add("/spec/ipFamilies", json!(desired.families)));
             if desired.families.len() < spec.cluster_ips.len() {
                 // The addresses must go with their families, or the server refuses the change.
@@ -153,22 +153,32 @@ fn spec_ops(desired: &Desired, service: &Service) -> Vec<Op> {
     if spec.load_balancer_source_ranges != desired.source_ranges
         && (is_balanced || spec.kind == ServiceType::LoadBalancer)
     {
-        ops.push(match desired.source_ranges.is_empty() {
-            true => Op::remove("/spec/loadBalancerSourceRanges"),
-            false => Op::add(
-                "/spec/loadBalancerSourceRanges",
-                json!(desired.source_ranges),
-            ),
-        });
+        ops.push(set_list(
+            "/spec/loadBalancerSourceRanges",
+            &desired.source_ranges,
+        ));
     }
-    match (&desired.load_balancer_class, &spec.load_balancer_class) {
-        (Some(wanted), observed) if observed.as_ref() != Some(wanted) => {
-            ops.push(Op::add("/spec/loadBalancerClass", &**wanted));
+    // The class of a load balancer that stands is immutable: set on the way in, removed on the way
+    // out, and otherwise left alone, or the server would refuse every other change with it.
+    match &desired.load_balancer_class {
+        Some(class) if is_balanced && spec.kind != ServiceType::LoadBalancer => {
+            ops.push(Op::add("/spec/loadBalancerClass", &**class));
         }
-        (None, Some(_)) if !is_balanced => ops.push(Op::remove("/spec/loadBalancerClass")),
+        None if !is_balanced && spec.load_balancer_class.is_some() => {
+            ops.push(Op::remove("/spec/loadBalancerClass"));
+        }
         _ => {}
     }
     ops
+}
+
+/// Sets a list that differs; an empty one is not there at all.
+fn set_list<T: Serialize>(path: &str, list: &[T]) -> Op {
+    if list.is_empty() {
+        Op::remove(path)
+    } else {
+        Op::add(path, json!(list))
+    }
 }
 
 /// What the source lends and what marks the Service as ours.
@@ -214,40 +224,11 @@ fn name_leader<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
     }
 }
 
-/// The keys that a leader Service has from its source, as it remembers them itself.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Mirrored {
-    labels: BTreeSet<String>,
-    annotations: BTreeSet<String>,
-}
-
-impl Mirrored {
-    /// Reads the memory. A leader Service of the Go program has none: there every key that equals
-    /// the source's counts as mirrored.
-    pub(super) fn of(desired: &Desired, service: &Service) -> Self {
-        let remembered = service
-            .metadata
-            .annotations
-            .get(MIRRORED)
-            .and_then(|text| serde_json::from_str(text).ok());
-        remembered.unwrap_or_else(|| Self {
-            labels: common(&desired.source_labels, &service.metadata.labels),
-            annotations: common(&desired.source_annotations, &service.metadata.annotations),
-        })
-    }
-
-    pub(super) fn has_label(&self, key: &str) -> bool {
-        self.labels.contains(key)
-    }
-}
-
-fn common(source: &Labels, leader: &Labels) -> BTreeSet<String> {
-    source
-        .iter()
-        .filter(|(key, value)| leader.get(key) == Some(value))
-        .map(|(key, _)| key.to_owned())
-        .collect()
+/// The keys that a leader Service has from its source.
+pub(super) fn mirrored(desired: &Desired, service: &Service) -> Mirrored {
+    Mirrored::read(service).unwrap_or_else(|| {
+        Mirrored::guess(service, &desired.source_labels, &desired.source_annotations)
+    })
 }
 
 fn service_type(exposure: Exposure) -> ServiceType {
@@ -271,17 +252,26 @@ fn ports(desired: &Desired) -> Vec<Port> {
     desired.ports.iter().map(filled).collect()
 }
 
-/// A port that stays keeps the node port that the server gave it.
+/// A port that stays keeps the node port that the server gave it: by its name, as the server
+/// itself does it, or by its number if it was renamed.
 fn keep_node_ports(desired: &Desired, mut wanted: Vec<Port>, observed: &[Port]) -> Vec<Port> {
-    if matches!(
+    if !matches!(
         desired.exposure,
         Exposure::NodePort | Exposure::LoadBalancer
     ) {
-        for port in &mut wanted {
-            let same = observed
-                .iter()
-                .find(|old| (old.protocol, old.port) == (port.protocol, port.port));
-            port.node_port = same.and_then(|old| old.node_port);
+        return wanted;
+    }
+    let mut given: Vec<&Port> = observed
+        .iter()
+        .filter(|old| old.node_port.is_some())
+        .collect();
+    let same_name = |old: &Port, new: &Port| (old.protocol, &old.name) == (new.protocol, &new.name);
+    let same_number = |old: &Port, new: &Port| (old.protocol, old.port) == (new.protocol, new.port);
+    for is_same in [same_name, same_number] {
+        for port in wanted.iter_mut().filter(|port| port.node_port.is_none()) {
+            if let Some(at) = given.iter().position(|old| is_same(old, port)) {
+                port.node_port = given.swap_remove(at).node_port;
+            }
         }
     }
     wanted

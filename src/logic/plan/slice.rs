@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::patch::{Op, Wanted};
-use super::service::{owner_reference, owners_differ};
+use super::service::{mirrored, owner_reference, owners_differ};
 use super::{Action, Kind, Lane, Target, Write};
 use crate::logic::contract::{
     HEADLESS, MANAGED_BY, MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
@@ -61,12 +61,7 @@ pub(super) fn diff(
     if moves {
         ops.push(Op::add("/endpoints", to_value(&wanted)));
     }
-    if let Some(leader) = &desired.leader {
-        // Without a leader nobody asks for the ports, and leaving them saves a change back.
-        if !same_ports(&slice.ports, &leader.ports) {
-            ops.push(Op::add("/ports", to_value(&leader.ports)));
-        }
-    }
+    ops.extend(ports_op(desired, slice));
     ops.extend(
         labels(desired, Some((service, slice))).ops("/metadata/labels", &slice.metadata.labels),
     );
@@ -81,33 +76,52 @@ pub(super) fn diff(
     if ops.is_empty() {
         return None;
     }
+    ops.extend(trigger_ops(slice, desired.trigger.filter(|_| moves)));
+    let lane = if moves {
+        Lane::Failover
+    } else {
+        Lane::Ordinary
+    };
+    Some(patch(slice, ops, lane))
+}
+
+/// Lets the endpoint of a slice that is to go follow the leader until then: its successor may be a
+/// long time in coming (a quota, an admission policy), and somebody may still use it. `is_apart`:
+/// it belongs to another Service than the one that is desired, so that it may be filled too.
+pub(super) fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option<Write> {
+    let family = match slice.address_type {
+        AddressType::IPv4 => Some(Family::IPv4),
+        AddressType::IPv6 => Some(Family::IPv6),
+        AddressType::Other => None,
+    };
+    let wanted = Vec::from_iter(family.and_then(|family| endpoint(desired, family)));
+    if slice.endpoints == wanted {
+        return None;
+    }
+    if !is_apart {
+        return (!slice.endpoints.is_empty()).then(|| empty(slice));
+    }
+    let mut ops = vec![Op::add("/endpoints", to_value(&wanted))];
+    ops.extend(ports_op(desired, slice));
+    ops.extend(trigger_ops(slice, desired.trigger));
+    Some(patch(slice, ops, Lane::Failover))
+}
+
+/// Sets the time from which kube-proxy measures, or removes that of an earlier change.
+fn trigger_ops(slice: &Slice, trigger: Option<jiff::Timestamp>) -> Vec<Op> {
     let mut annotations = Wanted::default();
-    match desired
-        .trigger
-        .filter(|_| moves && desired.leader.is_some())
-    {
+    match trigger {
         Some(trigger) => annotations.set(TRIGGER_TIME, trigger.to_string()),
         None => annotations.unset(TRIGGER_TIME),
     }
-    ops.extend(annotations.ops("/metadata/annotations", &slice.metadata.annotations));
-    Some(patch(
-        slice,
-        ops,
-        if moves {
-            Lane::Failover
-        } else {
-            Lane::Ordinary
-        },
-    ))
+    annotations.ops("/metadata/annotations", &slice.metadata.annotations)
 }
 
 /// Takes the endpoint out of a slice that cannot be deleted at once.
 pub(super) fn empty(slice: &Slice) -> Write {
-    patch(
-        slice,
-        vec![Op::add("/endpoints", Value::Array(Vec::new()))],
-        Lane::Failover,
-    )
+    let mut ops = vec![Op::add("/endpoints", Value::Array(Vec::new()))];
+    ops.extend(trigger_ops(slice, None));
+    patch(slice, ops, Lane::Failover)
 }
 
 fn patch(slice: &Slice, ops: Vec<Op>, lane: Lane) -> Write {
@@ -152,7 +166,7 @@ fn endpoint(desired: &Desired, family: Family) -> Option<Endpoint> {
 fn labels<'a>(desired: &'a Desired, existing: Option<(&'a Service, &'a Slice)>) -> Wanted<'a> {
     let mut wanted = Wanted::default();
     if let Some((service, slice)) = existing {
-        let lent = super::service::Mirrored::of(desired, service);
+        let lent = mirrored(desired, service);
         let present = slice
             .metadata
             .labels
@@ -160,7 +174,7 @@ fn labels<'a>(desired: &'a Desired, existing: Option<(&'a Service, &'a Slice)>) 
             .iter()
             .map(|(key, _)| &**key);
         present
-            .filter(|key| lent.has_label(key))
+            .filter(|key| lent.labels.contains(*key))
             .for_each(|key| wanted.unset(key));
     }
     desired
@@ -177,6 +191,13 @@ fn labels<'a>(desired: &'a Desired, existing: Option<(&'a Service, &'a Slice)>) 
         wanted.unset(HEADLESS);
     }
     wanted
+}
+
+/// Without a leader nobody asks for the ports, and leaving them saves a change back.
+fn ports_op(desired: &Desired, slice: &Slice) -> Option<Op> {
+    let leader = desired.leader.as_ref()?;
+    let is_same = same_ports(&slice.ports, &leader.ports);
+    (!is_same).then(|| Op::add("/ports", to_value(&leader.ports)))
 }
 
 fn same_ports(a: &[EndpointPort], b: &[EndpointPort]) -> bool {

@@ -1,0 +1,160 @@
+//! A source that is served: finds its leader in the cluster, holds the election, takes the verdict
+//! into the state.
+
+use std::sync::Arc;
+
+use super::report::Report;
+use super::{Cause, Context, Machine, Phase, Serving, Switch};
+use crate::logic::contract::{LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_UID, SERVICE_NAME};
+use crate::logic::desired::Goal;
+use crate::logic::elect::{self, Ballot, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
+use crate::logic::model::{Service, TargetRef, Uid};
+use crate::logic::time::{Moment, Now};
+use crate::logic::view::View;
+
+impl Machine {
+    pub(super) fn serve(
+        &mut self,
+        view: &View,
+        context: &Context<'_>,
+        now: Now,
+        source: &Arc<Service>,
+        name: Arc<str>,
+        report: &mut Report,
+    ) -> (Goal, Option<Moment>) {
+        if matches!(self.phase, Phase::Unmanaged | Phase::Draining) {
+            self.enter(Phase::Electing);
+            self.adopt(view, &name, now);
+        }
+        let settings = &self.settings;
+        let families = source.families();
+        let rules = Rules {
+            family: families[0],
+            ports: &source.spec.ports,
+            sticky: settings.sticky,
+            strategy: settings.strategy,
+            min_ready: settings.min_ready,
+            failover_delay: settings.failover_delay,
+            service: &source.metadata.uid,
+        };
+        let incumbent = self.leader().map(|leader| leader.uid.clone());
+        let ballot = Ballot {
+            pods: &view.pods,
+            incumbent: incumbent.as_ref().map(|uid| Incumbent {
+                uid,
+                pod: view.pod(uid),
+            }),
+            last: self.last.as_ref(),
+            shunned: &self.shunned,
+        };
+        let verdict = elect::elect(&rules, &ballot, now.moment);
+        report.elected(view, &rules, &verdict, incumbent.is_some());
+        let deadline = verdict.deadline;
+        self.apply(&verdict, incumbent, context.cause, now);
+        self.explain(view, &rules, &verdict, &name);
+        let desired = self.desired(view, context.mirror, source, name, verdict, families);
+        (Goal::Serve(Box::new(desired)), deadline)
+    }
+
+    /// Finds out who leads according to the cluster: the slice says it. Restores what the leader
+    /// Service remembers for us.
+    fn adopt(&mut self, view: &View, name: &str, now: Now) {
+        // The Service under the right name knows best; during a rename the other one may know more.
+        let mut services = view.own_services();
+        services.sort_by_key(|service| &*service.metadata.name != name);
+        let remembers = |key: &str| {
+            services
+                .iter()
+                .find_map(|service| service.metadata.annotations.get(key))
+        };
+        let last = remembers(LAST_LEADER_POD_UID).map(Uid::from);
+        let recorded = remembers(LEADER_POD_UID).map(Uid::from);
+        let switched: Option<jiff::Timestamp> =
+            remembers(LAST_SWITCH_TIME).and_then(|text| text.parse().ok());
+        self.last = self.last.take().or(last);
+        self.switched = self.switched.take().or(switched);
+
+        let Some(leader) = published(view, name) else {
+            return;
+        };
+        let known = switched.filter(|_| recorded.as_ref() == Some(&leader.uid));
+        let since = known.map_or(now.moment, |at| now.moment_of(at));
+        // Without a record the crash came between the slice and the annotations.
+        self.switched = known.or(Some(now.wall));
+        self.last = Some(leader.uid.clone());
+        self.enter(Phase::Serving(Serving {
+            uid: leader.uid.clone(),
+            pod: Arc::clone(&leader.name),
+            since,
+            hold: Hold::Firm,
+        }));
+    }
+
+    /// Takes the verdict into the state, and remembers a switch until a slice shows it.
+    fn apply(&mut self, verdict: &Verdict, incumbent: Option<Uid>, cause: Cause, now: Now) {
+        let next = verdict.leader.as_ref().map(|pod| (&pod.uid, &pod.name));
+        let stays = next.map(|(uid, _)| uid) == incumbent.as_ref();
+        if !stays {
+            self.switch(verdict, incumbent.as_ref(), cause);
+        }
+        if verdict.left == Some(Reason::Disrupted) {
+            self.shunned
+                .extend(incumbent.map(|uid| (uid, now.moment + SHUN)));
+        }
+        match next {
+            Some((uid, pod)) => {
+                if !stays {
+                    self.switched = Some(now.wall);
+                }
+                self.last = Some(uid.clone());
+                let since = self
+                    .leader()
+                    .filter(|_| stays)
+                    .map_or(now.moment, |leader| leader.since);
+                self.enter(Phase::Serving(Serving {
+                    uid: uid.clone(),
+                    pod: Arc::clone(pod),
+                    since,
+                    hold: verdict.hold,
+                }));
+            }
+            None if self.phase != Phase::Electing => self.enter(Phase::Electing),
+            None => {}
+        }
+    }
+
+    /// Remembers a change of leader. One on top of another that no slice has shown yet makes one
+    /// of both: what counts is who is published, since when he had to go, and why.
+    fn switch(&mut self, verdict: &Verdict, incumbent: Option<&Uid>, cause: Cause) {
+        let next = verdict.leader.as_ref().map(|pod| &pod.uid);
+        let switch = self.pending.take().unwrap_or_else(|| Switch {
+            from: self.leader().map(|leader| Arc::clone(&leader.pod)),
+            from_uid: incumbent.cloned(),
+            reason: verdict.left,
+            at: cause.at,
+            trigger: cause.pod_changed,
+        });
+        if switch.from_uid.as_ref() == next {
+            return;
+        }
+        let reason = match switch.reason {
+            Some(Reason::NotReady | Reason::NoneReady) if next.is_none() => Some(Reason::NoneReady),
+            Some(Reason::NoneReady) => Some(Reason::NotReady),
+            other => other,
+        };
+        self.pending = Some(Switch { reason, ..switch });
+    }
+}
+
+/// The pod that our slices name, those of the Service `name` before others.
+fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
+    let mut slices = view.own_slices();
+    slices.sort_by_key(|slice| {
+        let meta = &slice.metadata;
+        (
+            meta.labels.get(SERVICE_NAME) != Some(name),
+            &*meta.name != name,
+        )
+    });
+    slices.into_iter().find_map(|slice| slice.leader())
+}

@@ -1,0 +1,131 @@
+//! What should exist for a source that is served, from its own fields and the verdict.
+
+use std::sync::Arc;
+
+use super::Machine;
+use super::notes::{Note, Topic};
+use crate::logic::contract::{PREFIX, reason};
+use crate::logic::desired::{self, Desired};
+use crate::logic::elect::{self, Verdict};
+use crate::logic::mirror::{Mirror, Mirrored};
+use crate::logic::model::{Family, Labels, Port, Service};
+use crate::logic::settings::Exposure;
+use crate::logic::view::View;
+
+impl Machine {
+    pub(super) fn desired(
+        &mut self,
+        view: &View,
+        mirror: &Mirror,
+        source: &Service,
+        name: Arc<str>,
+        verdict: Verdict,
+        families: Vec<Family>,
+    ) -> Desired {
+        let exposure = self.settings.exposure;
+        let meta = &source.metadata;
+        let is_balanced = exposure == Exposure::LoadBalancer;
+        let annotations = self.annotations(view, mirror, source, &name);
+        self.tell_of_strangers(view, &name);
+        Desired {
+            source: view.key.clone(),
+            source_uid: meta.uid.clone(),
+            exposure,
+            ports: source.spec.ports.iter().map(without_node_port).collect(),
+            family_policy: source.spec.ip_family_policy.clone(),
+            source_ranges: if is_balanced {
+                source.spec.load_balancer_source_ranges.clone()
+            } else {
+                Vec::new()
+            },
+            load_balancer_class: source
+                .spec
+                .load_balancer_class
+                .clone()
+                .filter(|_| is_balanced),
+            labels: mirror.labels(&meta.labels),
+            annotations,
+            source_labels: meta.labels.clone(),
+            source_annotations: meta.annotations.clone(),
+            cluster_ips: match exposure {
+                Exposure::Headless => Vec::new(),
+                _ => fitting(&self.cluster_ips, &families),
+            },
+            families,
+            leader: verdict.leader.map(|pod| desired::Leader {
+                ports: elect::resolve(&source.spec.ports, &pod).0,
+                uid: pod.uid.clone(),
+                name: Arc::clone(&pod.name),
+                node: pod.node.clone(),
+                ips: pod.ips,
+                terminating: pod.terminating,
+            }),
+            last_leader: self.last.clone(),
+            switched: self.switched,
+            trigger: self.pending.as_ref().and_then(|switch| switch.trigger),
+            name,
+        }
+    }
+
+    /// The annotations that the source lends or asks for, within the server's limit.
+    fn annotations(
+        &mut self,
+        view: &View,
+        mirror: &Mirror,
+        source: &Service,
+        name: &str,
+    ) -> Labels {
+        let lent = mirror.annotations(&source.metadata.annotations);
+        let asked = &self.settings.leader_annotations;
+        let labels = mirror.labels(&source.metadata.labels);
+        let service = view
+            .service(name)
+            .filter(|service| view.owns_service(service));
+        // What users set there themselves takes room as well.
+        let foreign = service.map_or(0, |service| {
+            let mirrored = Mirrored::read(service).unwrap_or_else(|| {
+                let meta = &source.metadata;
+                Mirrored::guess(service, &meta.labels, &meta.annotations)
+            });
+            let annotations = service.metadata.annotations.iter();
+            annotations
+                .filter(|(key, _)| !key.starts_with(PREFIX) && !mirrored.annotations.contains(*key))
+                .map(|(key, value)| key.len() + value.len())
+                .sum()
+        });
+        let (annotations, dropped) = desired::within_limit(&lent, asked, &labels, foreign);
+        let text = (!dropped.is_empty()).then(|| {
+            format!(
+                "Annotations would exceed 256 KiB on Service {name}; left out: {}",
+                dropped.join(", ")
+            )
+        });
+        self.said.set(Topic::Oversize, text, |text| {
+            Note::warning(reason::INVALID_ANNOTATION, text)
+        });
+        annotations
+    }
+}
+
+fn without_node_port(port: &Port) -> Port {
+    Port {
+        node_port: None,
+        ..port.clone()
+    }
+}
+
+/// The addresses that may be asked for again: those that stand in the families' order.
+fn fitting(cluster_ips: &[Arc<str>], families: &[Family]) -> Vec<Arc<str>> {
+    let family = |ip: &str| {
+        if ip.contains(':') {
+            Family::IPv6
+        } else {
+            Family::IPv4
+        }
+    };
+    let pairs = cluster_ips.iter().zip(families);
+    pairs
+        .take_while(|(ip, wanted)| family(ip) == **wanted)
+        .map(|(ip, _)| Arc::clone(ip))
+        .collect()
+}
