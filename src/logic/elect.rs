@@ -148,7 +148,7 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
         left,
         hold: Hold::Firm,
         deadline: match leader {
-            Some(pod) if rules.sticky && !last_resort(pod) => None,
+            Some(pod) if rules.sticky && !pod.disrupted => None,
             _ => watch(),
         },
     };

@@ -11,6 +11,8 @@ pub mod heal;
 pub mod mirror;
 pub mod model;
 pub mod plan;
+#[cfg(test)]
+mod props;
 pub mod reflect;
 pub mod settings;
 #[cfg(test)]

@@ -7,6 +7,6 @@ mod serve;
 mod world;
 
 pub(crate) use build::{PodSpec, pod, source};
-pub(crate) use lab::{Lab, START};
+pub(crate) use lab::Lab;
 pub(crate) use serve::set_key;
 pub(crate) use world::{Refusal, World};

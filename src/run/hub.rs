@@ -83,6 +83,7 @@ impl Hub {
         match verdict {
             Verdict::Accepted(observed) => {
                 self.refusals.lock().remove(&write.target);
+                self.announce(&source, &write);
                 if let Some(fought) = drive.acknowledge(&source, &write) {
                     self.report_fight(&source, fought);
                 }
@@ -133,7 +134,10 @@ impl Hub {
     }
 
     fn count(&self, settled: &Settled) {
-        let stats = self.metrics.service(&settled.source);
+        // The source may be gone by now, and its series with it.
+        let Some(stats) = self.metrics.find(&settled.source) else {
+            return;
+        };
         let operation = match settled.write.action {
             Action::Create(_) => Operation::Create,
             Action::Patch { .. } => Operation::Patch,
@@ -171,6 +175,14 @@ impl Hub {
         stats.retried(operation, settled.attempt);
         if settled.write.target.kind == Kind::Slice {
             stats.slice_write_failed();
+        }
+    }
+
+    /// Says that a leader Service was made.
+    fn announce(&self, source: &Key, write: &Write) {
+        if write.target.kind == Kind::Service && matches!(write.action, Action::Create(_)) {
+            let text = format!("Created leader Service {}", write.target.key.name);
+            self.tell(source, Note::normal(reason::LEADER_SERVICE_CREATED, text));
         }
     }
 

@@ -148,7 +148,8 @@ impl Drive {
             None if self.store.concerns(source) => {
                 Arc::clone(&self.cells.entry(source.clone()).or_default())
             }
-            None => return,
+            // A write may have been under way when it left: what failed must not be tried again.
+            None => return self.outlet.submit(source, Vec::new(), cause),
         };
         let mut cell = cell.lock();
         let now = self.clock.now();

@@ -9,7 +9,7 @@ use crate::api::status::ApiError;
 const GROUPS: [&str; 2] = ["coordination.k8s.io", "discovery.k8s.io"];
 
 /// Answers a path that names no resource.
-pub(crate) fn answer(method: &Method, path: &str) -> Result<Vec<u8>, ApiError> {
+pub(crate) fn answer(method: &Method, path: &str, minor: u32) -> Result<Vec<u8>, ApiError> {
     let value = match path.trim_end_matches('/') {
         "/healthz" | "/livez" | "/readyz" => {
             return if *method == Method::GET {
@@ -18,13 +18,15 @@ pub(crate) fn answer(method: &Method, path: &str) -> Result<Vec<u8>, ApiError> {
                 Err(ApiError::method_not_allowed())
             };
         }
-        "/version" => version(),
+        "/version" => version(minor),
         "/api" => json!({"kind": "APIVersions", "versions": ["v1"]}),
         "/apis" => json!({
             "kind": "APIGroupList", "apiVersion": "v1",
             "groups": GROUPS.iter().map(|g| group(g)).collect::<Vec<_>>(),
         }),
         "/api/v1" => resources("", "v1"),
+        "/openapi/v3" => openapi_index(),
+        path if path.starts_with("/openapi/v3/") => openapi(&path["/openapi/v3/".len()..])?,
         path => {
             let name = path
                 .strip_prefix("/apis/")
@@ -48,9 +50,10 @@ pub(crate) fn answer(method: &Method, path: &str) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec(&value).map_err(|e| ApiError::internal(&e.to_string()))
 }
 
-fn version() -> Value {
+/// Clients decide by the minor version what they may use.
+fn version(minor: u32) -> Value {
     json!({
-        "major": "1", "minor": "36", "gitVersion": "v1.36.0-simkube", "gitCommit": "",
+        "major": "1", "minor": minor.to_string(), "gitVersion": format!("v1.{minor}.0-simkube"), "gitCommit": "",
         "gitTreeState": "clean", "buildDate": "2026-01-01T00:00:00Z", "goVersion": "",
         "compiler": "rustc", "platform": "linux/amd64",
     })
@@ -64,6 +67,7 @@ fn group(name: &str) -> Value {
     })
 }
 
+/// What kubectl turns names and short names into kinds with.
 fn resources(group: &str, version: &str) -> Value {
     let mut all = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|k| k.group() == group) {
@@ -84,4 +88,44 @@ fn resources(group: &str, version: &str) -> Value {
     json!({
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": all,
     })
+}
+
+fn group_versions() -> impl Iterator<Item = (&'static str, String)> {
+    let named = GROUPS.into_iter().map(|g| (g, format!("apis/{g}/v1")));
+    std::iter::once(("", "api/v1".to_owned())).chain(named)
+}
+
+fn openapi_index() -> Value {
+    let paths: serde_json::Map<String, Value> = group_versions()
+        .map(|(_, path)| {
+            let url = format!("/openapi/v3/{path}?hash=0");
+            (path, json!({"serverRelativeURL": url}))
+        })
+        .collect();
+    json!({"paths": paths})
+}
+
+/// Just enough for kubectl to see that the server validates fields itself: it then sends objects
+/// as they are instead of asking for a schema of everything.
+fn openapi(path: &str) -> Result<Value, ApiError> {
+    let found = group_versions().find(|(_, known)| known == path);
+    let (group, _) = found.ok_or_else(ApiError::no_such_path)?;
+    let paths: serde_json::Map<String, Value> = Kind::ALL
+        .into_iter()
+        .filter(|k| k.group() == group)
+        .map(|kind| {
+            let parameter = json!({
+                "name": "fieldValidation", "in": "query", "schema": {"type": "string", "uniqueItems": true},
+            });
+            let operation = json!({
+                "parameters": [parameter],
+                "responses": {"200": {"description": "OK"}},
+                "x-kubernetes-group-version-kind": {"group": group, "kind": kind.name(), "version": "v1"},
+            });
+            (kind.path("{namespace}", "{name}"), json!({"patch": operation}))
+        })
+        .collect();
+    Ok(json!({
+        "openapi": "3.0.0", "info": {"title": "simkube", "version": "v1.36.0"}, "paths": paths,
+    }))
 }

@@ -38,6 +38,13 @@ pub enum Verdict {
         /// Before the answer arrives.
         after: Duration,
     },
+    /// Something else happens to it, but so much later.
+    Late {
+        /// The time before anything else.
+        by: Duration,
+        /// What then happens.
+        then: Box<Self>,
+    },
     /// An error is answered, by the server or by something in front of it.
     Answer {
         /// HTTP status.

@@ -66,13 +66,15 @@ pub struct Refusal {
     pub forbidden: bool,
 }
 
-/// What can be chosen about a server. `Options::default()` is a Kubernetes v1.36 as it comes.
+/// What can be chosen about a server. `Options::default()` is a Kubernetes v1.37 as it comes.
 #[derive(Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the real server's own"
 )]
 pub struct Options {
+    /// The minor version to behave like: 36 or 37, which differ in the words of a few refusals.
+    pub minor: u32,
     /// Decides UIDs and generated names.
     pub seed: u64,
     /// Wall time at the start, unless `clock` is given.
@@ -116,6 +118,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            minor: 37,
             seed: 0,
             // 2026-01-01T00:00:00Z: any fixed time will do, a fixed one keeps runs comparable.
             epoch: Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH),

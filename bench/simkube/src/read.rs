@@ -1,8 +1,8 @@
 //! GET of an object and of a collection.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::api::kind::Kind;
@@ -11,7 +11,8 @@ use crate::api::selector::Selector;
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
 use crate::state::State;
-use crate::store::{Key, Object};
+use crate::store::{Key, Object, Snapshot, in_range};
+use crate::table;
 
 const EXPIRED_PAGE: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
@@ -111,7 +112,7 @@ pub(crate) fn version(query: &Query) -> Result<Option<u64>, ApiError> {
     match query.get("resourceVersion") {
         "" | "0" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            ApiError::bad_request(format!("invalid resource version {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
+            ApiError::bad_request(format!("invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
         }),
     }
 }
@@ -131,18 +132,19 @@ impl State {
         found.ok_or_else(|| ApiError::not_found(target.kind, &target.name))
     }
 
-    fn past(&self, kind: Kind, at: Instant) -> BTreeMap<Key, Arc<Object>> {
+    fn past(&self, kind: Kind, at: Instant) -> Snapshot {
         self.store
             .snapshot(kind, self.store.version_at(kind, at))
             .unwrap_or_default()
     }
 
-    /// A collection as JSON.
+    /// A collection as JSON, as a table if the client wants to print it.
     pub(crate) fn list(
         &self,
         target: &Target,
         query: &Query,
         past: Option<Instant>,
+        table: bool,
     ) -> Result<Vec<u8>, ApiError> {
         validate_options(query, false, self.options.watch_list)?;
         let kind = target.kind;
@@ -156,25 +158,28 @@ impl State {
             "" => None,
             text => Some(Token::parse(text).ok_or_else(|| {
                 ApiError::bad_request(
-                    "continue key is not valid: illegal base64 data at input byte 0",
+                    "invalid continue token: continue key is not valid: invalid character looking for beginning of value",
                 )
             })?),
         };
-        let (rv, objects) = self.state_for(kind, query, token.as_ref(), past)?;
-        let in_scope = |o: &&Arc<Object>| {
-            target.namespace.is_empty()
-                || crate::store::text(&o.value, "namespace") == target.namespace
+        let (rv, past) = self.state_for(kind, query, token.as_ref(), past)?;
+        let after = token.as_ref().map(|t| t.after.clone());
+        let objects: Box<dyn Iterator<Item = &Arc<Object>>> = match &past {
+            None => Box::new(self.store.list_after(kind, &target.namespace, after)),
+            Some(past) => Box::new(in_range(past, &target.namespace, after)),
         };
-        let mut matching = objects
-            .values()
-            .filter(in_scope)
-            .filter(|o| token.as_ref().is_none_or(|t| o.key() > t.after))
-            .filter(|o| selector.matches(&o.value));
+        let plain = query.get("labelSelector").is_empty() && query.get("fieldSelector").is_empty();
+        let mut matching = objects.filter(|o| selector.matches(&o.value));
         let page: Vec<&Arc<Object>> = matching
             .by_ref()
             .take(limit.unwrap_or(usize::MAX))
             .collect();
-        let left = matching.count();
+        // With a selector nobody counts what is left: whether there is more is enough.
+        let left = if plain {
+            matching.count()
+        } else {
+            matching.take(1).count()
+        };
         let go_on = page.last().filter(|_| left > 0).map(|last| {
             let rv = if token.as_ref().is_some_and(|t| t.rv.is_none()) {
                 None
@@ -187,46 +192,58 @@ impl State {
             }
             .write()
         });
-        let plain = query.get("labelSelector").is_empty() && query.get("fieldSelector").is_empty();
         let remaining = (left > 0 && plain).then_some(left);
+        if table {
+            let mut metadata = json!({"resourceVersion": rv.to_string()});
+            if let Some(token) = go_on {
+                metadata["continue"] = token.into();
+            }
+            return Ok(table::write(kind, &metadata, &page, self.wall()));
+        }
         Ok(write_list(kind, rv, go_on.as_deref(), remaining, &page))
     }
 
-    /// The state that a list shows and its resourceVersion.
+    /// The resourceVersion of what a list shows, and the state itself if it is not that of now.
     fn state_for(
         &self,
         kind: Kind,
         query: &Query,
         token: Option<&Token>,
         past: Option<Instant>,
-    ) -> Result<(u64, BTreeMap<Key, Arc<Object>>), ApiError> {
+    ) -> Result<(u64, Option<Snapshot>), ApiError> {
         let now = self.store.rv();
-        let current = || self.store.snapshot(kind, now).unwrap_or_default();
+        let at = |rv: u64| {
+            if self.store.is_current(kind, rv) {
+                return Ok((rv, None));
+            }
+            self.store
+                .snapshot(kind, rv)
+                .map(|objects| (rv, Some(objects)))
+        };
         if let Some(token) = token {
             let Some(rv) = token.rv else {
-                return Ok((now, current()));
+                return Ok((now, None));
             };
-            return self
-                .store
-                .snapshot(kind, rv)
-                .map(|objects| (rv, objects))
-                .map_err(|_| {
-                    let mut error = ApiError::expired(EXPIRED_PAGE);
-                    error.continue_token = Some(
-                        Token {
-                            rv: None,
-                            after: token.after.clone(),
-                        }
-                        .write(),
-                    );
-                    error
-                });
+            return at(rv).map_err(|_| {
+                let mut error = ApiError::expired(EXPIRED_PAGE);
+                error.continue_token = Some(
+                    Token {
+                        rv: None,
+                        after: token.after.clone(),
+                    }
+                    .write(),
+                );
+                error
+            });
         }
-        if let Some(at) = past {
-            return Ok((self.store.version_at(kind, at), self.past(kind, at)));
+        if let Some(past) = past {
+            return Ok((
+                self.store.version_at(kind, past),
+                Some(self.past(kind, past)),
+            ));
         }
         let Some(wanted) = version(query)? else {
-            return Ok((now, current()));
+            return Ok((now, None));
         };
         if wanted > now {
             return Err(ApiError::future_version(wanted, now));
@@ -234,15 +251,14 @@ impl State {
         // With a limit and no match rule a resourceVersion means exactly that one.
         let legacy = query.get("resourceVersionMatch").is_empty() && query.has("limit");
         if query.get("resourceVersionMatch") != "Exact" && !legacy {
-            return Ok((now, current()));
+            return Ok((now, None));
         }
-        self.store
-            .snapshot(kind, wanted)
-            .map(|objects| (wanted, objects))
+        at(wanted)
             .map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."))
     }
 }
 
+/// Written by hand around the items, whose JSON is there already.
 fn write_list(
     kind: Kind,
     rv: u64,

@@ -6,27 +6,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body::{Body, Frame};
+use http::{Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use kube_client::Client;
 use parking_lot::{Mutex, RwLock};
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tower::BoxError;
 
-use crate::api::path::{Query, Target, Verb};
-use crate::api::status::{self, ApiError};
-use crate::discovery;
+use crate::api::status::ApiError;
+use crate::body::{SimBody, failure};
+use crate::call::Call;
 use crate::fault::{ConnectionReset, Faults, NoFaults, RequestInfo, Verdict};
 use crate::options::Options;
 use crate::record::Record;
 use crate::state::State;
-use crate::store::text;
-use crate::watch::WatchBody;
-use crate::write::Caller;
-use crate::write::delete::DeleteOptions;
 
 /// What all handles of one server share.
 pub(crate) struct Core {
@@ -100,12 +94,12 @@ impl SimKube {
     /// A client whose name fault plans and the request log can tell from others.
     #[must_use]
     pub fn client_named(&self, name: &str) -> Client {
-        Client::new(self.service(name), "default")
+        Client::new(self.tower(name), "default")
     }
 
     /// The server as a tower Service, to be wrapped by layers of the caller's own.
     #[must_use]
-    pub fn service(&self, client: &str) -> SimService {
+    pub fn tower(&self, client: &str) -> SimService {
         SimService {
             sim: self.clone(),
             client: client.into(),
@@ -136,14 +130,19 @@ impl SimKube {
         self.carry_out(&call, &info, verdict).await
     }
 
+    /// Does to a request what the plan says.
     async fn carry_out(
         &self,
         call: &Call,
         info: &RequestInfo,
-        verdict: Verdict,
+        mut verdict: Verdict,
     ) -> Result<Response<SimBody>, ConnectionReset> {
+        while let Verdict::Late { by, then } = verdict {
+            sleep(by).await;
+            verdict = *then;
+        }
         match verdict {
-            Verdict::Pass => Ok(self.apply(call, info, None)),
+            Verdict::Pass | Verdict::Late { .. } => Ok(self.apply(call, info, None)),
             Verdict::Delay { before, after } => {
                 sleep(before).await;
                 let answer = self.apply(call, info, None);
@@ -233,6 +232,7 @@ impl SimKube {
         info
     }
 
+    /// Completes the log entry of a request that was answered, or never will be.
     fn note(&self, number: u64, status: u16, applied: bool) {
         let mut state = self.core.state.lock();
         if let Some(record) = state.log.iter_mut().rev().find(|r| r.number == number) {
@@ -248,237 +248,6 @@ impl SimKube {
         let response = answer.unwrap_or_else(|error| failure(&error));
         self.note(info.number, response.status().as_u16(), true);
         response
-    }
-}
-
-/// A request that has been read.
-struct Call {
-    client: String,
-    method: Method,
-    path: String,
-    raw_query: String,
-    query: Query,
-    target: Option<Target>,
-    verb: Verb,
-    /// The method exists on what the path names.
-    served: bool,
-    content_type: String,
-    caller: Caller,
-    body: Bytes,
-}
-
-impl Call {
-    fn new(client: &str, parts: Parts, body: Bytes) -> Self {
-        let raw_query = parts.uri.query().unwrap_or_default().to_owned();
-        let query = Query::parse(&raw_query);
-        let path = parts.uri.path().to_owned();
-        let target = Target::parse(&path);
-        let verb = target.as_ref().and_then(|t| t.verb(&parts.method, &query));
-        Self {
-            client: client.to_owned(),
-            caller: Caller::from_query(&query, header_text(&parts.headers, header::USER_AGENT)),
-            content_type: header_text(&parts.headers, header::CONTENT_TYPE).to_owned(),
-            method: parts.method,
-            path,
-            raw_query,
-            query,
-            served: verb.is_some_and(|v| v != Verb::DeleteCollection),
-            verb: verb.unwrap_or(Verb::Other),
-            target,
-            body,
-        }
-    }
-
-    fn name_in_body(&self) -> String {
-        if self.verb != Verb::Create {
-            return String::new();
-        }
-        let value: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        text(&value, "name").to_owned()
-    }
-
-    fn json(&self) -> Result<Value, ApiError> {
-        let kind = self
-            .content_type
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim();
-        if !matches!(kind, "" | "application/json") {
-            return Err(ApiError::unsupported_media_type(&["application/json"]));
-        }
-        serde_json::from_slice(&self.body).map_err(|e| {
-            ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
-        })
-    }
-
-    fn answer(
-        &self,
-        state: &mut State,
-        core: &Arc<Core>,
-        past: Option<Instant>,
-    ) -> Result<Response<SimBody>, ApiError> {
-        let Some(target) = &self.target else {
-            return discovery::answer(&self.method, &self.path).map(json_response);
-        };
-        if !self.served {
-            return Err(ApiError::method_not_allowed());
-        }
-        let Target {
-            kind,
-            namespace,
-            name,
-            subresource,
-        } = target;
-        state.authorize(self.verb, *kind, namespace, name, subresource)?;
-        match self.verb {
-            Verb::Get => {
-                let mut out = Vec::new();
-                state.read(target, past)?.write_full(&mut out);
-                Ok(json_response(out))
-            }
-            Verb::List => state.list(target, &self.query, past).map(json_response),
-            Verb::Watch => {
-                let body = state.open_watch(core, &self.client, target, &self.query)?;
-                Ok(respond(
-                    StatusCode::OK,
-                    SimBody(Content::Watch(Box::new(body))),
-                ))
-            }
-            Verb::Create => {
-                if kind.is_namespaced() && namespace.is_empty() {
-                    return Err(ApiError::method_not_allowed());
-                }
-                let object = state.create(*kind, namespace, &self.json()?, &self.caller)?;
-                Ok(object_response(StatusCode::CREATED, &object))
-            }
-            Verb::Update => {
-                let written = state.update(target, &self.json()?, &self.caller)?;
-                let status = if written.created {
-                    StatusCode::CREATED
-                } else {
-                    StatusCode::OK
-                };
-                Ok(object_response(status, &written.object))
-            }
-            Verb::Patch => {
-                let object = state.patch(target, &self.content_type, &self.body, &self.caller)?;
-                Ok(object_response(StatusCode::OK, &object))
-            }
-            Verb::Delete => {
-                let options = DeleteOptions::parse(&self.body, &self.query)?;
-                let deleted = state.delete(target, &options)?;
-                if kind.returns_deleted() {
-                    return Ok(object_response(StatusCode::OK, &deleted));
-                }
-                Ok(json_response(status::success(*kind, name, deleted.uid())))
-            }
-            Verb::DeleteCollection | Verb::Other => Err(ApiError::method_not_allowed()),
-        }
-    }
-}
-
-fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
-    headers
-        .get(name)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default()
-}
-
-fn respond(code: StatusCode, body: SimBody) -> Response<SimBody> {
-    let mut response = Response::new(body);
-    *response.status_mut() = code;
-    let json = header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-fn json_response(json: Vec<u8>) -> Response<SimBody> {
-    respond(StatusCode::OK, SimBody::full(json))
-}
-
-fn object_response(code: StatusCode, object: &crate::store::Object) -> Response<SimBody> {
-    let mut out = Vec::new();
-    object.write_full(&mut out);
-    respond(code, SimBody::full(out))
-}
-
-fn failure(error: &ApiError) -> Response<SimBody> {
-    let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = respond(code, SimBody::full(error.body()));
-    if let Some(seconds) = error.retry_after() {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, seconds.into());
-    }
-    response
-}
-
-/// The body of an answer: complete, or a watch that goes on.
-pub struct SimBody(Content);
-
-enum Content {
-    Full(Option<Bytes>),
-    /// What is left of a full body, and then the connection breaks.
-    Broken(Option<Bytes>),
-    Watch(Box<WatchBody>),
-    /// A watch of which only so many bytes arrive.
-    CutWatch(Box<WatchBody>, usize),
-    End,
-}
-
-impl SimBody {
-    fn full(bytes: Vec<u8>) -> Self {
-        Self(Content::Full(Some(bytes.into())))
-    }
-
-    fn truncate(self, bytes: usize) -> Self {
-        Self(match self.0 {
-            Content::Full(Some(full)) => Content::Broken(Some(full.slice(..bytes.min(full.len())))),
-            Content::Watch(watch) => Content::CutWatch(watch, bytes),
-            other => other,
-        })
-    }
-}
-
-impl Body for SimBody {
-    type Data = Bytes;
-    type Error = ConnectionReset;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionReset>>> {
-        let this = self.get_mut();
-        match &mut this.0 {
-            Content::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Content::Broken(bytes) => {
-                if let Some(bytes) = bytes.take().filter(|b| !b.is_empty()) {
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                this.0 = Content::End;
-                Poll::Ready(Some(Err(ConnectionReset)))
-            }
-            Content::Watch(watch) => watch.poll_next(context),
-            Content::CutWatch(_, 0) => {
-                this.0 = Content::End;
-                Poll::Ready(Some(Err(ConnectionReset)))
-            }
-            Content::CutWatch(watch, left) => match watch.poll_next(context) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let data = frame.into_data().unwrap_or_default();
-                    let data = data.slice(..data.len().min(*left));
-                    *left -= data.len();
-                    Poll::Ready(Some(Ok(Frame::data(data))))
-                }
-                other => other,
-            },
-            Content::End => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.0, Content::Full(None) | Content::End)
     }
 }
 

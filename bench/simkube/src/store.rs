@@ -15,6 +15,9 @@ use crate::api::kind::Kind;
 /// Namespace and name; the namespace is empty for cluster-scoped objects.
 pub(crate) type Key = (String, String);
 
+/// All objects of a kind at one moment.
+pub(crate) type Snapshot = BTreeMap<Key, Arc<Object>>;
+
 /// One version of one object. Never changes once it is stored.
 #[derive(Debug)]
 pub(crate) struct Object {
@@ -99,6 +102,22 @@ pub(crate) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// The part of a table that belongs to a namespace, from behind a key on.
+pub(crate) fn in_range<'a>(
+    objects: &'a Snapshot,
+    namespace: &'a str,
+    after: Option<Key>,
+) -> impl Iterator<Item = &'a Arc<Object>> + 'a {
+    let start = match after {
+        Some(key) => Bound::Excluded(key),
+        None => Bound::Included((namespace.to_owned(), String::new())),
+    };
+    objects
+        .range((start, Bound::Unbounded))
+        .take_while(move |(key, _)| namespace.is_empty() || key.0 == namespace)
+        .map(|(_, object)| object)
+}
+
 fn stamp(value: &mut Value, rv: u64) {
     if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.insert("resourceVersion".into(), rv.to_string().into());
@@ -116,7 +135,7 @@ pub(crate) struct Change {
 
 #[derive(Debug, Default)]
 struct Table {
-    objects: BTreeMap<Key, Arc<Object>>,
+    objects: Snapshot,
     log: VecDeque<Change>,
     /// Nothing may start from before this one.
     floor: u64,
@@ -176,15 +195,7 @@ impl Store {
         kind: Kind,
         namespace: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Object>> + 'a {
-        let from = (namespace.to_owned(), String::new());
-        self.table(kind)
-            .into_iter()
-            .flat_map(move |t| {
-                t.objects
-                    .range((Bound::Included(from.clone()), Bound::Unbounded))
-            })
-            .take_while(move |(key, _)| namespace.is_empty() || key.0 == namespace)
-            .map(|(_, object)| object)
+        self.list_after(kind, namespace, None)
     }
 
     /// Creates or replaces.
@@ -284,12 +295,26 @@ impl Store {
         Ok(table.log.get(at).cloned())
     }
 
-    /// The state of a kind right after `rv`, rebuilt by taking later changes back.
-    pub(crate) fn snapshot(
-        &self,
+    /// Whether the table still is as it was right after `rv`.
+    pub(crate) fn is_current(&self, kind: Kind, rv: u64) -> bool {
+        self.table(kind)
+            .is_none_or(|t| t.log.back().is_none_or(|c| c.rv <= rv) && rv >= t.floor)
+    }
+
+    /// Objects of a kind and namespace in key order, from behind a key on.
+    pub(crate) fn list_after<'a>(
+        &'a self,
         kind: Kind,
-        rv: u64,
-    ) -> Result<BTreeMap<Key, Arc<Object>>, Compacted> {
+        namespace: &'a str,
+        after: Option<Key>,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + 'a {
+        self.table(kind)
+            .into_iter()
+            .flat_map(move |t| in_range(&t.objects, namespace, after.clone()))
+    }
+
+    /// The state of a kind right after `rv`, rebuilt by taking later changes back.
+    pub(crate) fn snapshot(&self, kind: Kind, rv: u64) -> Result<Snapshot, Compacted> {
         let Some(table) = self.table(kind) else {
             return Ok(BTreeMap::new());
         };

@@ -16,6 +16,7 @@ use crate::api::path::{Query, Target};
 use crate::api::selector::Selector;
 use crate::api::status::ApiError;
 use crate::fault::{ConnectionReset, FrameInfo, FrameVerdict};
+use crate::frames::{Content, Next, Step, too_old};
 use crate::options::Expiry;
 use crate::read;
 use crate::server::Core;
@@ -32,6 +33,8 @@ pub(crate) struct WatchBody {
     kind: Kind,
     namespace: String,
     selector: Selector,
+    /// Objects are sent as rows.
+    table: bool,
     /// Changes up to this one have been dealt with.
     cursor: u64,
     /// Objects that were there at the start and are still to be sent.
@@ -56,29 +59,6 @@ enum End {
     Broken,
 }
 
-/// What a watch would send next.
-struct Next {
-    event: &'static str,
-    object: Content,
-    rv: u64,
-    at: Instant,
-    step: Step,
-}
-
-enum Content {
-    Object(Arc<Object>),
-    Bookmark { initial_end: bool },
-}
-
-/// What sending it finishes.
-#[derive(Clone, Copy)]
-enum Step {
-    Initial,
-    InitialEnd,
-    Change,
-    Bookmark,
-}
-
 impl State {
     /// Starts a watch, or says why not.
     pub(crate) fn open_watch(
@@ -87,6 +67,7 @@ impl State {
         client: &str,
         target: &Target,
         query: &Query,
+        table: bool,
     ) -> Result<WatchBody, ApiError> {
         read::validate_options(query, true, self.options.watch_list)?;
         let kind = target.kind;
@@ -96,29 +77,7 @@ impl State {
         let streaming = query.flag("sendInitialEvents");
         let now = self.store.rv();
         let bookmarks = query.flag("allowWatchBookmarks");
-        let mut expired = None;
-        let mut initial = VecDeque::new();
-        let mut cursor = now;
-        match wanted {
-            Some(rv) if streaming && rv > now => return Err(ApiError::future_version(rv, now)),
-            // Where the client has the state already, only what comes after it.
-            Some(rv) if !streaming => {
-                cursor = rv;
-                if let Err(compacted) = self.store.check_start(kind, rv) {
-                    if self.options.expiry == Expiry::Status {
-                        return Err(too_old(rv, compacted));
-                    }
-                    expired = Some(compacted);
-                }
-            }
-            _ => {
-                let objects = self.store.list(kind, &target.namespace);
-                initial = objects
-                    .filter(|o| selector.matches(&o.value))
-                    .cloned()
-                    .collect();
-            }
-        }
+        let start = self.start(target, &selector, wanted, streaming)?;
         let opened = Instant::now();
         let seconds = query
             .number("timeoutSeconds")
@@ -135,15 +94,16 @@ impl State {
             kind,
             namespace: target.namespace.clone(),
             selector,
-            cursor,
-            initial,
+            table,
+            cursor: start.cursor,
+            initial: start.initial,
             initial_end: (streaming && bookmarks).then_some(now),
             opened,
             deadline_at,
             deadline: Box::pin(sleep_until(deadline_at)),
             bookmark: None,
             hold: None,
-            expired,
+            expired: start.expired,
             out: VecDeque::new(),
             end: None,
         };
@@ -152,16 +112,57 @@ impl State {
         }
         Ok(body)
     }
+
+    /// Where a watch begins: with the state of now, or after a version that the client has seen.
+    fn start(
+        &self,
+        target: &Target,
+        selector: &Selector,
+        wanted: Option<u64>,
+        streaming: bool,
+    ) -> Result<Start, ApiError> {
+        let (kind, now) = (target.kind, self.store.rv());
+        match wanted {
+            Some(rv) if streaming && rv > now => Err(ApiError::future_version(rv, now)),
+            Some(rv) if !streaming => {
+                let expired = self.store.check_start(kind, rv).err();
+                match expired {
+                    // The two layers that can notice answer in different ways.
+                    Some(compacted) if self.options.expiry == Expiry::Status => {
+                        Err(too_old(rv, compacted))
+                    }
+                    _ => Ok(Start {
+                        cursor: rv,
+                        initial: VecDeque::new(),
+                        expired,
+                    }),
+                }
+            }
+            // A streaming list from an old version may show a newer state: `NotOlderThan`.
+            _ => {
+                let objects = self.store.list(kind, &target.namespace);
+                let initial = objects
+                    .filter(|o| selector.matches(&o.value))
+                    .cloned()
+                    .collect();
+                Ok(Start {
+                    cursor: now,
+                    initial,
+                    expired: None,
+                })
+            }
+        }
+    }
 }
 
-fn too_old(rv: u64, compacted: Compacted) -> ApiError {
-    ApiError::expired(format!(
-        "too old resource version: {rv} ({})",
-        compacted.floor
-    ))
+struct Start {
+    cursor: u64,
+    initial: VecDeque<Arc<Object>>,
+    expired: Option<Compacted>,
 }
 
 impl WatchBody {
+    /// A minute from now, or just before the end, whichever comes first.
     fn next_bookmark(&self) -> Instant {
         let now = Instant::now();
         let regular = now + self.core.options.bookmark_every;
@@ -242,6 +243,7 @@ impl WatchBody {
         }
     }
 
+    /// Moves on behind what has been sent.
     fn finish(&mut self, next: &Next) {
         match next.step {
             Step::Initial => {
@@ -260,17 +262,11 @@ impl WatchBody {
     }
 
     fn render(&self, next: &Next) -> Vec<u8> {
-        let mut out = format!("{{\"type\":\"{}\",\"object\":", next.event).into_bytes();
-        match &next.object {
-            Content::Object(object) => object.write_full(&mut out),
-            Content::Bookmark { initial_end } => {
-                out.extend_from_slice(bookmark(self.kind, next.rv, *initial_end).as_bytes());
-            }
-        }
-        out.extend_from_slice(b"}\n");
-        out
+        let now = self.table.then(|| self.core.state.lock().wall());
+        next.render(self.kind, now)
     }
 
+    /// Queues bytes, in pieces if the options want to test a client's reassembly.
     fn push(&mut self, line: &[u8]) {
         match self.core.options.chunk {
             Some(size) if size > 0 => {
@@ -281,6 +277,7 @@ impl WatchBody {
         }
     }
 
+    /// The last thing that a watch says.
     fn expire(&mut self, error: &ApiError) {
         let mut line = b"{\"type\":\"ERROR\",\"object\":".to_vec();
         line.extend_from_slice(&error.body());
@@ -398,27 +395,4 @@ impl Drop for WatchBody {
         state.open.remove(&self.id);
         state.waiting.remove(&self.id);
     }
-}
-
-/// An object of the kind with nothing in it but the resourceVersion.
-fn bookmark(kind: Kind, rv: u64, initial_end: bool) -> String {
-    let annotations = if initial_end {
-        ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}"
-    } else {
-        ""
-    };
-    // The zero value of each type, as Go writes it.
-    let rest = match kind {
-        Kind::Pod => ",\"spec\":{\"containers\":null},\"status\":{}",
-        Kind::Service => ",\"spec\":{},\"status\":{\"loadBalancer\":{}}",
-        Kind::EndpointSlice => ",\"addressType\":\"\",\"endpoints\":null,\"ports\":null",
-        Kind::Lease => ",\"spec\":{}",
-        Kind::Namespace => ",\"spec\":{},\"status\":{}",
-        Kind::Node | Kind::Endpoints | Kind::Event => "",
-    };
-    format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{rv}\"{annotations}}}{rest}}}",
-        kind.name(),
-        kind.api_version()
-    )
 }

@@ -15,9 +15,6 @@ use crate::logic::model::Key;
 use crate::logic::plan::{self, Write};
 use crate::logic::view::View;
 
-/// Seconds at which every lab starts.
-pub(crate) const START: i64 = 1_000;
-
 /// No situation needs more rounds of writes than this.
 const ROUNDS_MAX: usize = 12;
 

@@ -119,6 +119,21 @@ impl Kind {
         }
     }
 
+    /// Where the real server keeps an object in etcd; some of its errors say so.
+    pub(crate) fn registry_key(self, namespace: &str, name: &str) -> String {
+        let prefix = match self {
+            Self::Service => "services/specs",
+            Self::Endpoints => "services/endpoints",
+            Self::Node => "minions",
+            other => other.plural(),
+        };
+        if self.is_namespaced() {
+            format!("/registry/{prefix}/{namespace}/{name}")
+        } else {
+            format!("/registry/{prefix}/{name}")
+        }
+    }
+
     /// Whether objects live in a namespace.
     #[must_use]
     pub fn is_namespaced(self) -> bool {

@@ -169,6 +169,7 @@ impl Query {
     }
 }
 
+/// In queries a plus is a space.
 fn form_decode(text: &str) -> String {
     percent_decode(&text.replace('+', " "))
 }

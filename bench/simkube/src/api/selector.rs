@@ -117,6 +117,7 @@ fn split_outside_parens(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// One requirement: the operators are tried from the longest to the shortest.
 fn parse_requirement(text: &str) -> Result<Requirement, ApiError> {
     let fail = || ApiError::bad_request(format!("unable to parse requirement: {text:?}"));
     let make = |key: &str, test| {
@@ -150,6 +151,11 @@ fn parse_requirement(text: &str) -> Result<Requirement, ApiError> {
         make(key, Test::NotIn(one(value)))
     } else if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
         make(key, Test::In(one(value)))
+    } else if let Some((_, rest)) = text.split_once(char::is_whitespace) {
+        let found = rest.split_whitespace().next().unwrap_or_default();
+        Err(ApiError::bad_request(format!(
+            "unable to parse requirement: found '{found}', expected: in, notin, =, ==, !=, gt, lt"
+        )))
     } else {
         make(text, Test::Exists)
     }
@@ -182,6 +188,7 @@ fn parse_fields(kind: Kind, text: &str) -> Result<Vec<FieldTerm>, ApiError> {
     Ok(terms)
 }
 
+/// Fields that the real server indexes; by any other it refuses to select.
 fn known_fields(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Pod => &[

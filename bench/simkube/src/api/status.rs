@@ -73,19 +73,14 @@ struct Body<'a> {
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<&'a Details>,
-    #[serde(skip_serializing_if = "is_zero")]
-    code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
 }
 
 #[derive(Serialize)]
 struct BodyMeta<'a> {
     #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
     continue_token: Option<&'a str>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
-fn is_zero(code: &u16) -> bool {
-    *code == 0
 }
 
 /// The `Status` of a deletion that leaves no object to return. It has no code and no message.
@@ -107,7 +102,7 @@ pub(crate) fn success(kind: Kind, name: &str, uid: &str) -> Vec<u8> {
         message: "",
         reason: "",
         details: Some(&details),
-        code: 0,
+        code: None,
     })
 }
 
@@ -117,7 +112,7 @@ fn encode(body: &Body<'_>) -> Vec<u8> {
 }
 
 impl ApiError {
-    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
             reason,
@@ -150,7 +145,7 @@ impl ApiError {
             message: &self.message,
             reason: self.reason,
             details: self.details.as_deref(),
-            code: self.code,
+            code: Some(self.code),
         })
     }
 
@@ -172,7 +167,7 @@ impl ApiError {
         self
     }
 
-    fn retry_in(mut self, seconds: Option<u32>) -> Self {
+    pub(super) fn retry_in(mut self, seconds: Option<u32>) -> Self {
         if seconds.is_some() {
             self.details.get_or_insert_default().retry_after_seconds = seconds;
         }
@@ -215,7 +210,7 @@ impl ApiError {
         .details(Details::default())
     }
 
-    fn details(mut self, details: Details) -> Self {
+    pub(super) fn details(mut self, details: Details) -> Self {
         self.details = Some(Box::new(details));
         self
     }
@@ -290,6 +285,12 @@ impl ApiError {
         )
     }
 
+    /// A PATCH of a type that no handler consumes.
+    pub(crate) fn unsupported_patch() -> Self {
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            .details(Details::default())
+    }
+
     /// A JSON patch that does not apply; a failed `test` and a missing path look the same.
     pub(crate) fn unprocessable() -> Self {
         Self::new(
@@ -361,41 +362,5 @@ impl ApiError {
         )
         .because("ResourceVersionTooLarge", "Too large resource version", "")
         .retry_in(Some(1))
-    }
-
-    /// The error that a server, its overload protection or a proxy answers with this code. Used by fault plans.
-    #[must_use]
-    pub fn injected(code: u16, retry_after: Option<u32>) -> Self {
-        let error = match code {
-            400 => Self::bad_request("the server rejected our request for an unknown reason"),
-            401 => Self::unauthorized(),
-            403 => Self::new(403, "Forbidden", "forbidden: injected"),
-            404 => Self::no_such_path(),
-            405 => Self::method_not_allowed(),
-            409 => Self::new(409, "Conflict", "the server reported a conflict"),
-            410 => Self::expired("The resourceVersion for the provided list is too old."),
-            413 => Self::too_large(3_145_728),
-            415 => Self::unsupported_media_type(&["application/json"]),
-            422 => Self::unprocessable(),
-            429 => Self::new(
-                429,
-                "TooManyRequests",
-                "Too many requests, please try again later.",
-            ),
-            500 => Self::internal("etcdserver: leader changed"),
-            503 => Self::new(
-                503,
-                "ServiceUnavailable",
-                "the server is currently unable to handle the request",
-            ),
-            504 => Self::new(
-                504,
-                "Timeout",
-                "Timeout: request did not complete within the allotted timeout",
-            )
-            .details(Details::default()),
-            _ => Self::new(code, "", "injected"),
-        };
-        error.retry_in(retry_after)
     }
 }

@@ -57,6 +57,12 @@ impl Violations {
         self.push("FieldValueDuplicate", field, head, "");
     }
 
+    /// A duplicate whose value is JSON already.
+    pub(crate) fn duplicate_struct(&mut self, field: impl Into<String>, json: &str) {
+        let head = format!("Duplicate value: {json}");
+        self.push("FieldValueDuplicate", field, head, "");
+    }
+
     pub(crate) fn not_supported(&mut self, field: impl Into<String>, value: &str, known: &[&str]) {
         let known: Vec<String> = known.iter().map(|v| format!("{v:?}")).collect();
         let detail = format!("supported values: {}", known.join(", "));

@@ -8,18 +8,22 @@ use serde_json::json;
 use super::{addresses, service};
 use crate::api::violation::Violations;
 
+/// The addresses; `None` as text for a headless Service.
 pub(crate) fn cluster_ips(spec: &ServiceSpec) -> &[String] {
     spec.cluster_ips.as_deref().unwrap_or_default()
 }
 
+/// The families, the primary first.
 pub(crate) fn ip_families(spec: &ServiceSpec) -> &[String] {
     spec.ip_families.as_deref().unwrap_or_default()
 }
 
+/// The policy; empty where none was chosen yet.
 fn policy(spec: &ServiceSpec) -> &str {
     spec.ip_family_policy.as_deref().unwrap_or_default()
 }
 
+/// The family that a dual-stack Service adds.
 fn other(family: &str) -> String {
     if family == "IPv4" {
         "IPv6".into()
@@ -84,6 +88,7 @@ pub(crate) fn validate(spec: &ServiceSpec) -> Violations {
     bad
 }
 
+/// Addresses among themselves and against the families.
 fn validate_ips(ips: &[String], families: &[String], bad: &mut Violations) {
     let mut parsed = Vec::new();
     for (at, ip) in ips.iter().enumerate() {
@@ -161,6 +166,7 @@ struct Field {
     alone: &'static str,
 }
 
+/// Both lists obey one rule: the first element stays, the second comes and goes with the policy.
 fn one_list(field: Field, lists: (&[String], &[String]), policy: &str, bad: &mut Violations) {
     let (new, old) = lists;
     let path = |at: usize| format!("spec.{}[{at}]", field.name);
@@ -243,6 +249,7 @@ pub(crate) fn init(
     Ok(())
 }
 
+/// Lets `?` end a phase as soon as it has found something: later phases would mislead.
 fn fail(bad: Violations) -> Result<(), Violations> {
     if bad.is_empty() { Ok(()) } else { Err(bad) }
 }

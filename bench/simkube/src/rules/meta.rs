@@ -80,6 +80,7 @@ pub(crate) fn normalize(value: &mut Value) {
     }
 }
 
+/// Services and namespaces become DNS labels, the rest only path segments.
 fn name_errors(kind: Kind, name: &str, relaxed: bool) -> Vec<String> {
     match kind {
         Kind::Service if relaxed => names::dns1123_label(name),
@@ -140,6 +141,7 @@ pub(crate) fn validate_update(value: &Value, old: &Value) -> Violations {
     bad
 }
 
+/// What holds for new objects and new versions alike.
 fn common(value: &Value, bad: &mut Violations) {
     let meta = of(value);
     if let Some(labels) = meta.get("labels").and_then(Value::as_object) {
@@ -178,6 +180,7 @@ pub(crate) fn labels_of(path: &str, labels: &Map<String, Value>, bad: &mut Viola
     }
 }
 
+/// Owners must be complete, and at most one of them is in control.
 fn owners(meta: &Map<String, Value>, bad: &mut Violations) {
     let mut controller: Option<String> = None;
     let owners = meta.get("ownerReferences").and_then(Value::as_array);

@@ -9,4 +9,5 @@ pub(crate) mod names;
 pub(crate) mod others;
 pub(crate) mod schema;
 pub(crate) mod service;
+pub(crate) mod service_rules;
 pub(crate) mod slice;

@@ -3,6 +3,7 @@
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
+/// Go's way to list examples leaves a comma before each `or`; so does this one.
 fn regex_error(message: &str, regex: &str, examples: &[&str]) -> String {
     let examples: Vec<String> = examples.iter().map(|e| format!("'{e}', ")).collect();
     format!(
@@ -11,6 +12,7 @@ fn regex_error(message: &str, regex: &str, examples: &[&str]) -> String {
     )
 }
 
+/// The limit is one of bytes, whatever the characters.
 fn max_length(limit: usize) -> String {
     format!("must be no more than {limit} bytes")
 }
@@ -85,6 +87,7 @@ pub(crate) fn dns1123_subdomain(text: &str) -> Vec<String> {
     errors
 }
 
+/// The part after the slash: letters of either case, and some punctuation inside.
 fn is_qualified_part(text: &str) -> bool {
     shaped(
         text,

@@ -81,6 +81,23 @@ pub(crate) fn event(event: &Event, namespace: &str) -> Violations {
     bad
 }
 
+/// Structs and times of Go that are written even when they are empty.
+pub(crate) fn shape_event(value: &mut Value) {
+    let empty = [
+        ("source", json!({})),
+        ("firstTimestamp", Value::Null),
+        ("lastTimestamp", Value::Null),
+        ("eventTime", Value::Null),
+        ("reportingComponent", "".into()),
+        ("reportingInstance", "".into()),
+    ];
+    for (field, empty) in empty {
+        if value[field].is_null() {
+            value[field] = empty;
+        }
+    }
+}
+
 /// Fills in what a pod needs to be one.
 pub(crate) fn default_pod(value: &mut Value) {
     let spec = meta::map_at(value, "spec");
@@ -150,6 +167,7 @@ pub(crate) fn pod_update(value: &Value, old: &Value) -> Violations {
     bad
 }
 
+/// The spec without the fields that may change.
 fn fixed_spec(value: &Value) -> Value {
     let mut spec = value["spec"].clone();
     for list in ["containers", "initContainers"] {

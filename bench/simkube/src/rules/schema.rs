@@ -56,11 +56,13 @@ pub(crate) fn untyped<T: Serialize>(object: &T) -> Result<Value, String> {
     Ok(value)
 }
 
+/// Through the type and back: what survives is what the type knows.
 fn through<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, String> {
     let object = T::deserialize(value).map_err(|e| e.to_string())?;
     serde_json::to_value(&object).map_err(|e| e.to_string())
 }
 
+/// The same for every object of a table, so it is not stored.
 fn strip_types(value: &mut Value) {
     if let Some(map) = value.as_object_mut() {
         map.remove("kind");
@@ -85,6 +87,7 @@ fn drop_empty(value: &mut Value) {
     }
 }
 
+/// Walks both in parallel; lists have the same length, since types never drop an element.
 fn find_unknown(given: &Value, known: &Value, path: &str, unknown: &mut Vec<String>) {
     match (given, known) {
         (Value::Object(given), Value::Object(known)) => {

@@ -32,8 +32,13 @@ pub(crate) fn shape(value: &mut Value) {
     }
 }
 
-/// Rules for a slice; `old` is the version before, if any.
-pub(crate) fn validate(slice: &EndpointSlice, old: Option<&EndpointSlice>) -> Violations {
+/// Rules for a slice; `old` is the version before, if any. Since v1.37 (`minor`) some are checked
+/// declaratively, which says less.
+pub(crate) fn validate(
+    slice: &EndpointSlice,
+    old: Option<&EndpointSlice>,
+    minor: u32,
+) -> Violations {
     let mut bad = Violations::default();
     if slice.address_type.is_empty() {
         bad.required("addressType", "");
@@ -43,19 +48,26 @@ pub(crate) fn validate(slice: &EndpointSlice, old: Option<&EndpointSlice>) -> Vi
     ports(slice.ports.as_deref().unwrap_or_default(), &mut bad);
     // Endpoints that were accepted once are not judged again by newer rules.
     if old.is_none_or(|o| o.endpoints != slice.endpoints) {
-        endpoints(&slice.endpoints, &slice.address_type, &mut bad);
+        endpoints(&slice.endpoints, &slice.address_type, minor, &mut bad);
     }
     if old.is_some_and(|o| o.address_type != slice.address_type) {
-        bad.invalid(
-            "addressType",
-            slice.address_type.as_str(),
-            "field is immutable",
-        );
+        let value = if minor < 37 {
+            Value::from(slice.address_type.as_str())
+        } else {
+            Value::Null
+        };
+        bad.invalid("addressType", value, "field is immutable");
     }
     bad
 }
 
-fn endpoints(all: &[Endpoint], kind: &str, bad: &mut Violations) {
+/// Too many is said alone: a list of a thousand complaints would help nobody.
+fn endpoints(all: &[Endpoint], kind: &str, minor: u32, bad: &mut Violations) {
+    let empty = if minor < 37 {
+        "must contain at least 1 address"
+    } else {
+        ""
+    };
     if all.len() > ENDPOINTS_MAX {
         bad.too_many("endpoints", all.len(), ENDPOINTS_MAX);
         return;
@@ -64,7 +76,7 @@ fn endpoints(all: &[Endpoint], kind: &str, bad: &mut Violations) {
         let path = format!("endpoints[{at}]");
         let list = format!("{path}.addresses");
         match endpoint.addresses.len() {
-            0 => bad.required(list.as_str(), "must contain at least 1 address"),
+            0 => bad.required(list.as_str(), empty),
             n if n > ADDRESSES_MAX => bad.too_many(list.as_str(), n, ADDRESSES_MAX),
             _ => {}
         }
@@ -84,6 +96,7 @@ fn endpoints(all: &[Endpoint], kind: &str, bad: &mut Violations) {
     }
 }
 
+/// Legacy checks for IPv4, strict ones for IPv6: IPv6 addresses must be spelled canonically.
 fn address(list: &str, at: usize, text: &str, kind: &str, bad: &mut Violations) {
     let path = format!("{list}[{at}]");
     if kind != "IPv4" && kind != "IPv6" {
@@ -107,6 +120,7 @@ fn address(list: &str, at: usize, text: &str, kind: &str, bad: &mut Violations) 
     addresses::endpoint(&path, text, ip, bad);
 }
 
+/// An unnamed port is named `""`, so a second one is a duplicate.
 fn ports(all: &[EndpointPort], bad: &mut Violations) {
     if all.len() > PORTS_MAX {
         bad.too_many("ports", all.len(), PORTS_MAX);

@@ -24,8 +24,18 @@ impl State {
     ) -> Result<Arc<Object>, ApiError> {
         let mut value = decode_body(kind, body, caller)?;
         set_namespace(kind, &mut value, namespace)?;
+        // Admission comes before a name is made: it can only speak of the prefix.
+        let shown = [
+            text(&value, "name"),
+            text(&value, "generateName"),
+            "Unknown",
+        ];
+        let shown = shown
+            .into_iter()
+            .find(|n| !n.is_empty())
+            .unwrap_or_default();
+        self.check_namespace(kind, namespace, shown)?;
         self.name_it(&mut value);
-        self.check_namespace(kind, namespace, text(&value, "name"))?;
         if !text(&value, "resourceVersion").is_empty() {
             return Err(ApiError::unknown(
                 "resourceVersion should not be set on objects to be created",
@@ -70,6 +80,7 @@ impl State {
         })
     }
 
+    /// A name from `generateName`. A clash is not tried again, as in the real server before v1.30.
     fn name_it(&mut self, value: &mut Value) {
         let prefix = text(value, "generateName").to_owned();
         if text(value, "name").is_empty() && !prefix.is_empty() {
@@ -131,31 +142,44 @@ pub(crate) fn decode_body(kind: Kind, body: &Value, caller: &Caller) -> Result<V
         .and_then(Value::as_str)
         .filter(|k| *k != kind.name())
     {
-        return Err(ApiError::bad_request(format!(
-            "{other} in version {:?} cannot be handled as a {}: converting (v1.{other}) to (core.{}): unknown conversion",
-            kind.api_version(),
-            kind.name(),
-            kind.name()
-        )));
+        return Err(ApiError::bad_request(wrong_kind(kind, other)));
     }
     let Decoded { value, unknown } = schema::decode(kind, body).map_err(|e| {
         ApiError::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {e}",
-            kind.name(),
-            kind.api_version(),
+            "{0} in version \"v1\" cannot be handled as a {0}: {e}",
             kind.name()
         ))
     })?;
     if caller.strict && !unknown.is_empty() {
         return Err(ApiError::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {}",
-            kind.name(),
-            kind.api_version(),
+            "{0} in version \"v1\" cannot be handled as a {0}: {1}",
             kind.name(),
             strict_error(&unknown)
         )));
     }
     Ok(value)
+}
+
+/// The decoder's complaint about an object of another kind.
+fn wrong_kind(kind: Kind, other: &str) -> String {
+    let known = Kind::ALL
+        .iter()
+        .any(|k| k.name() == other && k.group() == kind.group());
+    let why = if known {
+        format!(
+            "converting (v1.{other}) to (core.{}): unknown conversion",
+            kind.name()
+        )
+    } else {
+        format!(
+            "no kind {other:?} is registered for version {:?} in scheme \"pkg/runtime/scheme.go:111\"",
+            kind.api_version()
+        )
+    };
+    format!(
+        "{other} in version \"v1\" cannot be handled as a {}: {why}",
+        kind.name()
+    )
 }
 
 /// The decoder's complaint about unknown fields.

@@ -26,6 +26,23 @@ pub(crate) struct DeleteOptions {
     pub(crate) dry_run: bool,
 }
 
+/// What a deletion left behind.
+#[derive(Debug)]
+pub(crate) struct Deleted {
+    /// The object as it is, or as it was when it went.
+    pub(crate) object: Arc<Object>,
+    pub(crate) gone: bool,
+}
+
+impl Deleted {
+    fn pending(object: Arc<Object>) -> Self {
+        Self {
+            object,
+            gone: false,
+        }
+    }
+}
+
 impl DeleteOptions {
     /// Reads the body, or the query when there is none.
     pub(crate) fn parse(body: &[u8], query: &Query) -> Result<Self, ApiError> {
@@ -59,8 +76,12 @@ impl DeleteOptions {
             }
         };
         options.dry_run |= query.get("dryRun") == "All";
-        let known = ["Foreground", "Background", "Orphan"];
-        if let Some(policy) = options.policy.as_deref().filter(|p| !known.contains(p)) {
+        let known = ["Foreground", "Background", "Orphan", "nil"];
+        if let Some(policy) = options
+            .policy
+            .as_deref()
+            .filter(|p| !known[..3].contains(p))
+        {
             let mut bad = Violations::default();
             bad.not_supported("propagationPolicy", policy, &known);
             bad.into_result_for("meta.k8s.io", "DeleteOptions", "")?;
@@ -75,7 +96,7 @@ impl State {
         &mut self,
         target: &Target,
         options: &DeleteOptions,
-    ) -> Result<Arc<Object>, ApiError> {
+    ) -> Result<Deleted, ApiError> {
         let kind = target.kind;
         let key = (target.namespace.clone(), target.name.clone());
         let Some(old) = self.store.get(kind, &key).cloned() else {
@@ -84,10 +105,13 @@ impl State {
         check_preconditions(&old, &key, options)?;
         self.admit(Verb::Delete, kind, &old.value)?;
         if options.dry_run {
-            return Ok(old);
+            return Ok(Deleted {
+                object: old,
+                gone: true,
+            });
         }
         if kind == Kind::Namespace {
-            return self.terminate_namespace(&key, &old);
+            return Ok(self.terminate_namespace(&old));
         }
         let mut value = old.value.clone();
         let now = self.wall();
@@ -98,7 +122,7 @@ impl State {
             Grace::None
         };
         if grace == Grace::Pending {
-            return Ok(old);
+            return Ok(Deleted::pending(old));
         }
         if let Grace::Until { at, seconds } = grace {
             let first = !meta::is_deleting(&value);
@@ -123,31 +147,24 @@ impl State {
             0
         };
         if finalizers || seconds > 0 {
-            return Ok(object);
+            return Ok(Deleted::pending(object));
         }
-        Ok(self.erase(kind, &key).unwrap_or(object))
+        let object = self.erase(kind, &key).unwrap_or(object);
+        Ok(Deleted { object, gone: true })
     }
 
     /// A namespace waits for its content; `gc` plays the controller that empties it.
-    fn terminate_namespace(
-        &mut self,
-        key: &Key,
-        old: &Arc<Object>,
-    ) -> Result<Arc<Object>, ApiError> {
+    fn terminate_namespace(&mut self, old: &Arc<Object>) -> Deleted {
         let mut value = old.value.clone();
         if meta::is_deleting(&value) {
-            return Err(ApiError::conflict(
-                Kind::Namespace,
-                &key.1,
-                "The system is ensuring all content is removed from this namespace.  Upon completion, this namespace will automatically be purged by the system.",
-            ));
+            return Deleted::pending(Arc::clone(old));
         }
         mark(&mut value, self.wall(), 0, false);
         if let Some(meta) = value["metadata"].as_object_mut() {
             meta.remove("deletionGracePeriodSeconds");
         }
         value["status"] = json!({"phase": "Terminating"});
-        Ok(self.commit(Kind::Namespace, value))
+        Deleted::pending(self.commit(Kind::Namespace, value))
     }
 }
 
@@ -215,6 +232,7 @@ fn plan_grace(pod: &Value, wanted: Option<i64>, now: Timestamp) -> Grace {
     }
 }
 
+/// uid first: who deletes the wrong incarnation should learn that, not that a version differs.
 fn check_preconditions(old: &Object, key: &Key, options: &DeleteOptions) -> Result<(), ApiError> {
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != old.uid()) {
         let why = format!(
@@ -237,6 +255,7 @@ fn check_preconditions(old: &Object, key: &Key, options: &DeleteOptions) -> Resu
     Ok(())
 }
 
+/// Sets the two fields of a deletion that has begun; the first time that is a new generation.
 fn mark(value: &mut Value, at: Timestamp, seconds: i64, first: bool) {
     let generation = meta::of(value).get("generation").and_then(Value::as_u64);
     let meta = meta::of_mut(value);

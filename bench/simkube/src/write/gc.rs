@@ -80,6 +80,7 @@ impl State {
         touched
     }
 
+    /// The namespace controller: content first, the namespace when nothing is left.
     fn empty_namespaces(&mut self) -> usize {
         let leaving: Vec<Arc<Object>> = self
             .store
@@ -124,6 +125,7 @@ impl State {
         usize::from(self.store.rv() != before)
     }
 
+    /// Takes owners out of an object.
     fn keep_owners(&mut self, object: &Arc<Object>, keep: impl Fn(&str) -> bool) -> usize {
         let mut value = object.value.clone();
         if let Some(list) = value["metadata"]["ownerReferences"].as_array_mut() {
@@ -132,6 +134,7 @@ impl State {
         self.settle(object, value)
     }
 
+    /// Takes a finalizer out; the object goes if it was the last.
     fn drop_finalizer(&mut self, object: &Arc<Object>, name: &str) -> usize {
         let mut value = object.value.clone();
         let mut left = meta::strings(&value, "finalizers");
@@ -140,6 +143,7 @@ impl State {
         self.settle(object, value)
     }
 
+    /// Stores what the collector made of an object, or lets it go if nothing holds it any more.
     fn settle(&mut self, object: &Arc<Object>, mut value: Value) -> usize {
         let key: Key = object.key();
         // A version that somebody replaced meanwhile is not written over.

@@ -70,6 +70,7 @@ pub(crate) fn track(
     }
 }
 
+/// The object without what the server writes itself.
 fn managed_part(value: &Value) -> Value {
     let mut value = value.clone();
     if let Some(meta) = value.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -99,6 +100,7 @@ fn changes(new: &Value, old: &Value) -> Map<String, Value> {
     set
 }
 
+/// Adds a field set to another.
 fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
     for (key, value) in from {
         let slot = into.entry(key).or_insert_with(|| json!({}));
@@ -108,6 +110,7 @@ fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
     }
 }
 
+/// Takes a field set out of another; what becomes empty goes with it.
 fn subtract(from: &mut Map<String, Value>, what: &Map<String, Value>) {
     for (key, value) in what {
         let Some(slot) = from.get_mut(key).and_then(Value::as_object_mut) else {

@@ -30,7 +30,7 @@ impl State {
     ) -> Result<Arc<Object>, ApiError> {
         let content_type = content_type.split(';').next().unwrap_or_default().trim();
         if ![JSON, MERGE, STRATEGIC].contains(&content_type) {
-            return Err(ApiError::unsupported_media_type(&[JSON, MERGE, STRATEGIC]));
+            return Err(ApiError::unsupported_patch());
         }
         let kind = target.kind;
         let key = (target.namespace.clone(), target.name.clone());

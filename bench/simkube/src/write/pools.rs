@@ -82,6 +82,7 @@ impl Pools {
         Ok(())
     }
 
+    /// An address for each family that has none yet; those that were asked for must be free.
     fn assign_addresses(
         &mut self,
         name: &str,
@@ -125,6 +126,7 @@ impl Pools {
         Ok(())
     }
 
+    /// A node port for each port that needs one, and one for health checks of local traffic.
     fn assign_ports(
         &mut self,
         name: &str,
@@ -171,6 +173,7 @@ impl Pools {
         Ok(())
     }
 
+    /// Round the whole range once at most; `None` when all are taken.
     fn next_address(&mut self, family: &str) -> Option<IpAddr> {
         let v4 = family == "IPv4";
         for _ in ADDRESSES {
@@ -198,6 +201,7 @@ impl Pools {
         None
     }
 
+    /// The same for ports; `taken` are those that this very object will hold.
     fn next_port(&mut self, taken: &[i32]) -> Result<i32, ApiError> {
         for _ in self.ranges.ports.clone() {
             let port = self.ranges.next_port;
@@ -226,6 +230,7 @@ impl Ranges {
     }
 }
 
+/// Inside the ranges that the addresses come from.
 fn in_range(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => v4.octets()[..2] == [10, 96],

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::kind::Kind;
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
-use crate::rules::{families, meta, others, schema, service, slice};
+use crate::rules::{families, meta, others, schema, service, service_rules, slice};
 use crate::state::State;
 use crate::store::text;
 
@@ -36,15 +36,18 @@ impl State {
                 let mut now: EndpointSlice = typed(value)?;
                 slice::default(&mut now);
                 let was: Option<EndpointSlice> = old.map(typed).transpose()?;
-                bad.append(slice::validate(&now, was.as_ref()));
+                bad.append(slice::validate(&now, was.as_ref(), self.options.minor));
                 *value = schema::untyped(&now).map_err(|e| ApiError::internal(&e))?;
                 slice::shape(value);
             }
             Kind::Lease => bad.append(others::lease(&typed::<Lease>(value)?)),
-            Kind::Event => bad.append(others::event(
-                &typed::<Event>(value)?,
-                text(value, "namespace"),
-            )),
+            Kind::Event => {
+                bad.append(others::event(
+                    &typed::<Event>(value)?,
+                    text(value, "namespace"),
+                ));
+                others::shape_event(value);
+            }
             Kind::Pod => match old {
                 None => {
                     others::default_pod(value);
@@ -85,7 +88,7 @@ impl State {
         families::init(spec, was, self.options.dual_stack)
             .or_else(|refused| refused.into_result(Kind::Service, &name))?;
         self.pools.assign(&name, spec, was)?;
-        bad.append(service::validate(spec, was));
+        bad.append(service_rules::validate(spec, was));
         bad.into_result(Kind::Service, &name)?;
         *value = schema::untyped(&now).map_err(|e| ApiError::internal(&e))?;
         value["status"] = match old {

@@ -10,7 +10,7 @@ use crate::api::kind::Kind;
 use crate::api::path::{Target, Verb};
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
-use crate::rules::meta;
+use crate::rules::{meta, service_rules};
 use crate::state::State;
 use crate::store::{Key, Object, text};
 
@@ -48,14 +48,7 @@ impl State {
                 return Err(ApiError::not_found(kind, &target.name));
             }
             if !text(&value, "uid").is_empty() {
-                return Err(ApiError::conflict(
-                    kind,
-                    &target.name,
-                    &format!(
-                        "Precondition failed: UID in precondition: {}, UID in object meta: ",
-                        text(&value, "uid")
-                    ),
-                ));
+                return Err(uid_mismatch(target, text(&value, "uid"), ""));
             }
             meta::of_mut(&mut value).remove("resourceVersion");
             let object = self.create(kind, &target.namespace, &value, caller)?;
@@ -66,11 +59,7 @@ impl State {
         };
         let uid = text(&value, "uid");
         if !uid.is_empty() && uid != old.uid() {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                old.uid()
-            );
-            return Err(ApiError::conflict(kind, &target.name, &why));
+            return Err(uid_mismatch(target, uid, old.uid()));
         }
         let object = self.replace(Verb::Update, &key, &old, value, &target.subresource, caller)?;
         Ok(Written {
@@ -91,12 +80,23 @@ impl State {
     ) -> Result<Arc<Object>, ApiError> {
         let kind = old.kind;
         check_version(kind, key, &value, old)?;
+        let name = text(&value, "name");
+        if name != key.1 {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                key.1
+            )));
+        }
         keep_fixed(&mut value, &old.value, subresource);
         if subresource.is_empty() {
             self.prepare(kind, &mut value, Some(&old.value))?;
             self.check_owners(kind, &value)?;
         } else {
-            meta::validate_update(&value, &old.value).into_result(kind, &key.1)?;
+            let mut bad = meta::validate_update(&value, &old.value);
+            if kind == Kind::Service {
+                bad.append(service_rules::validate_status(&value));
+            }
+            bad.into_result(kind, &key.1)?;
         }
         bump_generation(kind, &mut value, &old.value);
         if self.options.managed_fields {
@@ -127,14 +127,25 @@ impl State {
             && meta::strings(&value, "finalizers").is_empty()
             && !meta::strings(&old.value, "finalizers").is_empty();
         if finalized {
-            let gone = self.erase(kind, key);
-            return Ok(gone.unwrap_or_else(|| Arc::clone(old)));
+            self.erase(kind, key);
+            // Watchers see the last state that was stored; the answer is the one that was wished for.
+            return Ok(self.as_if(kind, value));
         }
         // 3. A change like any other.
         Ok(self.commit(kind, value))
     }
 }
 
+/// The storage layer's words, down to the key it looked at.
+fn uid_mismatch(target: &Target, given: &str, found: &str) -> ApiError {
+    let key = target.kind.registry_key(&target.namespace, &target.name);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {found}"
+    );
+    ApiError::conflict(target.kind, &target.name, &why)
+}
+
+/// Optimistic locking: the version that was read must be the version that is replaced.
 fn check_version(kind: Kind, key: &Key, value: &Value, old: &Object) -> Result<(), ApiError> {
     let given = text(value, "resourceVersion");
     if given.is_empty() || given == "0" {

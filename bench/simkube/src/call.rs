@@ -1,0 +1,177 @@
+//! A request that has been read, and which verb answers it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::api::path::{Query, Target, Verb};
+use crate::api::status::{self, ApiError};
+use crate::body::{SimBody, json_response, object_response, respond};
+use crate::discovery;
+use crate::server::Core;
+use crate::state::State;
+use crate::store::text;
+use crate::table;
+use crate::write::Caller;
+use crate::write::delete::DeleteOptions;
+
+/// A request that has been read.
+pub(crate) struct Call {
+    pub(crate) client: String,
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) raw_query: String,
+    query: Query,
+    pub(crate) target: Option<Target>,
+    pub(crate) verb: Verb,
+    /// The method exists on what the path names.
+    served: bool,
+    content_type: String,
+    /// The client would rather print than parse.
+    table: bool,
+    caller: Caller,
+    pub(crate) body: Bytes,
+}
+
+impl Call {
+    pub(crate) fn new(client: &str, parts: Parts, body: Bytes) -> Self {
+        let raw_query = parts.uri.query().unwrap_or_default().to_owned();
+        let query = Query::parse(&raw_query);
+        let path = parts.uri.path().to_owned();
+        let target = Target::parse(&path);
+        let verb = target.as_ref().and_then(|t| t.verb(&parts.method, &query));
+        Self {
+            client: client.to_owned(),
+            table: table::is_wanted(header_text(&parts.headers, header::ACCEPT)),
+            caller: Caller::from_query(&query, header_text(&parts.headers, header::USER_AGENT)),
+            content_type: header_text(&parts.headers, header::CONTENT_TYPE).to_owned(),
+            method: parts.method,
+            path,
+            raw_query,
+            query,
+            served: verb.is_some_and(|v| v != Verb::DeleteCollection),
+            verb: verb.unwrap_or(Verb::Other),
+            target,
+            body,
+        }
+    }
+
+    pub(crate) fn name_in_body(&self) -> String {
+        if self.verb != Verb::Create {
+            return String::new();
+        }
+        let value: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        text(&value, "name").to_owned()
+    }
+
+    fn json(&self) -> Result<Value, ApiError> {
+        let kind = self
+            .content_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim();
+        if !matches!(kind, "" | "application/json") {
+            return Err(ApiError::unsupported_media_type(&["application/json"]));
+        }
+        serde_json::from_slice(&self.body).map_err(|e| {
+            ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}"))
+        })
+    }
+
+    fn get(
+        &self,
+        state: &State,
+        target: &Target,
+        past: Option<Instant>,
+    ) -> Result<Response<SimBody>, ApiError> {
+        let object = state.read(target, past)?;
+        if !self.table {
+            return Ok(object_response(StatusCode::OK, &object));
+        }
+        let metadata = json!({"resourceVersion": object.rv.to_string()});
+        let out = table::write(target.kind, &metadata, &[&object], state.wall());
+        Ok(json_response(out))
+    }
+
+    fn delete(&self, state: &mut State, target: &Target) -> Result<Response<SimBody>, ApiError> {
+        let options = DeleteOptions::parse(&self.body, &self.query)?;
+        let deleted = state.delete(target, &options)?;
+        // What waits for grace or finalizers is always shown; what is gone only by some kinds.
+        if target.kind.returns_deleted() || !deleted.gone {
+            return Ok(object_response(StatusCode::OK, &deleted.object));
+        }
+        let uid = deleted.object.uid();
+        Ok(json_response(status::success(
+            target.kind,
+            &target.name,
+            uid,
+        )))
+    }
+
+    /// Lets the server act.
+    pub(crate) fn answer(
+        &self,
+        state: &mut State,
+        core: &Arc<Core>,
+        past: Option<Instant>,
+    ) -> Result<Response<SimBody>, ApiError> {
+        let Some(target) = &self.target else {
+            return discovery::answer(&self.method, &self.path, state.options.minor)
+                .map(json_response);
+        };
+        if !self.served {
+            return Err(ApiError::method_not_allowed());
+        }
+        let Target {
+            kind,
+            namespace,
+            name,
+            subresource,
+        } = target;
+        state.authorize(self.verb, *kind, namespace, name, subresource)?;
+        match self.verb {
+            Verb::Get => self.get(state, target, past),
+            Verb::List => state
+                .list(target, &self.query, past, self.table)
+                .map(json_response),
+            Verb::Watch => {
+                let body = state.open_watch(core, &self.client, target, &self.query, self.table)?;
+                Ok(respond(StatusCode::OK, SimBody::watch(body)))
+            }
+            Verb::Create => {
+                if kind.is_namespaced() && namespace.is_empty() {
+                    return Err(ApiError::method_not_allowed());
+                }
+                let object = state.create(*kind, namespace, &self.json()?, &self.caller)?;
+                Ok(object_response(StatusCode::CREATED, &object))
+            }
+            Verb::Update => {
+                let written = state.update(target, &self.json()?, &self.caller)?;
+                let status = if written.created {
+                    StatusCode::CREATED
+                } else {
+                    StatusCode::OK
+                };
+                Ok(object_response(status, &written.object))
+            }
+            Verb::Patch => {
+                let object = state.patch(target, &self.content_type, &self.body, &self.caller)?;
+                Ok(object_response(StatusCode::OK, &object))
+            }
+            Verb::Delete => self.delete(state, target),
+            Verb::DeleteCollection | Verb::Other => Err(ApiError::method_not_allowed()),
+        }
+    }
+}
+
+fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+    headers
+        .get(name)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default()
+}

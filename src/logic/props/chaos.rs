@@ -1,0 +1,392 @@
+//! Any events, any fate of the writes, crashes anywhere; then peace, and what must be true then.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::config;
+use super::event::{Event, Fate, events, release};
+use crate::logic::contract::{LEADER_POD_UID, SERVICE_NAME, SOURCE_SERVICE};
+use crate::logic::elect;
+use crate::logic::fsm::Phase;
+use crate::logic::model::{Pod, PodPhase, Service};
+use crate::logic::plan::{Action, Kind, Write};
+use crate::logic::settings::{self, OptIn, Settings};
+use crate::logic::testkit::{Lab, Refusal, World, pod, source};
+use crate::logic::view::View;
+
+/// A lab, how the cluster was a while ago, and the foreign objects in it.
+struct Arena {
+    lab: Lab,
+    old: World,
+}
+
+fn is_foreign(object: &Value) -> bool {
+    object["metadata"]["annotations"]["foreign"] == "yes"
+}
+
+fn foreign(world: &World) -> BTreeMap<(bool, String), Value> {
+    let services = world
+        .services
+        .iter()
+        .map(|(name, object)| ((true, name.clone()), object));
+    let slices = world
+        .slices
+        .iter()
+        .map(|(name, object)| ((false, name.clone()), object));
+    services
+        .chain(slices)
+        .filter(|(_, object)| is_foreign(object))
+        .map(|(key, object)| (key, object.clone()))
+        .collect()
+}
+
+impl Arena {
+    fn new() -> Self {
+        let mut lab = Lab::new(source("s"), [pod("a").created(1), pod("b").created(2)]);
+        lab.settle();
+        Self {
+            old: lab.world.clone(),
+            lab,
+        }
+    }
+
+    fn happen(&mut self, event: &Event) {
+        event.happen(&mut self.lab.world);
+        match event {
+            Event::Wait(seconds) => self
+                .lab
+                .world
+                .advance(Duration::from_secs(u64::from(*seconds))),
+            Event::Crash => drop(self.lab.crash()),
+            Event::Snapshot => self.old = self.lab.world.clone(),
+            Event::Work(fates) => {
+                let before = self.lab.machine.clone();
+                let view = self.lab.view();
+                let writes = self.lab.look();
+                check_leader(&before.phase, &self.lab, &view);
+                self.submit(&writes, fates, true);
+            }
+            Event::WorkOnOldNews(fates) => {
+                // Facts lag, clocks do not.
+                let mut old = self.old.clone();
+                (old.seconds, old.micros) = (self.lab.world.seconds, self.lab.world.micros);
+                let now = std::mem::replace(&mut self.lab.world, old);
+                let writes = self.lab.look();
+                self.lab.world = now;
+                self.submit(&writes, fates, false);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends the writes in some order; those on fresh facts must all be taken.
+    fn submit(&mut self, writes: &[Write], fates: &[Fate], is_fresh: bool) {
+        let others = foreign(&self.lab.world);
+        let mut order: Vec<usize> = (0..writes.len()).collect();
+        order.sort_by_key(|at| fates[at % fates.len()].order);
+        for at in order {
+            let write = &writes[at];
+            if is_fresh {
+                check_write(write, &self.lab.world);
+            }
+            if fates[at % fates.len()].is_lost {
+                continue;
+            }
+            match self.lab.world.apply(write) {
+                Ok(()) => {}
+                // Somebody took the address; the shell lets the machine forget it.
+                Err(Refusal::Invalid(why)) if why.contains("already allocated") => {
+                    self.lab.machine.cluster_ips.clear()
+                }
+                Err(refusal) => assert!(
+                    !is_fresh && !matches!(refusal, Refusal::Invalid(_)),
+                    "{refusal:?} of {write:#?}"
+                ),
+            }
+        }
+        assert_eq!(
+            foreign(&self.lab.world),
+            others,
+            "foreign objects stay as they are"
+        );
+    }
+
+    /// No more faults: everything comes to rest.
+    fn peace(&mut self) {
+        ["s", "s-leader", "main"]
+            .iter()
+            .for_each(|name| release(&mut self.lab.world, name));
+        let all = Event::Work(vec![
+            Fate {
+                is_lost: false,
+                order: 0
+            };
+            8
+        ]);
+        for _ in 0..12 {
+            self.happen(&all);
+        }
+        self.lab.world.collect_garbage();
+        for _ in 0..12 {
+            self.happen(&all);
+        }
+        self.lab.settle().wait(Duration::from_secs(600));
+        self.lab.forget();
+        self.lab.settle();
+        assert!(self.lab.writes.is_empty());
+    }
+}
+
+/// Whether a pod may become leader (contract §3), told apart from the code under test.
+fn is_eligible(pod: &Pod, source: &Service, settings: &Settings, world: &World) -> bool {
+    let resolved = elect::resolve(&source.spec.ports, pod).0.len();
+    pod.labels.satisfy(&source.spec.selector)
+        && pod.phase == PodPhase::Running
+        && pod.ready
+        && !pod.terminating
+        && pod.ips.of(source.families()[0]).is_some()
+        && (resolved > 0 || source.spec.ports.is_empty())
+        && world.now().moment.since(pod.ready_since) >= settings.min_ready
+}
+
+/// A leader that is new was eligible; one that was left by a sticky Service was not.
+fn check_leader(before: &Phase, lab: &Lab, view: &View) {
+    let Some(source) = &view.source else { return };
+    let eligible = |pod: &Pod| is_eligible(pod, source, &lab.machine.settings, &lab.world);
+    let old = match before {
+        Phase::Serving(serving) => Some(&serving.uid),
+        _ => None,
+    };
+    let new = lab.machine.leader().map(|leader| &leader.uid);
+    if old == new || matches!(lab.machine.phase, Phase::Unmanaged | Phase::Draining) {
+        return;
+    }
+    let was_published = |uid| {
+        let mut slices = view.own_slices().into_iter();
+        slices.any(|slice| slice.leader().map(|leader| &leader.uid) == Some(uid))
+    };
+    if let Some(uid) = new.filter(|uid| old.is_some() || !was_published(uid)) {
+        let pod = view.pod(uid).expect("a leader in sight");
+        assert!(eligible(pod), "{pod:?} is not eligible");
+        let is_worse = |other: &std::sync::Arc<Pod>| eligible(other) && !other.disrupted;
+        let is_shunned = lab.machine.shunned.iter().any(|_| true);
+        assert!(
+            !pod.disrupted || is_shunned || !view.pods.iter().any(is_worse),
+            "{pod:?} is disrupted"
+        );
+    }
+    let patient = Settings {
+        min_ready: Duration::ZERO,
+        ..lab.machine.settings.clone()
+    };
+    if let Some(pod) = old
+        .filter(|_| lab.machine.settings.sticky)
+        .and_then(|uid| view.pod(uid))
+    {
+        let stays = is_eligible(pod, source, &patient, &lab.world) && !pod.disrupted;
+        assert!(!stays, "{pod:?} was eligible and has been left");
+    }
+}
+
+/// What is true of every single write.
+fn check_write(write: &Write, world: &World) {
+    let name = &*write.target.key.name;
+    let object = match write.target.kind {
+        Kind::Service => world.services.get(name),
+        Kind::Slice => world.slices.get(name),
+    };
+    assert_ne!(
+        (write.target.kind, name),
+        (Kind::Service, "s"),
+        "never the source"
+    );
+    assert!(
+        !object.is_some_and(is_foreign),
+        "{write:#?} targets a foreign object"
+    );
+    match &write.action {
+        Action::Create(body) => {
+            let endpoints = body["endpoints"].as_array().map_or(0, Vec::len);
+            assert!(object.is_none() && endpoints <= 1, "{write:#?}");
+        }
+        Action::Patch { ops, .. } => {
+            let object = object.expect("an object to patch");
+            assert!(
+                object["metadata"]["deletionTimestamp"].is_null(),
+                "{write:#?} is being deleted"
+            );
+            assert!(!ops.is_empty());
+        }
+        Action::Delete { .. } => {
+            let object = object.expect("an object to delete");
+            let uid = &object["metadata"]["uid"];
+            let is_of = |slice: &&Value| {
+                let owner = &slice["metadata"]["ownerReferences"][0];
+                write.target.kind == Kind::Service && owner["uid"] == *uid && !is_foreign(slice)
+            };
+            let left: Vec<&Value> = world.slices.values().filter(is_of).collect();
+            assert!(left.is_empty(), "traffic is withdrawn first: {left:#?}");
+        }
+    }
+}
+
+/// What must be true once nothing happens any more.
+fn check_peace(lab: &Lab) {
+    let view = lab.view();
+    let ours = |object: &&Value| {
+        object["metadata"]["labels"][SOURCE_SERVICE] == "s" && !is_foreign(object)
+    };
+    let services: Vec<&Value> = lab.world.services.values().filter(ours).collect();
+    let slices: Vec<&Value> = lab.world.slices.values().filter(ours).collect();
+    match &lab.machine.phase {
+        Phase::Draining => panic!("still draining: {services:#?} {slices:#?}"),
+        Phase::Unmanaged => {
+            // Orphans of a source that is gone are nobody's.
+            if view.source.is_some() {
+                assert!(
+                    services.is_empty() && slices.is_empty(),
+                    "{services:#?} {slices:#?}"
+                );
+            }
+            let asks = view
+                .source
+                .as_ref()
+                .is_some_and(|s| settings::opt_in(s) == OptIn::Yes && !s.spec.selector.is_empty());
+            let name = view
+                .source
+                .as_ref()
+                .and_then(|source| settings::requested_name(source).ok());
+            let is_free = name.is_some_and(|name| view.service(&name).is_none());
+            assert!(!asks || !is_free, "opted in and not served");
+        }
+        Phase::Electing | Phase::Serving(_) => check_served(lab, &view, &services, &slices),
+    }
+}
+
+fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) {
+    let source = view.source.as_ref().expect("a source");
+    let settings = &lab.machine.settings;
+    let eligible: Vec<_> = view
+        .pods
+        .iter()
+        .filter(|pod| is_eligible(pod, source, settings, &lab.world))
+        .collect();
+    assert_eq!(services.len(), 1, "one leader Service: {services:#?}");
+    assert_eq!(
+        slices.len(),
+        source.families().len(),
+        "one slice per family: {slices:#?}"
+    );
+    let service = services[0];
+    assert!(service["spec"]["selector"].is_null());
+    assert_eq!(
+        service["metadata"]["labels"]["color"],
+        lab.world.services["s"]["metadata"]["labels"]["color"]
+    );
+    assert_eq!(
+        service["metadata"]["annotations"]["team"],
+        lab.world.services["s"]["metadata"]["annotations"]["team"]
+    );
+    let numbers = |ports: &Value| -> Vec<Value> {
+        let ports = ports.as_array().cloned().unwrap_or_default();
+        ports
+            .into_iter()
+            .map(|port| {
+                Value::from(vec![
+                    port["name"].clone(),
+                    port["port"].clone(),
+                    port["targetPort"].clone(),
+                ])
+            })
+            .collect()
+    };
+    assert_eq!(
+        numbers(&service["spec"]["ports"]),
+        numbers(&lab.world.services["s"]["spec"]["ports"])
+    );
+    let leader = lab
+        .machine
+        .leader()
+        .map(|leader| view.pod(&leader.uid).expect("a leader that exists"));
+    match leader {
+        None => assert!(eligible.is_empty(), "{eligible:#?} could lead"),
+        Some(pod) => {
+            let is_fine = pod.ready && !pod.terminating && !pod.disrupted;
+            let better = eligible
+                .iter()
+                .any(|other| other.uid != pod.uid && !other.disrupted);
+            assert!(is_fine || !better, "{pod:?} could be replaced");
+            assert!(
+                pod.ready && pod.labels.satisfy(&source.spec.selector),
+                "{pod:?}"
+            );
+        }
+    }
+    let uid = leader.map(|pod| &*pod.uid.0);
+    assert_eq!(
+        service["metadata"]["annotations"][LEADER_POD_UID].as_str(),
+        uid,
+        "the identity is told"
+    );
+    for slice in slices {
+        assert_eq!(
+            slice["metadata"]["labels"][SERVICE_NAME],
+            service["metadata"]["name"]
+        );
+        let owner = &slice["metadata"]["ownerReferences"][0];
+        assert_eq!(
+            owner["uid"], service["metadata"]["uid"],
+            "its owner is the leader Service"
+        );
+        let family = source
+            .families()
+            .into_iter()
+            .find(|family| slice["addressType"] == family.to_string());
+        let address = leader.and_then(|pod| pod.ips.of(family.expect("a family of the source")));
+        let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
+        let published: Vec<Value> = endpoints
+            .iter()
+            .map(|endpoint| endpoint["addresses"].clone())
+            .collect();
+        let wanted: Vec<Value> = address
+            .iter()
+            .map(|address| vec![address.to_string()].into())
+            .collect();
+        assert_eq!(published, wanted);
+    }
+}
+
+/// A value that only this process's memory makes valid may read otherwise after a crash.
+fn remembers(lab: &Lab) -> bool {
+    let source = lab.view().source;
+    source.is_some_and(|source| {
+        let (settings, problems) =
+            settings::read(&source.metadata.annotations, &Settings::default());
+        settings::opt_in(&source) == OptIn::Unclear
+            || (!problems.is_empty() && settings != lab.machine.settings)
+            || settings::requested_name(&source).is_err()
+    })
+}
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    #[test]
+    fn whatever_happens_peace_is_found_and_a_restart_changes_nothing(events in events(40)) {
+        let mut arena = Arena::new();
+        events.iter().for_each(|event| arena.happen(event));
+        arena.peace();
+        check_peace(&arena.lab);
+        let lab = &mut arena.lab;
+        let objects = (lab.world.services.clone(), lab.world.slices.clone());
+        if !remembers(lab) {
+            lab.forget();
+            lab.crash().settle();
+            prop_assert_eq!(&lab.writes, &vec![]);
+            prop_assert_eq!(objects, (lab.world.services.clone(), lab.world.slices.clone()));
+        }
+    }
+}
