@@ -31,7 +31,9 @@ fn main() -> ExitCode {
         }
     };
     // Installed twice is no harm: somebody else was first.
-    rustls::crypto::ring::default_provider().install_default().ok();
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result};
 use bytes::BytesMut;
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
+use kube_client::Client;
 use kube_client::client::Body;
 use kube_client::config::{Config, KubeConfigOptions, Kubeconfig};
-use kube_client::Client;
 use serde_json::{Value, json};
 
 use super::SHORT;
@@ -138,7 +138,11 @@ impl Api {
             .body(Body::from(body))
             .map_err(Refused::unanswered)?;
         let exchange = async {
-            let answer = self.client.send(request).await.map_err(Refused::unanswered)?;
+            let answer = self
+                .client
+                .send(request)
+                .await
+                .map_err(Refused::unanswered)?;
             let code = answer.status().as_u16();
             let body = answer.into_body().collect().await;
             Ok((code, body.map_err(Refused::unanswered)?.to_bytes().to_vec()))
@@ -159,12 +163,12 @@ impl Api {
     }
 
     /// Patches an object.
-    pub async fn patch(&self, path: &str, kind: Patch, patch: &Value) -> Result<Value, Refused> {
+    pub async fn patch(&self, path: &str, kind: Patch, change: &Value) -> Result<Value, Refused> {
         let content = match kind {
             Patch::Merge => "application/merge-patch+json",
             Patch::Json => "application/json-patch+json",
         };
-        self.call(Method::PATCH, path, content, Some(patch)).await
+        self.call(Method::PATCH, path, content, Some(change)).await
     }
 
     /// Deletes an object; `options` as in `DeleteOptions`.
@@ -185,7 +189,11 @@ impl Api {
         let request = Request::get(path)
             .body(Body::from(Vec::new()))
             .map_err(Refused::unanswered)?;
-        let answer = self.client.send(request).await.map_err(Refused::unanswered)?;
+        let answer = self
+            .client
+            .send(request)
+            .await
+            .map_err(Refused::unanswered)?;
         let code = answer.status().as_u16();
         if code >= 300 {
             return Err(Refused {
@@ -200,7 +208,12 @@ impl Api {
     }
 
     /// Calls again until the server does as asked; for servers that are just coming back.
-    pub async fn insist<F>(&self, what: &str, within: Duration, ask: impl Fn() -> F) -> Result<Value>
+    pub async fn insist<F>(
+        &self,
+        what: &str,
+        within: Duration,
+        ask: impl Fn() -> F,
+    ) -> Result<Value>
     where
         F: Future<Output = Result<Value, Refused>>,
     {

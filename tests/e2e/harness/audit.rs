@@ -40,7 +40,9 @@ impl Audit {
     /// Where the log ends now.
     pub fn mark(&self) -> Result<u64> {
         let meta = std::fs::metadata(&self.0);
-        Ok(meta.with_context(|| format!("audit log {}", self.0.display()))?.len())
+        Ok(meta
+            .with_context(|| format!("audit log {}", self.0.display()))?
+            .len())
     }
 
     /// Every answered request of one user since a mark, in one namespace or all.

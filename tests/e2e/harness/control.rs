@@ -100,7 +100,11 @@ impl Control {
         }
         if std::env::var_os("E2E_KEEP").is_some() {
             println!("kept: KUBECONFIG={}", self.kubeconfig().display());
-            println!("end it with: {} down --dir {}", self.program.display(), self.dir.display());
+            println!(
+                "end it with: {} down --dir {}",
+                self.program.display(),
+                self.dir.display()
+            );
             return Ok(());
         }
         self.run(&["down"]).await.map(drop)

@@ -14,10 +14,8 @@ use super::{SHORT, SOON};
 
 /// What to run: `E2E_BINARY`, or the one that cargo just built.
 pub fn binary() -> PathBuf {
-    std::env::var_os("E2E_BINARY").map_or_else(
-        || env!("CARGO_BIN_EXE_zen-lead").into(),
-        PathBuf::from,
-    )
+    std::env::var_os("E2E_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_zen-lead").into(), PathBuf::from)
 }
 
 /// A port that was free a moment ago.
@@ -43,14 +41,19 @@ impl Controller {
     /// Starts it as the user of a kubeconfig. Does not wait for anything.
     pub fn start(kubeconfig: &Path, log: PathBuf, arguments: &[&str]) -> Result<Self> {
         let (metrics_port, probes_port, debug_port) = (free_port()?, free_port()?, free_port()?);
-        let printed = std::fs::File::options().create(true).append(true).open(&log)?;
+        let printed = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&log)?;
         let level = std::env::var("E2E_LOG").unwrap_or_else(|_| "info".into());
         let child = Command::new(binary())
             .env_clear()
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_BACKTRACE", "1")
             .arg(format!("--metrics-bind-address=127.0.0.1:{metrics_port}"))
-            .arg(format!("--health-probe-bind-address=127.0.0.1:{probes_port}"))
+            .arg(format!(
+                "--health-probe-bind-address=127.0.0.1:{probes_port}"
+            ))
             .arg(format!("--debug-bind-address=127.0.0.1:{debug_port}"))
             .args(["--log-format", "json", "--log-level", &level])
             .args(arguments)
@@ -82,7 +85,10 @@ impl Controller {
             if let Some(status) = self.child.try_wait()? {
                 bail!("zen-lead ended: {status}");
             }
-            ensure!(Instant::now() < deadline, "/readyz is not 200 within {SOON:?}");
+            ensure!(
+                Instant::now() < deadline,
+                "/readyz is not 200 within {SOON:?}"
+            );
             tokio::time::sleep(SHORT).await;
         }
     }

@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::SHORT;
 use super::api::{Api, Kind, Refused};
 use super::objects::{name_of, summary};
-use super::SHORT;
 
 /// So many objects are shown by a failure.
 const SHOWN_MAX: usize = 14;

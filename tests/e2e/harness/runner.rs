@@ -89,9 +89,12 @@ pub struct Asked {
 
 impl Asked {
     fn wants(&self, name: &str) -> bool {
-        let fits = |filter: &String| match self.exact {
-            true => filter == name,
-            false => name.contains(filter.as_str()),
+        let fits = |filter: &String| {
+            if self.exact {
+                filter == name
+            } else {
+                name.contains(filter.as_str())
+            }
         };
         (self.filters.is_empty() || self.filters.iter().any(fits))
             && !self.skip.iter().any(|skip| name.contains(skip.as_str()))
@@ -108,7 +111,11 @@ struct Tally {
 /// Runs what was asked for; whether all of it passed.
 pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
     let start = Instant::now();
-    let chosen: Vec<_> = all.iter().filter(|s| asked.wants(s.name)).copied().collect();
+    let chosen: Vec<_> = all
+        .iter()
+        .filter(|s| asked.wants(s.name))
+        .copied()
+        .collect();
     if asked.list {
         list(&chosen);
         return Ok(true);
@@ -167,11 +174,18 @@ fn list(chosen: &[Scenario]) {
             On::Both => "both",
             On::RealOnly(_) => "real only",
         };
-        println!("{}: test ({on}; {})", scenario.name, scenario.rows.join("; "));
+        println!(
+            "{}: test ({on}; {})",
+            scenario.name,
+            scenario.rows.join("; ")
+        );
     }
     let both = chosen.iter().filter(|s| s.on == On::Both).count();
     let real = chosen.len() - both;
-    println!("\n{} tests: {both} for any server, {real} for a real one only", chosen.len());
+    println!(
+        "\n{} tests: {both} for any server, {real} for a real one only",
+        chosen.len()
+    );
 }
 
 fn report(tally: &Tally, filtered: usize, took: Duration) {
@@ -188,7 +202,11 @@ fn report(tally: &Tally, filtered: usize, took: Duration) {
     println!(
         "\ntest result: {}. {} passed; {} failed; {} ignored; 0 measured; {filtered} filtered out; \
          finished in {:.2}s\n",
-        if tally.failed.is_empty() { "ok" } else { "FAILED" },
+        if tally.failed.is_empty() {
+            "ok"
+        } else {
+            "FAILED"
+        },
         tally.passed,
         tally.failed.len(),
         tally.ignored,
@@ -203,7 +221,11 @@ async fn phases(
     tally: &mut Tally,
 ) -> Result<()> {
     for phase in [Phase::Shared, Phase::Own, Phase::Alone] {
-        let of_it: Vec<_> = chosen.iter().filter(|s| s.phase == phase).copied().collect();
+        let of_it: Vec<_> = chosen
+            .iter()
+            .filter(|s| s.phase == phase)
+            .copied()
+            .collect();
         if of_it.is_empty() {
             continue;
         }
@@ -220,7 +242,10 @@ async fn phases(
         controller.ready().await?;
         side_by_side(suite, &of_it, jobs, tally).await;
         if !controller.is_running() {
-            bail!("the shared zen-lead ended by itself:\n{}", tail(&controller, ""));
+            bail!(
+                "the shared zen-lead ended by itself:\n{}",
+                tail(&controller, "")
+            );
         }
         controller.stop().await?;
     }
@@ -232,10 +257,17 @@ fn tail(controller: &Controller, about: &str) -> String {
 }
 
 fn tail_of(printed: &str, about: &str) -> String {
-    let lines: Vec<_> = printed.lines().filter(|line| line.contains(about)).collect();
+    let lines: Vec<_> = printed
+        .lines()
+        .filter(|line| line.contains(about))
+        .collect();
     let cut = lines.len().saturating_sub(30);
     let short = |line: &&str| line.chars().take(600).collect::<String>();
-    lines[cut..].iter().map(short).collect::<Vec<_>>().join("\n")
+    lines[cut..]
+        .iter()
+        .map(short)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 async fn side_by_side(suite: &Arc<Suite>, of_it: &[Scenario], jobs: usize, tally: &mut Tally) {
@@ -282,7 +314,12 @@ async fn one(suite: Arc<Suite>, scenario: Scenario) -> (Vec<String>, Option<Stri
         Ok(test) => Arc::new(test),
         Err(why) => return (vec![], Some(format!("{why:#}"))),
     };
-    let limit = SOON * if scenario.phase == Phase::Alone { 16 } else { 6 };
+    let limit = SOON
+        * if scenario.phase == Phase::Alone {
+            16
+        } else {
+            6
+        };
     let timed = tokio::time::timeout(limit, (scenario.run)(Arc::clone(&test))).await;
     let result = timed.unwrap_or_else(|_| Err(anyhow::anyhow!("not done within {limit:?}")));
     let disturbs = test.disturbs.load(std::sync::atomic::Ordering::Relaxed);
@@ -294,10 +331,15 @@ async fn one(suite: Arc<Suite>, scenario: Scenario) -> (Vec<String>, Option<Stri
         let mut logs = test.logs.lock().clone();
         logs.push(suite.logs.join("shared.log"));
         logs.dedup();
-        let printed = logs.iter().filter_map(|log| std::fs::read_to_string(log).ok());
+        let printed = logs
+            .iter()
+            .filter_map(|log| std::fs::read_to_string(log).ok());
         let tails: Vec<_> = printed.map(|text| tail_of(&text, &test.ns)).collect();
         let rows = scenario.rows.join("; ");
-        format!("verifies {rows}\n{why:#}\n--- log\n{}", tails.join("\n---\n"))
+        format!(
+            "verifies {rows}\n{why:#}\n--- log\n{}",
+            tails.join("\n---\n")
+        )
     });
     (test.said(), why)
 }

@@ -21,7 +21,10 @@ pub async fn get(port: u16, path: &str) -> Result<(u16, String)> {
     let answer = tokio::time::timeout(Duration::from_secs(5), exchange).await??;
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
     let code = head.split(' ').nth(1).context("no status line")?.parse()?;
-    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+    let body = if head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked")
+    {
         unchunk(body)
     } else {
         body.to_owned()
@@ -71,7 +74,12 @@ impl Metrics {
             };
             sample.name == name && labels.iter().all(has)
         };
-        let mut found = self.0.iter().filter(bears).map(|sample| sample.value).peekable();
+        let mut found = self
+            .0
+            .iter()
+            .filter(bears)
+            .map(|sample| sample.value)
+            .peekable();
         found.peek()?;
         Some(found.sum())
     }

@@ -90,16 +90,16 @@ impl Test {
     }
 
     /// Merges a patch into an object.
-    pub async fn merge(&self, kind: Kind, name: &str, patch: Value) -> Result<Value> {
+    pub async fn merge(&self, kind: Kind, name: &str, change: Value) -> Result<Value> {
         let path = self.path(kind, name);
-        let patched = self.api.patch(&path, Patch::Merge, &patch).await;
+        let patched = self.api.patch(&path, Patch::Merge, &change).await;
         patched.with_context(|| format!("patch {kind:?} {name}"))
     }
 
     /// Applies a JSON patch to an object.
-    pub async fn patch(&self, kind: Kind, name: &str, patch: Value) -> Result<Value> {
+    pub async fn patch(&self, kind: Kind, name: &str, operations: Value) -> Result<Value> {
         let path = self.path(kind, name);
-        let patched = self.api.patch(&path, Patch::Json, &patch).await;
+        let patched = self.api.patch(&path, Patch::Json, &operations).await;
         patched.with_context(|| format!("patch {kind:?} {name}"))
     }
 
@@ -135,7 +135,10 @@ impl Test {
     pub async fn pods(&self, app: &str, count: usize) -> Result<Vec<Made>> {
         let mut made = Vec::new();
         for number in 0..count {
-            made.push(self.pod(Pod::new(&format!("{app}-{number}"), app), true).await?);
+            made.push(
+                self.pod(Pod::new(&format!("{app}-{number}"), app), true)
+                    .await?,
+            );
         }
         Ok(made)
     }
@@ -173,7 +176,10 @@ impl Test {
     pub async fn delete_pod(&self, pod: &Made, grace: u32) -> Result<Instant> {
         let options = json!({"gracePeriodSeconds": grace, "preconditions": {"uid": pod.uid}});
         let at = Instant::now();
-        let deleted = self.api.delete(&self.path(Kind::Pod, &pod.name), &options).await;
+        let deleted = self
+            .api
+            .delete(&self.path(Kind::Pod, &pod.name), &options)
+            .await;
         deleted.with_context(|| format!("delete pod {}", pod.name))?;
         Ok(at)
     }
@@ -196,7 +202,11 @@ impl Test {
     }
 
     /// The same, as another user.
-    pub fn launch_as(&self, kubeconfig: &std::path::Path, arguments: &[&str]) -> Result<Controller> {
+    pub fn launch_as(
+        &self,
+        kubeconfig: &std::path::Path,
+        arguments: &[&str],
+    ) -> Result<Controller> {
         let mut all = vec![
             "--namespaces",
             &self.ns,

@@ -7,18 +7,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
+use super::SOON;
 use super::api::Kind;
 use super::objects::{Made, Pod, Svc, annotation, endpoints, is_our_slice, target_uid, text};
 use super::observe::{Change, Log, Seen};
 use super::test::Test;
-use super::SOON;
 
 /// Whether a slice publishes exactly this pod.
 pub fn publishes(slice: &Value, pod: &Made) -> bool {
     let list = endpoints(slice);
     list.len() == 1
         && target_uid(slice) == Some(&pod.uid)
-        && pod.ips.iter().any(|ip| text(&list[0], "/addresses/0") == ip)
+        && pod
+            .ips
+            .iter()
+            .any(|ip| text(&list[0], "/addresses/0") == ip)
 }
 
 impl Test {

@@ -36,7 +36,10 @@ fn essence(object: &Value) -> Value {
         if let Some(notes) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
             notes.remove("endpoints.kubernetes.io/last-change-trigger-time");
         }
-        if meta.get("annotations").is_some_and(|notes| *notes == json!({})) {
+        if meta
+            .get("annotations")
+            .is_some_and(|notes| *notes == json!({}))
+        {
             meta.remove("annotations");
         }
     }
@@ -63,20 +66,27 @@ async fn heals(t: &Test, kind: Kind, name: &str, what: &str, patch: Value) -> Re
     let before = t.exists(kind, name).await?;
     let damaged = t.merge(kind, name, patch).await?;
     let from = Instant::now();
-    ensure!(essence(&damaged) != essence(&before), "{what}: no damage done");
+    ensure!(
+        essence(&damaged) != essence(&before),
+        "{what}: no damage done"
+    );
     let version = &damaged["metadata"]["resourceVersion"];
     let mut seen_last = Value::Null;
     let healed = t
         .obs
-        .wait(&format!("{what} is healed"), Duration::from_secs(5), |log| {
-            let mut backwards = log.history.iter().rev();
-            let is_it = |seen: &&Seen| seen.kind == kind && seen.name() == name;
-            let now = backwards.find(is_it)?;
-            seen_last = essence(&now.object);
-            let is_later = now.object["metadata"]["resourceVersion"] != *version;
-            (is_later && seen_last == essence(&before))
-                .then(|| now.at.saturating_duration_since(from))
-        })
+        .wait(
+            &format!("{what} is healed"),
+            Duration::from_secs(5),
+            |log| {
+                let mut backwards = log.history.iter().rev();
+                let is_it = |seen: &&Seen| seen.kind == kind && seen.name() == name;
+                let now = backwards.find(is_it)?;
+                seen_last = essence(&now.object);
+                let is_later = now.object["metadata"]["resourceVersion"] != *version;
+                (is_later && seen_last == essence(&before))
+                    .then(|| now.at.saturating_duration_since(from))
+            },
+        )
         .await;
     healed.with_context(|| format!("before {}\n      now    {seen_last}", essence(&before)))
 }
@@ -91,7 +101,10 @@ async fn all_heal(t: &Test, kind: Kind, pod: &Made, drifts: Vec<(&str, Value)>) 
         }
     }
     let slowest = healed.iter().max();
-    t.say(format!("{} kinds of drift healed, the slowest: {slowest:.1?}", healed.len()));
+    t.say(format!(
+        "{} kinds of drift healed, the slowest: {slowest:.1?}",
+        healed.len()
+    ));
     ensure!(failed.is_empty(), "not healed:\n{}", failed.join("\n"));
     Ok(())
 }
@@ -105,21 +118,54 @@ async fn drift_of_a_slice_is_healed(t: Arc<Test>) -> Result<()> {
                "targetRef": {"kind": "Pod", "namespace": t.ns, "name": "web-0", "uid": uid}})
     };
     let (own, other) = (&pods[0], &pods[1]);
-    let two = json!([endpoint(&own.ips[0], &own.uid, true), endpoint(&other.ips[0], &other.uid, true)]);
+    let two = json!([
+        endpoint(&own.ips[0], &own.uid, true),
+        endpoint(&other.ips[0], &other.uid, true)
+    ]);
     let mut drifts = vec![
-        ("another address", json!({"endpoints": [endpoint("192.0.2.9", &own.uid, true)]})),
-        ("another pod", json!({"endpoints": [endpoint(&other.ips[0], &other.uid, true)]})),
-        ("endpoint not ready", json!({"endpoints": [endpoint(&own.ips[0], &own.uid, false)]})),
+        (
+            "another address",
+            json!({"endpoints": [endpoint("192.0.2.9", &own.uid, true)]}),
+        ),
+        (
+            "another pod",
+            json!({"endpoints": [endpoint(&other.ips[0], &other.uid, true)]}),
+        ),
+        (
+            "endpoint not ready",
+            json!({"endpoints": [endpoint(&own.ips[0], &own.uid, false)]}),
+        ),
         ("two endpoints", json!({"endpoints": two})),
         ("no endpoint", json!({"endpoints": []})),
-        ("no targetRef", json!({"endpoints": [{"addresses": [own.ips[0]]}]})),
-        ("other ports", json!({"ports": [{"name": "main", "port": 9999, "protocol": "TCP"}]})),
+        (
+            "no targetRef",
+            json!({"endpoints": [{"addresses": [own.ips[0]]}]}),
+        ),
+        (
+            "other ports",
+            json!({"ports": [{"name": "main", "port": 9999, "protocol": "TCP"}]}),
+        ),
         ("no ports", json!({"ports": []})),
-        ("mirrored label edited", json!({"metadata": {"labels": {"team": "red"}}})),
-        ("mirrored label removed", json!({"metadata": {"labels": {"team": null}}})),
-        ("owner removed", json!({"metadata": {"ownerReferences": null}})),
-        ("headless label", json!({"metadata": {"labels": {"service.kubernetes.io/headless": ""}}})),
-        ("source label edited", json!({"metadata": {"labels": {"zen-lead.io/source-service": "x"}}})),
+        (
+            "mirrored label edited",
+            json!({"metadata": {"labels": {"team": "red"}}}),
+        ),
+        (
+            "mirrored label removed",
+            json!({"metadata": {"labels": {"team": null}}}),
+        ),
+        (
+            "owner removed",
+            json!({"metadata": {"ownerReferences": null}}),
+        ),
+        (
+            "headless label",
+            json!({"metadata": {"labels": {"service.kubernetes.io/headless": ""}}}),
+        ),
+        (
+            "source label edited",
+            json!({"metadata": {"labels": {"zen-lead.io/source-service": "x"}}}),
+        ),
     ];
     for key in [
         "kubernetes.io/service-name",
@@ -136,18 +182,44 @@ async fn drift_of_a_leader_service_is_healed(t: Arc<Test>) -> Result<()> {
     t.disturbs();
     let pods = t.pods("web", 1).await?;
     let mut drifts = vec![
-        ("ports edited", json!({"spec": {"ports": [
-            {"name": "main", "port": 81, "targetPort": 1, "protocol": "TCP"}]}})),
+        (
+            "ports edited",
+            json!({"spec": {"ports": [
+            {"name": "main", "port": 81, "targetPort": 1, "protocol": "TCP"}]}}),
+        ),
         ("type edited", json!({"spec": {"type": "NodePort"}})),
-        ("families edited", json!({"spec": {"ipFamilyPolicy": "PreferDualStack"}})),
-        ("owner removed", json!({"metadata": {"ownerReferences": null}})),
-        ("mirrored label edited", json!({"metadata": {"labels": {"team": "red"}}})),
-        ("mirrored annotation removed", json!({"metadata": {"annotations": {"contact": null}}})),
-        ("both our labels removed", json!({"metadata": {"labels": {
-            "app.kubernetes.io/managed-by": null, "zen-lead.io/source-service": null}}})),
-        ("source label edited", json!({"metadata": {"labels": {"zen-lead.io/source-service": "x"}}})),
+        (
+            "families edited",
+            json!({"spec": {"ipFamilyPolicy": "PreferDualStack"}}),
+        ),
+        (
+            "owner removed",
+            json!({"metadata": {"ownerReferences": null}}),
+        ),
+        (
+            "mirrored label edited",
+            json!({"metadata": {"labels": {"team": "red"}}}),
+        ),
+        (
+            "mirrored annotation removed",
+            json!({"metadata": {"annotations": {"contact": null}}}),
+        ),
+        (
+            "both our labels removed",
+            json!({"metadata": {"labels": {
+            "app.kubernetes.io/managed-by": null, "zen-lead.io/source-service": null}}}),
+        ),
+        (
+            "source label edited",
+            json!({"metadata": {"labels": {"zen-lead.io/source-service": "x"}}}),
+        ),
     ];
-    for key in ["current-leader", "leader-pod-name", "leader-pod-uid", "last-leader-pod-uid"] {
+    for key in [
+        "current-leader",
+        "leader-pod-name",
+        "leader-pod-uid",
+        "last-leader-pod-uid",
+    ] {
         let patch = json!({"metadata": {"annotations": {format!("zen-lead.io/{key}"): "wrong"}}});
         drifts.push((key, patch));
     }
@@ -163,9 +235,15 @@ async fn slice_deleted_is_made_again(t: Arc<Test>) -> Result<()> {
     let before = t.exists(Slice, "web-leader").await?;
     t.delete(Slice, "web-leader").await?;
     let from = Instant::now();
-    t.until(Slice, "web-leader", "a new slice", |now| uid_of(now) != uid_of(&before)).await?;
+    t.until(Slice, "web-leader", "a new slice", |now| {
+        uid_of(now) != uid_of(&before)
+    })
+    .await?;
     let seen = t.leads("web-leader", &pods[0]).await?;
-    t.say(format!("made again after {:.1?}", seen.saturating_duration_since(from)));
+    t.say(format!(
+        "made again after {:.1?}",
+        seen.saturating_duration_since(from)
+    ));
     ensure!(seen.saturating_duration_since(from) < Duration::from_secs(5));
     Ok(())
 }
@@ -179,14 +257,22 @@ async fn leader_service_deleted_keeps_its_address(t: Arc<Test>) -> Result<()> {
     t.delete(Service, "web-leader").await?;
     let from = Instant::now();
     let now = t
-        .until(Service, "web-leader", "a new one", |now| uid_of(now) != uid_of(&before))
+        .until(Service, "web-leader", "a new one", |now| {
+            uid_of(now) != uid_of(&before)
+        })
         .await?;
     t.say(format!("made again after {:.1?}", from.elapsed()));
-    ensure!(now["spec"]["clusterIPs"] == before["spec"]["clusterIPs"], "another address");
+    ensure!(
+        now["spec"]["clusterIPs"] == before["spec"]["clusterIPs"],
+        "another address"
+    );
     // Its slice belongs to it, and the leader is the one that led.
-    t.until(Slice, "web-leader", "the slice has its new owner", |slice| {
-        slice["metadata"]["ownerReferences"][0]["uid"] == now["metadata"]["uid"]
-    })
+    t.until(
+        Slice,
+        "web-leader",
+        "the slice has its new owner",
+        |slice| slice["metadata"]["ownerReferences"][0]["uid"] == now["metadata"]["uid"],
+    )
     .await?;
     t.leads("web-leader", &pods[1]).await?;
     t.identified("web-leader", &pods[1]).await?;
@@ -202,22 +288,30 @@ async fn leader_service_deleted_and_address_taken(t: Arc<Test>) -> Result<()> {
     // Somebody is quicker than the program, which stands still.
     controller.signal(Signal::STOP)?;
     t.delete(Service, "web-leader").await?;
-    let taken = t.service(Svc::new("squatter").spec("clusterIP", address.clone())).await?;
+    let taken = t
+        .service(Svc::new("squatter").spec("clusterIP", address.clone()))
+        .await?;
     ensure!(taken["spec"]["clusterIP"] == address);
     controller.signal(Signal::CONT)?;
     let now = t
-        .until(Service, "web-leader", "a new one", |now| uid_of(now) != uid_of(&before))
+        .until(Service, "web-leader", "a new one", |now| {
+            uid_of(now) != uid_of(&before)
+        })
         .await?;
     ensure!(now["spec"]["clusterIP"] != address);
     t.leads("web-leader", &pods[0]).await?;
     t.obs
-        .wait("a Warning that names the lost address", crate::harness::SOON, |log| {
-            let told = |event: &Arc<Value>| {
-                text(event, "/type") == "Warning"
-                    && text(event, "/message").contains(address.as_str().unwrap_or("?"))
-            };
-            log.all(Kind::Event).any(told).then_some(())
-        })
+        .wait(
+            "a Warning that names the lost address",
+            crate::harness::SOON,
+            |log| {
+                let told = |event: &Arc<Value>| {
+                    text(event, "/type") == "Warning"
+                        && text(event, "/message").contains(address.as_str().unwrap_or("?"))
+                };
+                log.all(Kind::Event).any(told).then_some(())
+            },
+        )
         .await?;
     t.untouched(Service, &taken)
 }
@@ -239,13 +333,17 @@ async fn all_labels_and_owners_stripped_at_once(t: Arc<Test>) -> Result<()> {
             && label(now, "app.kubernetes.io/managed-by") == Some("zen-lead")
     })
     .await?;
-    ensure!(uid_of(&*t.exists(Slice, "web-leader").await?) == uid_of(&before), "made anew");
+    ensure!(
+        uid_of(&*t.exists(Slice, "web-leader").await?) == uid_of(&before),
+        "made anew"
+    );
     t.ready(&pods[0], false).await?;
     t.leads("web-leader", &pods[1]).await.map(drop)
 }
 
 async fn fight_is_left_with_a_back_off(t: Arc<Test>) -> Result<()> {
-    t.served_as(Svc::opted_in("web").label("team", "blue"), "web", 1).await?;
+    t.served_as(Svc::opted_in("web").label("team", "blue"), "web", 1)
+        .await?;
     let rival = format!("{}?fieldManager=rival", t.path(Service, "web-leader"));
     let patch = json!({"metadata": {"labels": {"team": "red"}}});
     let mut healed = 0;
@@ -255,7 +353,8 @@ async fn fight_is_left_with_a_back_off(t: Arc<Test>) -> Result<()> {
         let again = t.obs.wait("healed", Duration::from_secs(2), |log| {
             let now = log.get(Service, "web-leader")?;
             let mut backwards = log.history.iter().rev();
-            let was_seen = backwards.any(|seen| seen.object["metadata"]["resourceVersion"] == version);
+            let was_seen =
+                backwards.any(|seen| seen.object["metadata"]["resourceVersion"] == version);
             (was_seen && label(now, "team") == Some("blue")).then_some(())
         });
         // No answer within two seconds: it backs off.
@@ -265,10 +364,15 @@ async fn fight_is_left_with_a_back_off(t: Arc<Test>) -> Result<()> {
         healed += 1;
     }
     t.say(format!("healed {healed} times at once"));
-    ensure!((2..=4).contains(&healed), "healed {healed} times before it backed off");
+    ensure!(
+        (2..=4).contains(&healed),
+        "healed {healed} times before it backed off"
+    );
     t.event("web", "WriteRefused", &["rival"]).await?;
     // The rest of the Service goes on.
-    let next = t.pod(crate::harness::objects::Pod::new("web-1", "web"), true).await?;
+    let next = t
+        .pod(crate::harness::objects::Pod::new("web-1", "web"), true)
+        .await?;
     t.delete(Kind::Pod, "web-0").await?;
     t.leads("web-leader", &next).await.map(drop)
 }

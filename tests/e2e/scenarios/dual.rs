@@ -22,8 +22,12 @@ scenarios! {
 
 async fn both(t: &Test, name: &str, number: u32) -> Result<Made> {
     let four = t.suite.address();
-    let six = format!("2001:db8::{number}:{}", four.rsplit('.').next().unwrap_or("0"));
-    t.pod(Pod::new(name, "web").ips(&[&four, &six]), false).await
+    let six = format!(
+        "2001:db8::{number}:{}",
+        four.rsplit('.').next().unwrap_or("0")
+    );
+    t.pod(Pod::new(name, "web").ips(&[&four, &six]), false)
+        .await
 }
 
 fn dual() -> Svc {
@@ -39,9 +43,15 @@ async fn published(t: &Test, expected: &[(&str, &str, &str)]) -> Result<()> {
             let fits = |(name, family, address): &(&str, &str, &str)| {
                 let slice = log.get(Slice, name);
                 slice.is_some_and(|slice| {
-                    let addresses: Vec<_> =
-                        endpoints(slice).iter().map(|e| text(e, "/addresses/0")).collect();
-                    let wanted = if address.is_empty() { vec![] } else { vec![*address] };
+                    let addresses: Vec<_> = endpoints(slice)
+                        .iter()
+                        .map(|e| text(e, "/addresses/0"))
+                        .collect();
+                    let wanted = if address.is_empty() {
+                        vec![]
+                    } else {
+                        vec![*address]
+                    };
                     text(slice, "/addressType") == *family && addresses == wanted
                 })
             };
@@ -55,7 +65,10 @@ async fn dual_stack_has_two_slices(t: Arc<Test>) -> Result<()> {
     t.service(dual()).await?;
     published(
         &t,
-        &[("web-leader", "IPv4", &pod.ips[0]), ("web-leader-ipv6", "IPv6", &pod.ips[1])],
+        &[
+            ("web-leader", "IPv4", &pod.ips[0]),
+            ("web-leader-ipv6", "IPv6", &pod.ips[1]),
+        ],
     )
     .await?;
     let leader = t.identified("web-leader", &pod).await?;
@@ -76,27 +89,45 @@ async fn dual_stack_failover_moves_both(t: Arc<Test>) -> Result<()> {
     t.ready(&pods[0], false).await?;
     published(
         &t,
-        &[("web-leader", "IPv4", &pods[1].ips[0]), ("web-leader-ipv6", "IPv6", &pods[1].ips[1])],
+        &[
+            ("web-leader", "IPv4", &pods[1].ips[0]),
+            ("web-leader-ipv6", "IPv6", &pods[1].ips[1]),
+        ],
     )
     .await?;
     t.identified("web-leader", &pods[1]).await?;
     t.event("web", "LeaderChanged", &["web-0 to web-1"]).await?;
     let requests = t.requests()?.split_off(before);
-    ensure!(requests.len() <= 4, "{} requests for a failover: {requests:?}", requests.len());
+    ensure!(
+        requests.len() <= 4,
+        "{} requests for a failover: {requests:?}",
+        requests.len()
+    );
     Ok(())
 }
 
 async fn dual_stack_leader_with_one_family(t: Arc<Test>) -> Result<()> {
     let four = t.pod(Pod::new("web-0", "web"), true).await?;
     t.service(dual()).await?;
-    published(&t, &[("web-leader", "IPv4", &four.ips[0]), ("web-leader-ipv6", "IPv6", "")]).await?;
+    published(
+        &t,
+        &[
+            ("web-leader", "IPv4", &four.ips[0]),
+            ("web-leader-ipv6", "IPv6", ""),
+        ],
+    )
+    .await?;
     // It gets its second address: one more endpoint, no failover.
     let mut whole = four.clone();
     whole.ips.push("2001:db8::77".into());
-    t.status(&whole, status("Running", &whole.ips, true, None, false)).await?;
+    t.status(&whole, status("Running", &whole.ips, true, None, false))
+        .await?;
     published(
         &t,
-        &[("web-leader", "IPv4", &whole.ips[0]), ("web-leader-ipv6", "IPv6", &whole.ips[1])],
+        &[
+            ("web-leader", "IPv4", &whole.ips[0]),
+            ("web-leader-ipv6", "IPv6", &whole.ips[1]),
+        ],
     )
     .await?;
     ensure!(t.event_objects("web", "LeaderChanged") == 0);
@@ -116,7 +147,10 @@ async fn dual_stack_up_and_down(t: Arc<Test>) -> Result<()> {
     families(&t, "RequireDualStack", json!(["IPv4", "IPv6"])).await?;
     published(
         &t,
-        &[("web-leader", "IPv4", &pod.ips[0]), ("web-leader-ipv6", "IPv6", &pod.ips[1])],
+        &[
+            ("web-leader", "IPv4", &pod.ips[0]),
+            ("web-leader-ipv6", "IPv6", &pod.ips[1]),
+        ],
     )
     .await?;
     let leader = t.until(Service, "web-leader", "it is dual-stack", |now| {

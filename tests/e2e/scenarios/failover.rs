@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::api::Kind::{Pod as PodKind, Service, Slice};
-use crate::harness::objects::{Pod, Svc, annotation, endpoints, label, status, target_uid, text};
+use crate::harness::objects::{Pod, Svc, annotation, endpoints, label, status, text};
 use crate::harness::test::Test;
 use crate::harness::waits::publishes;
 use crate::scenarios;
@@ -23,11 +23,6 @@ scenarios! {
     Shared Both none_ready_is_an_empty_slice "§2 no leader: endpoints []" "Go failure 1" "§4 NoReadyPods";
     Shared Both last_leader_returns "§3 after a time without any leader: the last one";
     Shared Both last_leader_is_known_after_a_restart "§3 the last one; §2 last-leader-pod-uid";
-    Shared Both terminating_without_successor "§3 last resort: ready false, serving, terminating";
-    Shared Both terminating_headless_stays_ready "§3 last resort, for Headless ready true";
-    Shared Both terminating_is_never_elected "§3 eligible: not terminating" "Go failure 8";
-    Shared Both disrupted_leader_is_left "§3 DisruptionTarget" "§3 disrupted";
-    Shared Both disrupted_pod_is_second_choice "§3 DisruptionTarget is chosen only if no other";
     Shared Both eligible_means_all_of_it "§3 eligible: phase, Ready, address, namespace";
     Shared Both addresses_that_cannot_be_routed "§2 loopback, link-local, unspecified, multicast";
     Shared Both no_pods_at_all "§4 NoPodsFound, NoReadyPods, LeaderRoutingAvailable";
@@ -45,12 +40,22 @@ async fn failover_by_readiness(t: Arc<Test>) -> Result<()> {
     trigger.parse::<jiff::Timestamp>()?;
     let leader = t.identified("web-leader", &pods[1]).await?;
     ensure!(annotation(&leader, "zen-lead.io/current-leader") == Some("web-1"));
-    t.event("web", "LeaderChanged", &["web-0 to web-1", "notReady", "web-leader"]).await?;
+    t.event(
+        "web",
+        "LeaderChanged",
+        &["web-0 to web-1", "notReady", "web-leader"],
+    )
+    .await?;
     t.never_empty(&["web-leader"], lost)?;
     t.canary().await?;
     ensure!(t.event_objects("web", "LeaderChanged") == 1);
     // Any other write of the slice takes the trigger time away again.
-    t.merge(Service, "web", json!({"metadata": {"labels": {"colour": "blue"}}})).await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"metadata": {"labels": {"colour": "blue"}}}),
+    )
+    .await?;
     t.until(Slice, "web-leader", "the trigger time goes", |slice| {
         label(slice, "colour") == Some("blue") && annotation(slice, TRIGGER).is_none()
     })
@@ -74,7 +79,8 @@ async fn failover_of_a_terminating_ready_leader(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 2).await?;
     let lost = t.delete_pod(&pods[0], 30).await?;
     t.leads("web-leader", &pods[1]).await?;
-    t.event("web", "LeaderChanged", &["web-0 to web-1", "terminating"]).await?;
+    t.event("web", "LeaderChanged", &["web-0 to web-1", "terminating"])
+        .await?;
     t.never_empty(&["web-leader"], lost)?;
     // It is still Ready, and stays out.
     t.canary().await?;
@@ -101,10 +107,16 @@ async fn failover_costs_three_requests(t: Arc<Test>) -> Result<()> {
         .filter(|entry| entry.resource == "events" || entry.name == "web-leader")
         .map(|entry| format!("{} {} {}", entry.verb, entry.resource, entry.code))
         .collect();
-    ensure!(told[0] == "patch endpointslices 200", "not the slice first: {told:?}");
+    ensure!(
+        told[0] == "patch endpointslices 200",
+        "not the slice first: {told:?}"
+    );
     let mut rest = told[1..].to_vec();
     rest.sort();
-    ensure!(rest == ["create events 201", "patch services 200"], "requests {told:?}");
+    ensure!(
+        rest == ["create events 201", "patch services 200"],
+        "requests {told:?}"
+    );
     Ok(())
 }
 
@@ -114,7 +126,10 @@ async fn same_name_new_pod(t: Arc<Test>) -> Result<()> {
     let again = t.pod(Pod::new("web-0", "web"), true).await?;
     t.leads("web-leader", &pods[1]).await?;
     t.canary().await?;
-    ensure!(publishes(&*t.exists(Slice, "web-leader").await?, &pods[1]), "led by its name");
+    ensure!(
+        publishes(&*t.exists(Slice, "web-leader").await?, &pods[1]),
+        "led by its name"
+    );
     ensure!(again.uid != pods[0].uid);
     // A StatefulSet of one: gone, and back under the same name with a new address.
     let pods = t.served("db", 1).await?;
@@ -122,7 +137,10 @@ async fn same_name_new_pod(t: Arc<Test>) -> Result<()> {
     let again = t.pod(Pod::new("db-0", "db"), true).await?;
     t.leads("db-leader", &again).await?;
     let ever = t.history(Slice, "db-leader");
-    let stale = ever.iter().rev().find(|seen| publishes(&seen.object, &pods[0]));
+    let stale = ever
+        .iter()
+        .rev()
+        .find(|seen| publishes(&seen.object, &pods[0]));
     ensure!(stale.is_some(), "the first one led before");
     Ok(())
 }
@@ -132,13 +150,20 @@ async fn same_pod_new_address(t: Arc<Test>) -> Result<()> {
     let before = t.writes()?.len();
     let mut moved = pods[0].clone();
     moved.ips = vec![t.suite.address()];
-    t.status(&moved, status("Running", &moved.ips, true, None, false)).await?;
+    t.status(&moved, status("Running", &moved.ips, true, None, false))
+        .await?;
     t.leads("web-leader", &moved).await?;
     t.canary().await?;
     let writes = t.writes()?.split_off(before);
-    let count = writes.iter().filter(|entry| entry.name == "web-leader").count();
+    let count = writes
+        .iter()
+        .filter(|entry| entry.name == "web-leader")
+        .count();
     ensure!(count == 1, "{count} writes for a new address");
-    ensure!(t.event_objects("web", "LeaderChanged") == 0, "told as a failover");
+    ensure!(
+        t.event_objects("web", "LeaderChanged") == 0,
+        "told as a failover"
+    );
     Ok(())
 }
 
@@ -158,15 +183,19 @@ async fn leader_fails_or_completes(t: Arc<Test>) -> Result<()> {
 
 async fn leader_loses_address_or_labels(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 3).await?;
-    t.status(&pods[0], status("Running", &[], true, None, false)).await?;
+    t.status(&pods[0], status("Running", &[], true, None, false))
+        .await?;
     t.leads("web-leader", &pods[1]).await?;
-    t.event("web", "LeaderChanged", &["web-0 to web-1", "noIP"]).await?;
+    t.event("web", "LeaderChanged", &["web-0 to web-1", "noIP"])
+        .await?;
     let patch = json!({"metadata": {"labels": {"app": null}}});
     t.merge(PodKind, "web-1", patch).await?;
     t.leads("web-leader", &pods[2]).await?;
-    t.event("web", "LeaderChanged", &["web-1 to web-2", "unlabelled"]).await?;
+    t.event("web", "LeaderChanged", &["web-1 to web-2", "unlabelled"])
+        .await?;
     // The last one loses its address too: nothing may stay published.
-    t.status(&pods[2], status("Running", &[], true, None, false)).await?;
+    t.status(&pods[2], status("Running", &[], true, None, false))
+        .await?;
     t.empties("web-leader").await.map(drop)
 }
 
@@ -175,19 +204,27 @@ async fn none_ready_is_an_empty_slice(t: Arc<Test>) -> Result<()> {
     t.ready(&pods[1], false).await?;
     t.ready(&pods[0], false).await?;
     t.empties("web-leader").await?;
-    t.event("web", "LeaderChanged", &["web-0 to none", "noneReady"]).await?;
+    t.event("web", "LeaderChanged", &["web-0 to none", "noneReady"])
+        .await?;
     let leader = t
         .until(Service, "web-leader", "the identity goes", |now| {
             annotation(now, "zen-lead.io/leader-pod-uid").is_none()
         })
         .await?;
     for key in ["current-leader", "leader-pod-name"] {
-        ensure!(annotation(&leader, &format!("zen-lead.io/{key}")).is_none(), "{key} stays");
+        ensure!(
+            annotation(&leader, &format!("zen-lead.io/{key}")).is_none(),
+            "{key} stays"
+        );
     }
     let last = annotation(&leader, "zen-lead.io/last-leader-pod-uid");
     ensure!(last == Some(&pods[0].uid), "last leader {last:?}");
     ensure!(annotation(&leader, "zen-lead.io/leader-last-switch-time").is_some());
-    let refused = t.writes()?.into_iter().filter(|entry| entry.code >= 400).count();
+    let refused = t
+        .writes()?
+        .into_iter()
+        .filter(|entry| entry.code >= 400)
+        .count();
     ensure!(refused == 0, "{refused} writes were refused");
     Ok(())
 }
@@ -206,13 +243,23 @@ async fn last_leader_returns(t: Arc<Test>) -> Result<()> {
     t.ready(&pods[2], false).await?;
     t.empties("web-leader").await?;
     // … and among several that come at once, the last one.
-    t.merge(Service, "web", json!({"spec": {"selector": {"app": "none"}}})).await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"spec": {"selector": {"app": "none"}}}),
+    )
+    .await?;
     t.canary().await?;
     for pod in &pods {
         t.ready(pod, true).await?;
     }
     t.canary().await?;
-    t.merge(Service, "web", json!({"spec": {"selector": {"app": "web"}}})).await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"spec": {"selector": {"app": "web"}}}),
+    )
+    .await?;
     t.leads("web-leader", &pods[2]).await.map(drop)
 }
 
@@ -237,89 +284,6 @@ async fn last_leader_is_known_after_a_restart(t: Arc<Test>) -> Result<()> {
     Ok(())
 }
 
-fn conditions(slice: &Value) -> Value {
-    slice["endpoints"][0]["conditions"].clone()
-}
-
-async fn terminating_without_successor(t: Arc<Test>) -> Result<()> {
-    let pods = t.served("web", 1).await?;
-    let lost = t.delete_pod(&pods[0], 30).await?;
-    let last_resort = json!({"ready": false, "serving": true, "terminating": true});
-    t.until(Slice, "web-leader", "the last resort", |slice| conditions(slice) == last_resort)
-        .await?;
-    t.never_empty(&["web-leader"], lost)?;
-    let slice = t.exists(Slice, "web-leader").await?;
-    ensure!(target_uid(&slice) == Some(pods[0].uid.as_str()));
-    // Somebody eligible comes: it is left while it still serves.
-    let next = t.pod(Pod::new("web-1", "web"), true).await?;
-    t.leads("web-leader", &next).await?;
-    t.event("web", "LeaderChanged", &["web-0 to web-1", "terminating"]).await?;
-    // The same again, until it stops serving.
-    t.delete_pod(&next, 30).await?;
-    t.until(Slice, "web-leader", "the last resort", |slice| conditions(slice) == last_resort)
-        .await?;
-    t.ready(&next, false).await?;
-    t.empties("web-leader").await?;
-    t.reap(&next).await?;
-    t.canary().await?;
-    ensure!(endpoints(&*t.exists(Slice, "web-leader").await?).is_empty());
-    Ok(())
-}
-
-async fn terminating_headless_stays_ready(t: Arc<Test>) -> Result<()> {
-    let source = Svc::opted_in("web").asks("leader-service-type", "Headless");
-    let pods = t.served_as(source, "web", 1).await?;
-    t.delete_pod(&pods[0], 30).await?;
-    let stays = json!({"ready": true, "serving": true, "terminating": true});
-    t.until(Slice, "web-leader", "it stays in DNS", |slice| conditions(slice) == stays).await?;
-    t.reap(&pods[0]).await?;
-    t.empties("web-leader").await.map(drop)
-}
-
-async fn terminating_is_never_elected(t: Arc<Test>) -> Result<()> {
-    let pods = t.pods("web", 2).await?;
-    t.delete_pod(&pods[0], 30).await?;
-    t.delete_pod(&pods[1], 30).await?;
-    t.canary().await?;
-    t.service(Svc::opted_in("web")).await?;
-    t.empties("web-leader").await?;
-    t.event("web", "NoReadyPods", &[]).await?;
-    let next = t.pod(Pod::new("web-2", "web"), true).await?;
-    t.leads("web-leader", &next).await?;
-    let ever = t.history(Slice, "web-leader");
-    let only = |pod: &str| ever.iter().all(|seen| target_uid(&seen.object).is_none_or(|u| u == pod));
-    ensure!(only(&next.uid), "a terminating pod was elected");
-    Ok(())
-}
-
-async fn disrupted_leader_is_left(t: Arc<Test>) -> Result<()> {
-    let pods = t.served("web", 2).await?;
-    let lost = t.status(&pods[0], status("Running", &pods[0].ips, true, None, true)).await?;
-    t.leads("web-leader", &pods[1]).await?;
-    t.event("web", "LeaderChanged", &["web-0 to web-1", "disrupted"]).await?;
-    t.never_empty(&["web-leader"], lost)?;
-    // The eviction is called off: it is not returned to, not even when the other one stumbles.
-    t.ready(&pods[0], true).await?;
-    t.canary().await?;
-    ensure!(publishes(&*t.exists(Slice, "web-leader").await?, &pods[1]));
-    Ok(())
-}
-
-async fn disrupted_pod_is_second_choice(t: Arc<Test>) -> Result<()> {
-    let pods = t.pods("web", 2).await?;
-    t.status(&pods[0], status("Running", &pods[0].ips, true, None, true)).await?;
-    t.service(Svc::opted_in("web")).await?;
-    t.leads("web-leader", &pods[1]).await?;
-    // The other way round: nobody else is eligible, so it leads, and as it is.
-    t.ready(&pods[1], false).await?;
-    t.leads("web-leader", &pods[0]).await?;
-    let ready = json!({"ready": true, "serving": true, "terminating": false});
-    ensure!(conditions(&*t.exists(Slice, "web-leader").await?) == ready);
-    // A disrupted leader is left the moment another pod is eligible.
-    t.ready(&pods[1], true).await?;
-    t.leads("web-leader", &pods[1]).await.map(drop)
-}
-
 async fn eligible_means_all_of_it(t: Arc<Test>) -> Result<()> {
     t.service(Svc::opted_in("web")).await?;
     let mut pending = Pod::new("pending", "web");
@@ -327,26 +291,41 @@ async fn eligible_means_all_of_it(t: Arc<Test>) -> Result<()> {
     t.pod(pending, true).await?;
     t.pod(Pod::new("unready", "web").not_ready(), true).await?;
     t.pod(Pod::new("addressless", "web"), false).await?;
-    t.pod(Pod::new("six", "web").ips(&["2001:db8::6"]), false).await?;
+    t.pod(Pod::new("six", "web").ips(&["2001:db8::6"]), false)
+        .await?;
     t.pod(Pod::new("other", "else"), true).await?;
     t.canary().await?;
     let ever = t.history(Slice, "web-leader");
     let published = ever.iter().find(|seen| !endpoints(&seen.object).is_empty());
-    ensure!(published.is_none(), "published {:?}", published.map(|seen| &seen.object));
+    ensure!(
+        published.is_none(),
+        "published {:?}",
+        published.map(|seen| &seen.object)
+    );
     let pod = t.pod(Pod::new("good", "web"), true).await?;
     t.leads("web-leader", &pod).await.map(drop)
 }
 
 async fn addresses_that_cannot_be_routed(t: Arc<Test>) -> Result<()> {
     t.service(Svc::opted_in("web")).await?;
-    for (number, ip) in ["127.0.0.1", "169.254.1.1", "0.0.0.0", "224.0.0.1"].iter().enumerate() {
+    for (number, ip) in ["127.0.0.1", "169.254.1.1", "0.0.0.0", "224.0.0.1"]
+        .iter()
+        .enumerate()
+    {
         let pod = Pod::new(&format!("bad-{number}"), "web").ips(&[ip]);
         t.pod(pod, false).await?;
     }
     t.canary().await?;
     t.empties("web-leader").await?;
-    let refused = t.writes()?.into_iter().filter(|entry| entry.code >= 400).count();
-    ensure!(refused == 0, "{refused} writes were refused: bad addresses were tried");
+    let refused = t
+        .writes()?
+        .into_iter()
+        .filter(|entry| entry.code >= 400)
+        .count();
+    ensure!(
+        refused == 0,
+        "{refused} writes were refused: bad addresses were tried"
+    );
     let pod = t.pod(Pod::new("good", "web"), true).await?;
     t.leads("web-leader", &pod).await.map(drop)
 }
@@ -356,13 +335,17 @@ async fn no_pods_at_all(t: Arc<Test>) -> Result<()> {
     t.empties("web-leader").await?;
     let event = t.event("web", "NoPodsFound", &["web-leader"]).await?;
     ensure!(text(&event, "/type") == "Warning");
-    t.event("web", "LeaderServiceCreated", &["web-leader"]).await?;
+    t.event("web", "LeaderServiceCreated", &["web-leader"])
+        .await?;
     let pod = t.pod(Pod::new("web-0", "web").not_ready(), true).await?;
     t.event("web", "NoReadyPods", &[]).await?;
     t.ready(&pod, true).await?;
     t.leads("web-leader", &pod).await?;
     t.event("web", "LeaderRoutingAvailable", &["web-0"]).await?;
-    ensure!(t.event_objects("web", "LeaderChanged") == 0, "a first election is no failover");
+    ensure!(
+        t.event_objects("web", "LeaderChanged") == 0,
+        "a first election is no failover"
+    );
     Ok(())
 }
 
@@ -370,10 +353,21 @@ async fn selector_moves_to_other_pods(t: Arc<Test>) -> Result<()> {
     let blue = t.served("web", 2).await?;
     let green = t.pods("green", 1).await?;
     let lost = std::time::Instant::now();
-    t.merge(Service, "web", json!({"spec": {"selector": {"app": "green"}}})).await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"spec": {"selector": {"app": "green"}}}),
+    )
+    .await?;
     t.leads("web-leader", &green[0]).await?;
     t.never_empty(&["web-leader"], lost)?;
-    t.event("web", "LeaderChanged", &["web-0 to green-0", "unlabelled"]).await?;
-    t.merge(Service, "web", json!({"spec": {"selector": {"app": "web"}}})).await?;
+    t.event("web", "LeaderChanged", &["web-0 to green-0", "unlabelled"])
+        .await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"spec": {"selector": {"app": "web"}}}),
+    )
+    .await?;
     t.leads("web-leader", &blue[0]).await.map(drop)
 }

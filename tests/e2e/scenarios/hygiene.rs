@@ -26,19 +26,27 @@ scenarios! {
 async fn events_are_aggregated_and_limited(t: Arc<Test>) -> Result<()> {
     t.served("web", 1).await?;
     for number in 0..60 {
-        t.ask("web", "strategy", Some(&format!("best-{number}"))).await?;
+        t.ask("web", "strategy", Some(&format!("best-{number}")))
+            .await?;
     }
     t.event("web", "InvalidAnnotation", &["best-0"]).await?;
     t.canary().await?;
     let sent: Vec<_> = t.requests()?;
-    let sent = sent.iter().filter(|entry| entry.resource == "events" && entry.is_write()).count();
+    let sent = sent
+        .iter()
+        .filter(|entry| entry.resource == "events" && entry.is_write())
+        .count();
     let objects = t.event_objects("web", "InvalidAnnotation");
     let told = t.count_events("web", "InvalidAnnotation");
-    t.say(format!("60 typos: {sent} requests, {objects} Events that count {told}"));
+    t.say(format!(
+        "60 typos: {sent} requests, {objects} Events that count {told}"
+    ));
     ensure!(objects <= 15, "{objects} Event objects for 60 typos");
     ensure!(sent <= 45, "{sent} requests for Events");
     let long = t.obs.look(|log| {
-        let mut notes = log.all(Kind::Event).map(|event| text(event, "/message").len());
+        let mut notes = log
+            .all(Kind::Event)
+            .map(|event| text(event, "/message").len());
         notes.any(|len| len > 1_024)
     });
     ensure!(!long, "a note of more than 1,024 bytes");
@@ -69,7 +77,10 @@ async fn values_that_are_hostile(t: Arc<Test>) -> Result<()> {
     let from = t.ready(&bystander[0], false).await?;
     let seen = t.leads("calm-leader", &bystander[1]).await?;
     let took = seen.saturating_duration_since(from);
-    ensure!(took < Duration::from_secs(5), "another Service waited {took:?}");
+    ensure!(
+        took < Duration::from_secs(5),
+        "another Service waited {took:?}"
+    );
     t.ready(&pods[0], false).await?;
     t.leads("web-leader", &pods[1]).await.map(drop)
 }
@@ -88,7 +99,8 @@ async fn look_alikes_of_other_owners(t: Arc<Test>) -> Result<()> {
     alike.0["metadata"]["ownerReferences"] = owner.clone();
     let alike = t.service(alike).await?;
     t.service(Svc::opted_in("web")).await?;
-    t.event("web", "LeaderServiceConflict", &["web-leader"]).await?;
+    t.event("web", "LeaderServiceConflict", &["web-leader"])
+        .await?;
     t.canary().await?;
     t.untouched(Service, &alike)?;
     // The same for a slice: it is left alone, and ours gets another name.
@@ -138,7 +150,10 @@ async fn many_services_of_the_same_pods(t: Arc<Test>) -> Result<()> {
         last = last.max(t.leads(&format!("{name}-leader"), &pods[1]).await?);
         t.never_empty(&[&format!("{name}-leader")], from)?;
     }
-    t.say(format!("20 Services moved by one pod in {:.1?}", last.duration_since(from)));
+    t.say(format!(
+        "20 Services moved by one pod in {:.1?}",
+        last.duration_since(from)
+    ));
     Ok(())
 }
 
@@ -155,22 +170,34 @@ async fn endpoints_object_is_reported(t: Arc<Test>) -> Result<()> {
     t.api.create(&path, &endpoints).await?;
     let mirrored = t
         .obs
-        .wait("the Endpoints object is mirrored", crate::harness::SOON, |log| {
-            let by = "endpointslicemirroring-controller.k8s.io";
-            let is = |slice: &&Arc<Value>| {
-                label(slice, "endpointslice.kubernetes.io/managed-by") == Some(by)
-            };
-            log.all(Slice).find(is).cloned()
-        })
+        .wait(
+            "the Endpoints object is mirrored",
+            crate::harness::SOON,
+            |log| {
+                let by = "endpointslicemirroring-controller.k8s.io";
+                let is = |slice: &&Arc<Value>| {
+                    label(slice, "endpointslice.kubernetes.io/managed-by") == Some(by)
+                };
+                log.all(Slice).find(is).cloned()
+            },
+        )
         .await?;
     let controller = t.controller(&[]).await?;
     let name = crate::harness::objects::name_of(&mirrored);
-    t.event("web", "LeaderServiceConflict", &[name, "endpointslicemirroring"]).await?;
+    t.event(
+        "web",
+        "LeaderServiceConflict",
+        &[name, "endpointslicemirroring"],
+    )
+    .await?;
     let foreign = controller.metrics().await?.sum(
         "zen_lead_foreign_endpointslices",
         &[("namespace", t.ns.as_str()), ("service", "web")],
     );
-    ensure!(foreign == Some(1.0), "zen_lead_foreign_endpointslices is {foreign:?}");
+    ensure!(
+        foreign == Some(1.0),
+        "zen_lead_foreign_endpointslices is {foreign:?}"
+    );
     t.canary().await?;
     t.untouched(Slice, &mirrored)?;
     t.leads("web-leader", &pods[0]).await.map(drop)
@@ -186,12 +213,19 @@ async fn writes_only_what_it_may(t: Arc<Test>) -> Result<()> {
     controller.stop().await?;
     let all = t.suite.audit.since(0, USER, None)?;
     let writes: Vec<_> = all.iter().filter(|entry| entry.is_write()).collect();
-    let kinds: BTreeSet<_> =
-        writes.iter().map(|e| format!("{} {}", e.verb, e.resource)).collect();
-    t.say(format!("{} writes in the whole run: {kinds:?}", writes.len()));
+    let kinds: BTreeSet<_> = writes
+        .iter()
+        .map(|e| format!("{} {}", e.verb, e.resource))
+        .collect();
+    t.say(format!(
+        "{} writes in the whole run: {kinds:?}",
+        writes.len()
+    ));
     let may = ["services", "endpointslices", "events", "leases"];
-    let strange: Vec<_> =
-        writes.iter().filter(|entry| !may.contains(&entry.resource.as_str())).collect();
+    let strange: Vec<_> = writes
+        .iter()
+        .filter(|entry| !may.contains(&entry.resource.as_str()))
+        .collect();
     ensure!(strange.is_empty(), "it wrote {strange:?}");
     // Sources are what the API server knows as opted in: none of them was ever written.
     let sources = t.api.get("/api/v1/services").await?;
@@ -200,13 +234,21 @@ async fn writes_only_what_it_may(t: Arc<Test>) -> Result<()> {
         .into_iter()
         .flatten()
         .filter(|service| label(service, "zen-lead.io/source-service").is_none())
-        .map(|service| (text(service, "/metadata/namespace"), text(service, "/metadata/name")))
+        .map(|service| {
+            (
+                text(service, "/metadata/namespace"),
+                text(service, "/metadata/name"),
+            )
+        })
         .collect();
     let touched: Vec<_> = writes
         .iter()
         .filter(|entry| entry.resource == "services" && entry.code < 300)
         .filter(|entry| sources.contains(&(entry.namespace.as_str(), entry.name.as_str())))
         .collect();
-    ensure!(touched.is_empty(), "it wrote sources or strangers: {touched:?}");
+    ensure!(
+        touched.is_empty(),
+        "it wrote sources or strangers: {touched:?}"
+    );
     Ok(())
 }

@@ -35,8 +35,15 @@ async fn type_of_the_source_is_not_copied(t: Arc<Test>) -> Result<()> {
             .spec("externalTrafficPolicy", json!("Local"));
         t.served_as(source, name, 1).await?;
         let leader = t.exists(Service, &format!("{name}-leader")).await?;
-        ensure!(text(&leader, "/spec/type") == "ClusterIP", "type {}", leader["spec"]["type"]);
-        ensure!(leader["spec"]["ports"][0]["nodePort"].is_null(), "nodePort copied");
+        ensure!(
+            text(&leader, "/spec/type") == "ClusterIP",
+            "type {}",
+            leader["spec"]["type"]
+        );
+        ensure!(
+            leader["spec"]["ports"][0]["nodePort"].is_null(),
+            "nodePort copied"
+        );
         ensure!(text(&leader, "/spec/sessionAffinity") == "None");
         ensure!(text(&leader, "/spec/internalTrafficPolicy") == "Cluster");
     }
@@ -46,7 +53,11 @@ async fn type_of_the_source_is_not_copied(t: Arc<Test>) -> Result<()> {
 async fn type_node_port_and_back_in_place(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 1).await?;
     let before = t.exists(Service, "web-leader").await?;
-    for (asked, kind) in [(Some("NodePort"), "NodePort"), (Some("LoadBalancer"), "LoadBalancer"), (None, "ClusterIP")] {
+    for (asked, kind) in [
+        (Some("NodePort"), "NodePort"),
+        (Some("LoadBalancer"), "LoadBalancer"),
+        (None, "ClusterIP"),
+    ] {
         t.ask("web", "leader-service-type", asked).await?;
         let now = t
             .until(Service, "web-leader", &format!("type {kind}"), |now| {
@@ -56,7 +67,10 @@ async fn type_node_port_and_back_in_place(t: Arc<Test>) -> Result<()> {
         ensure!(uid_of(&now) == uid_of(&before), "made anew for {kind}");
         ensure!(now["spec"]["clusterIP"] == before["spec"]["clusterIP"]);
         let port = now["spec"]["ports"][0]["nodePort"].as_u64();
-        ensure!(port.is_some() == (kind != "ClusterIP"), "nodePort {port:?} of {kind}");
+        ensure!(
+            port.is_some() == (kind != "ClusterIP"),
+            "nodePort {port:?} of {kind}"
+        );
     }
     t.canary().await?;
     let from = t.leads("web-leader", &pods[0]).await?;
@@ -72,7 +86,10 @@ async fn type_load_balancer_is_never_public_by_accident(t: Arc<Test>) -> Result<
     t.served_as(source, "web", 1).await?;
     let first = &t.history(Service, "web-leader")[0].object;
     ensure!(text(first, "/spec/type") == "LoadBalancer");
-    ensure!(first["spec"]["loadBalancerSourceRanges"] == json!(["192.0.2.0/24"]), "public at first");
+    ensure!(
+        first["spec"]["loadBalancerSourceRanges"] == json!(["192.0.2.0/24"]),
+        "public at first"
+    );
     ensure!(text(first, "/spec/loadBalancerClass") == "example.com/internal");
     let ranges = json!({"spec": {"loadBalancerSourceRanges": ["198.51.100.0/24"]}});
     t.merge(Service, "web", ranges.clone()).await?;
@@ -103,7 +120,11 @@ async fn type_headless_on_and_off(t: Arc<Test>) -> Result<()> {
     // Withdrawn first: no slice with an endpoint outlived its Service.
     t.obs.look(|log| {
         let mut published = false;
-        for seen in log.history.iter().filter(|seen| seen.name() == "web-leader") {
+        for seen in log
+            .history
+            .iter()
+            .filter(|seen| seen.name() == "web-leader")
+        {
             let deleted = seen.change == Change::Deleted;
             if seen.kind == Slice {
                 published = !deleted && !seen.object["endpoints"].is_null();
@@ -130,18 +151,36 @@ async fn type_headless_needs_no_ports(t: Arc<Test>) -> Result<()> {
 async fn type_invalid_keeps_the_last(t: Arc<Test>) -> Result<()> {
     let source = Svc::opted_in("web").asks("leader-service-type", "NodePort");
     t.served_as(source, "web", 1).await?;
-    t.ask("web", "leader-service-type", Some("nodeport")).await?;
-    t.event("web", "InvalidAnnotation", &["leader-service-type", "nodeport", "LoadBalancer"]).await?;
+    t.ask("web", "leader-service-type", Some("nodeport"))
+        .await?;
+    t.event(
+        "web",
+        "InvalidAnnotation",
+        &["leader-service-type", "nodeport", "LoadBalancer"],
+    )
+    .await?;
     t.canary().await?;
     let now = t.exists(Service, "web-leader").await?;
-    ensure!(text(&now, "/spec/type") == "NodePort", "type {}", now["spec"]["type"]);
+    ensure!(
+        text(&now, "/spec/type") == "NodePort",
+        "type {}",
+        now["spec"]["type"]
+    );
     Ok(())
 }
 
 async fn headless_source_gets_a_cluster_ip(t: Arc<Test>) -> Result<()> {
-    t.served_as(Svc::opted_in("web").spec("clusterIP", json!("None")), "web", 1).await?;
+    t.served_as(
+        Svc::opted_in("web").spec("clusterIP", json!("None")),
+        "web",
+        1,
+    )
+    .await?;
     let leader = t.exists(Service, "web-leader").await?;
-    ensure!(text(&leader, "/spec/clusterIP") != "None", "headless without being asked");
+    ensure!(
+        text(&leader, "/spec/clusterIP") != "None",
+        "headless without being asked"
+    );
     let slice = t.exists(Slice, "web-leader").await?;
     ensure!(label(&slice, "service.kubernetes.io/headless").is_none());
     Ok(())
@@ -151,7 +190,10 @@ async fn refused(t: &Test, name: &str, words: &[&str]) -> Result<()> {
     let event = t.event(name, "InvalidService", words).await?;
     ensure!(text(&event, "/type") == "Warning");
     t.canary().await?;
-    ensure!(t.history(Service, &format!("{name}-leader")).is_empty(), "{name} is served");
+    ensure!(
+        t.history(Service, &format!("{name}-leader")).is_empty(),
+        "{name} is served"
+    );
     Ok(())
 }
 
@@ -175,7 +217,8 @@ async fn refused_external_name(t: Arc<Test>) -> Result<()> {
 }
 
 async fn refused_without_selector_or_ports(t: Arc<Test>) -> Result<()> {
-    t.service(Svc::opted_in("blind").spec("selector", Value::Null)).await?;
+    t.service(Svc::opted_in("blind").spec("selector", Value::Null))
+        .await?;
     refused(&t, "blind", &["selector"]).await?;
     let portless = Svc::opted_in("portless")
         .spec("clusterIP", json!("None"))
@@ -184,7 +227,12 @@ async fn refused_without_selector_or_ports(t: Arc<Test>) -> Result<()> {
     refused(&t, "portless", &["ports"]).await?;
     // Mended, it is served.
     let pods = t.pods("blind", 1).await?;
-    t.merge(Service, "blind", json!({"spec": {"selector": {"app": "blind"}}})).await?;
+    t.merge(
+        Service,
+        "blind",
+        json!({"spec": {"selector": {"app": "blind"}}}),
+    )
+    .await?;
     t.leads("blind-leader", &pods[0]).await.map(drop)
 }
 
@@ -196,10 +244,14 @@ async fn annotations_of_the_leader_service(t: Arc<Test>) -> Result<()> {
     );
     t.served_as(source, "web", 1).await?;
     let first = &t.history(Service, "web-leader")[0].object;
-    ensure!(annotation(first, "example.com/a") == Some("1"), "not from the first create on");
+    ensure!(
+        annotation(first, "example.com/a") == Some("1"),
+        "not from the first create on"
+    );
     let hostname = annotation(first, "external-dns.alpha.kubernetes.io/hostname");
     ensure!(hostname == Some("db.example.com"));
-    t.ask("web", ANNOTATIONS, Some(r#"{"example.com/a":"2","b":"3"}"#)).await?;
+    t.ask("web", ANNOTATIONS, Some(r#"{"example.com/a":"2","b":"3"}"#))
+        .await?;
     t.until(Service, "web-leader", "the edit follows", |now| {
         annotation(now, "example.com/a") == Some("2")
             && annotation(now, "b") == Some("3")
@@ -225,10 +277,14 @@ async fn annotations_of_the_leader_service_invalid(t: Arc<Test>) -> Result<()> {
         (r#"{"no such key":"x"}"#, "no such key"),
     ] {
         t.ask("web", ANNOTATIONS, Some(bad)).await?;
-        t.event("web", "InvalidAnnotation", &[ANNOTATIONS, word]).await?;
+        t.event("web", "InvalidAnnotation", &[ANNOTATIONS, word])
+            .await?;
         t.canary().await?;
         let now = t.exists(Service, "web-leader").await?;
-        ensure!(annotation(&now, "example.com/a") == Some("1"), "{bad} took the last valid ones");
+        ensure!(
+            annotation(&now, "example.com/a") == Some("1"),
+            "{bad} took the last valid ones"
+        );
         ensure!(annotation(&now, "zen-lead.io/sticky").is_none());
     }
     Ok(())

@@ -33,7 +33,10 @@ async fn mirrored_keys_follow_and_vanish(t: Arc<Test>) -> Result<()> {
     ensure!(label(&first, "app.kubernetes.io/component") == Some("db"));
     ensure!(annotation(&first, "contact") == Some("ops"));
     let slice = t.exists(Slice, "web-leader").await?;
-    ensure!(label(&slice, "team") == Some("blue"), "a slice bears the mirrored labels");
+    ensure!(
+        label(&slice, "team") == Some("blue"),
+        "a slice bears the mirrored labels"
+    );
     ensure!(annotation(&slice, "contact").is_none());
     let patch = json!({"metadata": {
         "labels": {"team": "green", "tier": "1", "app.kubernetes.io/component": null},
@@ -77,14 +80,24 @@ const RESERVED: [&str; 16] = [
 ];
 
 async fn mirrored_keys_never_include_the_reserved(t: Arc<Test>) -> Result<()> {
-    let mut source = Svc::opted_in("web").asks("sticky", "true").asks("strategy", "oldest");
+    let mut source = Svc::opted_in("web")
+        .asks("sticky", "true")
+        .asks("strategy", "oldest");
     for key in RESERVED {
         source = source.label(key, "x").annotation(key, "x");
     }
     t.served_as(source, "web", 1).await?;
-    for seen in t.history(Service, "web-leader").iter().chain(&t.history(Slice, "web-leader")) {
+    for seen in t
+        .history(Service, "web-leader")
+        .iter()
+        .chain(&t.history(Slice, "web-leader"))
+    {
         for key in RESERVED {
-            ensure!(label(&seen.object, key).is_none(), "label {key} on {:?}", seen.kind);
+            ensure!(
+                label(&seen.object, key).is_none(),
+                "label {key} on {:?}",
+                seen.kind
+            );
             ensure!(annotation(&seen.object, key).is_none(), "annotation {key}");
         }
         for key in ["enabled", "sticky", "strategy"] {
@@ -102,15 +115,29 @@ async fn keys_and_fields_of_the_user_stay(t: Arc<Test>) -> Result<()> {
         "spec": {"sessionAffinity": "ClientIP", "publishNotReadyAddresses": true},
     });
     t.merge(Service, "web-leader", patch).await?;
-    t.merge(Slice, "web-leader", json!({"metadata": {"labels": {"mine": "3"}}})).await?;
+    t.merge(
+        Slice,
+        "web-leader",
+        json!({"metadata": {"labels": {"mine": "3"}}}),
+    )
+    .await?;
     // Both objects are written for other reasons, and the user's things are still there.
     t.ready(&pods[0], false).await?;
     t.identified("web-leader", &pods[1]).await?;
-    t.merge(Service, "web", json!({"metadata": {"labels": {"team": "blue"}}})).await?;
-    t.until(Service, "web-leader", "the label follows", |now| label(now, "team") == Some("blue"))
-        .await?;
-    t.until(Slice, "web-leader", "the label follows", |now| label(now, "team") == Some("blue"))
-        .await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"metadata": {"labels": {"team": "blue"}}}),
+    )
+    .await?;
+    t.until(Service, "web-leader", "the label follows", |now| {
+        label(now, "team") == Some("blue")
+    })
+    .await?;
+    t.until(Slice, "web-leader", "the label follows", |now| {
+        label(now, "team") == Some("blue")
+    })
+    .await?;
     t.canary().await?;
     let service = t.exists(Service, "web-leader").await?;
     ensure!(label(&service, "mine") == Some("1"));
@@ -122,16 +149,27 @@ async fn keys_and_fields_of_the_user_stay(t: Arc<Test>) -> Result<()> {
 }
 
 async fn key_of_the_user_meets_a_mirrored_one(t: Arc<Test>) -> Result<()> {
-    t.served_as(Svc::opted_in("web").label("team", "blue"), "web", 1).await?;
+    t.served_as(Svc::opted_in("web").label("team", "blue"), "web", 1)
+        .await?;
     let patch = json!({"metadata": {"labels": {"mine": "1"}}});
     t.merge(Service, "web-leader", patch).await?;
     // The source takes the same key up, and drops it again: from then on it was a mirrored one.
-    t.merge(Service, "web", json!({"metadata": {"labels": {"mine": "source"}}})).await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"metadata": {"labels": {"mine": "source"}}}),
+    )
+    .await?;
     t.until(Service, "web-leader", "the source's value wins", |now| {
         label(now, "mine") == Some("source")
     })
     .await?;
-    t.merge(Service, "web", json!({"metadata": {"labels": {"mine": null, "team": null}}})).await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"metadata": {"labels": {"mine": null, "team": null}}}),
+    )
+    .await?;
     t.until(Service, "web-leader", "both go", |now| {
         label(now, "mine").is_none() && label(now, "team").is_none()
     })
@@ -150,14 +188,24 @@ async fn annotations_too_large_stay_out(t: Arc<Test>) -> Result<()> {
         .annotation("small", "1");
     t.served_as(source, "web", 1).await?;
     let leader = t.exists(Service, "web-leader").await?;
-    ensure!(annotation(&leader, "larger").is_none(), "the largest one did not stay out");
-    ensure!(annotation(&leader, "large").is_some(), "more stayed out than had to");
+    ensure!(
+        annotation(&leader, "larger").is_none(),
+        "the largest one did not stay out"
+    );
+    ensure!(
+        annotation(&leader, "large").is_some(),
+        "more stayed out than had to"
+    );
     ensure!(annotation(&leader, "small") == Some("1"));
-    t.event("web", "InvalidAnnotation", &["256 KiB", "larger"]).await.map(drop)
+    t.event("web", "InvalidAnnotation", &["256 KiB", "larger"])
+        .await
+        .map(drop)
 }
 
 async fn mirror_prefixes_by_flag(t: Arc<Test>) -> Result<()> {
-    let _controller = t.controller(&["--mirror-prefixes", "example.com,example.org"]).await?;
+    let _controller = t
+        .controller(&["--mirror-prefixes", "example.com,example.org"])
+        .await?;
     let source = Svc::opted_in("web")
         .label("example.com/team", "a")
         .annotation("example.org/note", "b")
@@ -240,18 +288,36 @@ async fn objects_of_the_go_program_are_adopted(t: Arc<Test>) -> Result<()> {
     })
     .await?;
     t.canary().await?;
-    ensure!(uid_of(&adopted) == uid_of(&service), "the Service was made anew");
+    ensure!(
+        uid_of(&adopted) == uid_of(&service),
+        "the Service was made anew"
+    );
     ensure!(adopted["spec"]["clusterIP"] == service["spec"]["clusterIP"]);
-    ensure!(uid_of(&*t.exists(Slice, "web-leader").await?) == uid_of(&slice), "slice made anew");
+    ensure!(
+        uid_of(&*t.exists(Slice, "web-leader").await?) == uid_of(&slice),
+        "slice made anew"
+    );
     t.leads("web-leader", &pods[1]).await?;
     t.never_empty(&["web-leader"], from)?;
     ensure!(annotation(&adopted, "contact") == Some("ops"));
-    ensure!(annotation(&adopted, "example.com/copied").is_none(), "copied by the Go program only");
-    ensure!(annotation(&adopted, "example.com/mine") == Some("2"), "the user's own");
+    ensure!(
+        annotation(&adopted, "example.com/copied").is_none(),
+        "copied by the Go program only"
+    );
+    ensure!(
+        annotation(&adopted, "example.com/mine") == Some("2"),
+        "the user's own"
+    );
     ensure!(label(&adopted, "mine") == Some("1"), "the user's own");
     let switched = annotation(&adopted, "zen-lead.io/leader-last-switch-time");
-    ensure!(switched == Some("2026-01-02T03:04:05Z"), "nothing was switched, {switched:?}");
-    ensure!(t.event_objects("web", "LeaderChanged") == 0, "adoption is no failover");
+    ensure!(
+        switched == Some("2026-01-02T03:04:05Z"),
+        "nothing was switched, {switched:?}"
+    );
+    ensure!(
+        t.event_objects("web", "LeaderChanged") == 0,
+        "adoption is no failover"
+    );
     t.ready(&pods[1], false).await?;
     t.leads("web-leader", &pods[0]).await.map(drop)
 }

@@ -5,6 +5,7 @@ mod dual;
 mod failover;
 mod hygiene;
 mod kinds;
+mod last_resort;
 mod mirror;
 mod names;
 mod opt_in;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Scenario> {
         kinds::ALL,
         settings::ALL,
         failover::ALL,
+        last_resort::ALL,
         ports::ALL,
         dual::ALL,
         mirror::ALL,

@@ -37,7 +37,8 @@ fn foreign(name: &str) -> Svc {
 
 async fn name_of_ones_own(t: Arc<Test>) -> Result<()> {
     let pods = t.pods("web", 1).await?;
-    t.service(Svc::opted_in("web").asks("leader-service-name", "chief")).await?;
+    t.service(Svc::opted_in("web").asks("leader-service-name", "chief"))
+        .await?;
     t.leads("chief", &pods[0]).await?;
     let service = t.exists(Service, "chief").await?;
     ensure!(label(&service, "zen-lead.io/source-service") == Some("web"));
@@ -48,7 +49,8 @@ async fn name_of_ones_own(t: Arc<Test>) -> Result<()> {
 async fn name_may_begin_with_a_digit_if_the_server_allows(t: Arc<Test>) -> Result<()> {
     let pods = t.pods("web", 1).await?;
     let allows = t.service(Svc::new("1probe")).await.is_ok();
-    t.service(Svc::opted_in("web").asks("leader-service-name", "1chief")).await?;
+    t.service(Svc::opted_in("web").asks("leader-service-name", "1chief"))
+        .await?;
     if allows {
         t.leads("1chief", &pods[0]).await?;
     } else {
@@ -66,7 +68,10 @@ async fn renamed(t: &Test, from: &str, to: &str) -> Result<()> {
     t.withdrawn(from).await?;
     t.never_empty(&[from, to], before)?;
     let gone = t.history(Service, from);
-    let gone = gone.iter().rev().find(|seen| seen.change == Change::Deleted);
+    let gone = gone
+        .iter()
+        .rev()
+        .find(|seen| seen.change == Change::Deleted);
     let came = t.history(Slice, to);
     let came = came.iter().rev().find(|seen| seen.change == Change::Added);
     ensure!(
@@ -85,7 +90,10 @@ async fn rename_is_make_before_break(t: Arc<Test>) -> Result<()> {
     // The same leader, although another pod is older.
     t.leads("chief", &pods[1]).await?;
     let ever = t.history(Slice, "chief");
-    ensure!(ever.iter().all(|seen| publishes(&seen.object, &pods[1])), "not the same leader");
+    ensure!(
+        ever.iter().all(|seen| publishes(&seen.object, &pods[1])),
+        "not the same leader"
+    );
     t.ready(&pods[1], false).await?;
     t.leads("chief", &pods[0]).await.map(drop)
 }
@@ -103,16 +111,19 @@ async fn rename_there_and_back(t: Arc<Test>) -> Result<()> {
 async fn name_invalid_at_first(t: Arc<Test>) -> Result<()> {
     let pods = t.pods("web", 1).await?;
     for bad in ["Chief", "a.b", "-a", "a_b"] {
-        t.service(Svc::opted_in("web").asks("leader-service-name", bad)).await?;
+        t.service(Svc::opted_in("web").asks("leader-service-name", bad))
+            .await?;
         t.event("web", "InvalidLeaderServiceName", &[bad]).await?;
         t.delete(Service, "web").await?;
     }
     let long = "x".repeat(64);
-    t.service(Svc::opted_in("web").asks("leader-service-name", &long)).await?;
+    t.service(Svc::opted_in("web").asks("leader-service-name", &long))
+        .await?;
     t.event("web", "InvalidLeaderServiceName", &["63"]).await?;
     t.canary().await?;
     let made = t.obs.look(|log| {
-        let ours = |service: &&Arc<Value>| label(service, "zen-lead.io/source-service") == Some("web");
+        let ours =
+            |service: &&Arc<Value>| label(service, "zen-lead.io/source-service") == Some("web");
         log.all(Service).filter(ours).count()
     });
     ensure!(made == 0, "{made} leader Services in spite of the name");
@@ -124,7 +135,8 @@ async fn name_invalid_later_changes_nothing(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 2).await?;
     let service = t.exists(Service, "web-leader").await?;
     t.ask("web", "leader-service-name", Some("Chief!")).await?;
-    t.event("web", "InvalidLeaderServiceName", &["Chief!"]).await?;
+    t.event("web", "InvalidLeaderServiceName", &["Chief!"])
+        .await?;
     t.canary().await?;
     t.untouched(Service, &service)?;
     t.ready(&pods[0], false).await?;
@@ -133,8 +145,11 @@ async fn name_invalid_later_changes_nothing(t: Arc<Test>) -> Result<()> {
 
 async fn name_is_the_sources_own(t: Arc<Test>) -> Result<()> {
     t.pods("web", 1).await?;
-    let source = t.service(Svc::opted_in("web").asks("leader-service-name", "web")).await?;
-    t.event("web", "InvalidLeaderServiceName", &["own name"]).await?;
+    let source = t
+        .service(Svc::opted_in("web").asks("leader-service-name", "web"))
+        .await?;
+    t.event("web", "InvalidLeaderServiceName", &["own name"])
+        .await?;
     t.canary().await?;
     t.untouched(Service, &source)
 }
@@ -154,10 +169,14 @@ async fn name_taken_at_first_then_free(t: Arc<Test>) -> Result<()> {
     let pods = t.pods("web", 1).await?;
     let stranger = t.service(foreign("web-leader")).await?;
     t.service(Svc::opted_in("web")).await?;
-    t.event("web", "LeaderServiceConflict", &["web-leader"]).await?;
+    t.event("web", "LeaderServiceConflict", &["web-leader"])
+        .await?;
     t.canary().await?;
     t.untouched(Service, &stranger)?;
-    ensure!(t.history(Slice, "web-leader").is_empty(), "a slice beside a stranger's Service");
+    ensure!(
+        t.history(Slice, "web-leader").is_empty(),
+        "a slice beside a stranger's Service"
+    );
     // Nobody touches the source: the name becoming free is enough.
     t.delete(Service, "web-leader").await?;
     t.leads("web-leader", &pods[0]).await.map(drop)
@@ -185,11 +204,17 @@ async fn foreign_service_survives_everything(t: Arc<Test>) -> Result<()> {
     // Beside a Service that is not opted in at all.
     let quiet = t.service(foreign("calm-leader")).await?;
     t.service(Svc::new("calm")).await?;
-    t.merge(Service, "calm", json!({"metadata": {"labels": {"touched": "yes"}}})).await?;
+    t.merge(
+        Service,
+        "calm",
+        json!({"metadata": {"labels": {"touched": "yes"}}}),
+    )
+    .await?;
     // Beside one that opts in, renames, opts out, and is deleted.
     let stranger = t.service(foreign("web-leader")).await?;
     t.service(Svc::opted_in("web")).await?;
-    t.event("web", "LeaderServiceConflict", &["web-leader"]).await?;
+    t.event("web", "LeaderServiceConflict", &["web-leader"])
+        .await?;
     t.ask("web", "enabled", None).await?;
     t.canary().await?;
     t.untouched(Service, &stranger)?;
@@ -204,7 +229,8 @@ async fn foreign_service_survives_everything(t: Arc<Test>) -> Result<()> {
         .label("zen-lead.io/source-service", "next");
     let alike = t.service(alike).await?;
     t.service(Svc::opted_in("next")).await?;
-    t.event("next", "LeaderServiceConflict", &["next-leader"]).await?;
+    t.event("next", "LeaderServiceConflict", &["next-leader"])
+        .await?;
     t.canary().await?;
     t.untouched(Service, &alike)?;
     t.untouched(Service, &stranger)?;
@@ -226,10 +252,16 @@ async fn foreign_slice_holds_the_name(t: Arc<Test>) -> Result<()> {
     t.service(Svc::opted_in("web")).await?;
     let find = |pod: usize| {
         let pod = &pods[pod];
-        t.obs.wait("a slice under another name", crate::harness::SOON, move |log| {
-            let mut ours = log.all(Slice).filter(|slice| uid_of(slice) != uid_of(&stranger));
-            ours.find(|slice| publishes(slice, pod)).cloned()
-        })
+        t.obs.wait(
+            "a slice under another name",
+            crate::harness::SOON,
+            move |log| {
+                let mut ours = log
+                    .all(Slice)
+                    .filter(|slice| uid_of(slice) != uid_of(&stranger));
+                ours.find(|slice| publishes(slice, pod)).cloned()
+            },
+        )
     };
     let ours = find.clone()(0).await?;
     let name = crate::harness::objects::name_of(&ours).to_owned();
@@ -252,9 +284,15 @@ async fn leader_like_service_is_no_source(t: Arc<Test>) -> Result<()> {
     let patch = json!({"metadata": {"annotations": {"zen-lead.io/enabled": "true"}}});
     t.merge(Service, "web-leader", patch).await?;
     t.canary().await?;
-    ensure!(t.history(Service, "web-leader-leader").is_empty(), "a leader of a leader");
+    ensure!(
+        t.history(Service, "web-leader-leader").is_empty(),
+        "a leader of a leader"
+    );
     for reason in ["InvalidService", "InvalidAnnotation", "NoPodsFound"] {
-        ensure!(t.event_objects("web-leader", reason) == 0, "Event {reason} on a leader Service");
+        ensure!(
+            t.event_objects("web-leader", reason) == 0,
+            "Event {reason} on a leader Service"
+        );
     }
     Ok(())
 }

@@ -31,15 +31,25 @@ async fn opt_in_creates_both_objects(t: Arc<Test>) -> Result<()> {
     let pods = t.pods("web", 2).await?;
     let source = t.service(Svc::opted_in("web")).await?;
     let seen = t.leads("web-leader", &pods[0]).await?;
-    t.say(format!("slice shows the leader, {} writes", t.writes()?.len()));
+    t.say(format!(
+        "slice shows the leader, {} writes",
+        t.writes()?.len()
+    ));
     let leader = t.identified("web-leader", &pods[0]).await?;
 
     ensure!(leader["spec"]["selector"].is_null(), "it has a selector");
     ensure!(text(&leader, "/spec/type") == "ClusterIP");
-    ensure!(leader["spec"]["ports"] == source["spec"]["ports"], "ports differ");
+    ensure!(
+        leader["spec"]["ports"] == source["spec"]["ports"],
+        "ports differ"
+    );
     ensure!(label(&leader, "app.kubernetes.io/managed-by") == Some("zen-lead"));
     ensure!(label(&leader, "zen-lead.io/source-service") == Some("web"));
-    ensure!(owner(&leader, &source), "owner {}", leader["metadata"]["ownerReferences"]);
+    ensure!(
+        owner(&leader, &source),
+        "owner {}",
+        leader["metadata"]["ownerReferences"]
+    );
     for (key, value) in [
         ("current-leader", &pods[0].name),
         ("leader-pod-name", &pods[0].name),
@@ -59,10 +69,17 @@ async fn opt_in_creates_both_objects(t: Arc<Test>) -> Result<()> {
         ("app.kubernetes.io/managed-by", "zen-lead"),
         ("zen-lead.io/source-service", "web"),
     ] {
-        ensure!(label(&slice, key) == Some(value), "label {key} of the slice");
+        ensure!(
+            label(&slice, key) == Some(value),
+            "label {key} of the slice"
+        );
     }
     ensure!(label(&slice, "service.kubernetes.io/headless").is_none());
-    ensure!(owner(&slice, &leader), "owner {}", slice["metadata"]["ownerReferences"]);
+    ensure!(
+        owner(&slice, &leader),
+        "owner {}",
+        slice["metadata"]["ownerReferences"]
+    );
     ensure!(text(&slice, "/addressType") == "IPv4");
     let endpoint = &endpoints(&slice)[0];
     let expected = json!({
@@ -78,13 +95,23 @@ async fn opt_in_creates_both_objects(t: Arc<Test>) -> Result<()> {
     for reason in ["LeaderServiceCreated", "LeaderRoutingAvailable"] {
         let event = t.event("web", reason, &["web-leader"]).await?;
         ensure!(text(&event, "/type") == "Normal");
-        let by = [text(&event, "/reportingComponent"), text(&event, "/source/component")];
+        let by = [
+            text(&event, "/reportingComponent"),
+            text(&event, "/source/component"),
+        ];
         ensure!(by.contains(&"zen-lead-controller"), "reported by {by:?}");
     }
     t.canary().await?;
     t.never_empty(&["web-leader"], seen)?;
-    let kinds: Vec<_> = t.history(Service, "web").iter().map(|seen| seen.change).collect();
-    ensure!(kinds == [Change::Added], "the source was written: {kinds:?}");
+    let kinds: Vec<_> = t
+        .history(Service, "web")
+        .iter()
+        .map(|seen| seen.change)
+        .collect();
+    ensure!(
+        kinds == [Change::Added],
+        "the source was written: {kinds:?}"
+    );
     Ok(())
 }
 
@@ -103,7 +130,10 @@ async fn opt_in_of_an_old_service(t: Arc<Test>) -> Result<()> {
     let pods = t.pods("web", 1).await?;
     t.service(Svc::new("web")).await?;
     t.canary().await?;
-    ensure!(t.history(Service, "web-leader").is_empty(), "served without being asked");
+    ensure!(
+        t.history(Service, "web-leader").is_empty(),
+        "served without being asked"
+    );
     t.ask("web", "enabled", Some("true")).await?;
     t.leads("web-leader", &pods[0]).await.map(drop)
 }
@@ -125,9 +155,13 @@ async fn enabled_typo_keeps_what_is_served(t: Arc<Test>) -> Result<()> {
 async fn enabled_typo_does_not_opt_in(t: Arc<Test>) -> Result<()> {
     t.pods("web", 1).await?;
     t.service(Svc::new("web").asks("enabled", "True")).await?;
-    t.event("web", "InvalidAnnotation", &["zen-lead.io/enabled", "True"]).await?;
+    t.event("web", "InvalidAnnotation", &["zen-lead.io/enabled", "True"])
+        .await?;
     t.canary().await?;
-    ensure!(t.history(Service, "web-leader").is_empty(), "served in spite of the typo");
+    ensure!(
+        t.history(Service, "web-leader").is_empty(),
+        "served in spite of the typo"
+    );
     Ok(())
 }
 
@@ -139,7 +173,11 @@ fn traffic_went_first(t: &Test, leader: &str) -> Result<()> {
             let deleted = seen.change == Change::Deleted;
             match seen.kind {
                 Slice if seen.name() == leader => {
-                    published = if deleted { 0 } else { endpoints(&seen.object).len() };
+                    published = if deleted {
+                        0
+                    } else {
+                        endpoints(&seen.object).len()
+                    };
                 }
                 Service if seen.name() == leader && deleted => {
                     ensure!(published == 0, "the Service went before its slice");
@@ -175,7 +213,8 @@ async fn opt_out_by_false_and_back(t: Arc<Test>) -> Result<()> {
 
 async fn opt_out_with_the_name(t: Arc<Test>) -> Result<()> {
     let pods = t.pods("web", 1).await?;
-    t.service(Svc::opted_in("web").asks("leader-service-name", "chief")).await?;
+    t.service(Svc::opted_in("web").asks("leader-service-name", "chief"))
+        .await?;
     t.leads("chief", &pods[0]).await?;
     let patch = json!({"metadata": {"annotations": {
         "zen-lead.io/enabled": null, "zen-lead.io/leader-service-name": null,
@@ -188,7 +227,8 @@ async fn opt_out_with_the_name(t: Arc<Test>) -> Result<()> {
 
 async fn selector_removed_leaves(t: Arc<Test>) -> Result<()> {
     t.served("web", 1).await?;
-    t.merge(Service, "web", json!({"spec": {"selector": null}})).await?;
+    t.merge(Service, "web", json!({"spec": {"selector": null}}))
+        .await?;
     t.event("web", "InvalidService", &["selector"]).await?;
     t.withdrawn("web-leader").await?;
     traffic_went_first(&t, "web-leader")
@@ -206,11 +246,15 @@ async fn source_recreated_at_once(t: Arc<Test>) -> Result<()> {
     t.delete(Service, "web").await?;
     let source = t.service(Svc::opted_in("web")).await?;
     t.obs
-        .wait("the new source's leader Service", crate::harness::SOON, |log| {
-            let leader = log.get(Service, "web-leader")?;
-            let slice = log.get(Slice, "web-leader")?;
-            (owner(leader, &source) && owner(slice, leader)).then_some(())
-        })
+        .wait(
+            "the new source's leader Service",
+            crate::harness::SOON,
+            |log| {
+                let leader = log.get(Service, "web-leader")?;
+                let slice = log.get(Slice, "web-leader")?;
+                (owner(leader, &source) && owner(slice, leader)).then_some(())
+            },
+        )
         .await?;
     t.leads("web-leader", &pods[0]).await.map(drop)
 }
@@ -230,9 +274,14 @@ async fn source_orphans_its_objects(t: Arc<Test>) -> Result<()> {
     t.untouched(Service, &leader)?;
     t.untouched(Slice, &slice)?;
     let released = t
-        .merge(Service, "web-leader", json!({"metadata": {"ownerReferences": null}}))
+        .merge(
+            Service,
+            "web-leader",
+            json!({"metadata": {"ownerReferences": null}}),
+        )
         .await?;
-    t.merge(Service, "web", json!({"metadata": {"finalizers": null}})).await?;
+    t.merge(Service, "web", json!({"metadata": {"finalizers": null}}))
+        .await?;
     t.gone(Service, "web").await?;
     t.canary().await?;
     t.untouched(Service, &released)?;
@@ -245,20 +294,34 @@ async fn orphan_is_adopted_by_a_new_source(t: Arc<Test>) -> Result<()> {
     let from = t.leads("web-leader", &pods[0]).await?;
     let options = json!({"propagationPolicy": "Orphan"});
     t.api.delete(&t.path(Service, "web"), &options).await?;
-    t.merge(Service, "web-leader", json!({"metadata": {"ownerReferences": null}})).await?;
-    t.merge(Service, "web", json!({"metadata": {"finalizers": null}})).await?;
+    t.merge(
+        Service,
+        "web-leader",
+        json!({"metadata": {"ownerReferences": null}}),
+    )
+    .await?;
+    t.merge(Service, "web", json!({"metadata": {"finalizers": null}}))
+        .await?;
     t.gone(Service, "web").await?;
     let source = t.service(Svc::opted_in("web")).await?;
     let adopted = t
-        .until(Service, "web-leader", "the orphan is adopted", |now| owner(now, &source))
+        .until(Service, "web-leader", "the orphan is adopted", |now| {
+            owner(now, &source)
+        })
         .await?;
-    ensure!(uid_of(&adopted) == uid_of(&leader), "made anew instead of adopted");
+    ensure!(
+        uid_of(&adopted) == uid_of(&leader),
+        "made anew instead of adopted"
+    );
     t.canary().await?;
     t.leads("web-leader", &pods[0]).await?;
     t.never_empty(&["web-leader"], from)?;
     // A pod that never led cannot have been published.
     let strangers = t.history(Slice, "web-leader");
     let other = |slice: &Value| text(slice, "/endpoints/0/targetRef/uid") == pods[1].uid;
-    ensure!(!strangers.iter().any(|seen| other(&seen.object)), "the leader changed");
+    ensure!(
+        !strangers.iter().any(|seen| other(&seen.object)),
+        "the leader changed"
+    );
     Ok(())
 }

@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::harness::api::Kind::{Service, Slice};
+use crate::harness::api::Kind::{Pod as PodKind, Service, Slice};
+use crate::harness::api::Patch;
 use crate::harness::objects::{Pod, Svc, uid_of};
 use crate::harness::test::Test;
 use crate::harness::{SHORT, SOON, scrape};
@@ -24,10 +25,11 @@ scenarios! {
 /// A request that is repeated until the server that is coming back answers it.
 async fn insist_ready(t: &Test, pod: &crate::harness::objects::Made, ready: bool) -> Result<()> {
     let status = crate::harness::objects::status("Running", &pod.ips, ready, None, false);
-    let path = format!("{}/status", t.path(crate::harness::api::Kind::Pod, &pod.name));
-    let patch = crate::harness::api::Patch::Merge;
+    let path = format!("{}/status", t.path(PodKind, &pod.name));
     t.api
-        .insist("the pod's status", SOON * 2, || t.api.patch(&path, patch, &status))
+        .insist("the pod's status", SOON * 2, || {
+            t.api.patch(&path, Patch::Merge, &status)
+        })
         .await
         .map(drop)
 }
@@ -41,20 +43,30 @@ async fn api_server_killed_in_mid_failover(t: Arc<Test>) -> Result<()> {
     t.suite.control.run(&["kill-apiserver"]).await?;
     for _ in 0..50 {
         let (code, body) = scrape::get(controller.probes_port, "/healthz").await?;
-        ensure!(code == 200, "/healthz says {code} {body} while the API server is away");
+        ensure!(
+            code == 200,
+            "/healthz says {code} {body} while the API server is away"
+        );
         ensure!(controller.is_running());
         tokio::time::sleep(SHORT).await;
     }
     t.suite.control.run(&["start-apiserver"]).await?;
     let back = Instant::now();
     t.leads_within("web-leader", &web[1], SOON * 3).await?;
-    t.say(format!("failed over {:.1?} after the API server was ready again", back.elapsed()));
+    t.say(format!(
+        "failed over {:.1?} after the API server was ready again",
+        back.elapsed()
+    ));
     t.never_empty(&["web-leader"], from)?;
     // The next failover is as quick as ever.
     insist_ready(&t, &shop[0], false).await?;
     let lost = Instant::now();
     t.leads_within("shop-leader", &shop[1], SOON * 2).await?;
-    ensure!(lost.elapsed() < Duration::from_secs(10), "it took {:?}", lost.elapsed());
+    ensure!(
+        lost.elapsed() < Duration::from_secs(10),
+        "it took {:?}",
+        lost.elapsed()
+    );
     t.identified("web-leader", &web[1]).await?;
     controller.stop().await
 }
@@ -68,7 +80,9 @@ async fn api_server_stands_still(t: Arc<Test>) -> Result<()> {
     let deadline = paused + Duration::from_secs(12);
     let restarts = loop {
         let metrics = controller.metrics().await?;
-        let restarts = metrics.sum("zen_lead_watch_restarts_total", &[]).unwrap_or(0.0);
+        let restarts = metrics
+            .sum("zen_lead_watch_restarts_total", &[])
+            .unwrap_or(0.0);
         if restarts > 0.0 || Instant::now() > deadline {
             break restarts;
         }
@@ -76,12 +90,19 @@ async fn api_server_stands_still(t: Arc<Test>) -> Result<()> {
     };
     let noticed = paused.elapsed();
     t.suite.control.run(&["resume"]).await?;
-    ensure!(restarts > 0.0, "a server that stands still was not noticed within {noticed:?}");
+    ensure!(
+        restarts > 0.0,
+        "a server that stands still was not noticed within {noticed:?}"
+    );
     t.say(format!("noticed after {noticed:.1?}"));
     insist_ready(&t, &pods[0], false).await?;
     let from = Instant::now();
     t.leads_within("web-leader", &pods[1], SOON * 2).await?;
-    ensure!(from.elapsed() < Duration::from_secs(15), "it took {:?}", from.elapsed());
+    ensure!(
+        from.elapsed() < Duration::from_secs(15),
+        "it took {:?}",
+        from.elapsed()
+    );
     controller.stop().await
 }
 
@@ -115,7 +136,10 @@ async fn controllers(t: &Test, more: &str) -> Result<()> {
     let control = &t.suite.control;
     control.run(&["stop-controller-manager"]).await?;
     let list = format!("{}{more}", crate::harness::control::CONTROLLERS);
-    control.run(&["start-controller-manager", "--controllers", &list]).await.map(drop)
+    control
+        .run(&["start-controller-manager", "--controllers", &list])
+        .await
+        .map(drop)
 }
 
 async fn collector_and_program_together(t: Arc<Test>) -> Result<()> {
@@ -128,7 +152,11 @@ async fn collector_and_program_together(t: Arc<Test>) -> Result<()> {
 }
 
 async fn with_a_collector(t: &Test) -> Result<()> {
-    for (app, policy) in [("fore", "Foreground"), ("back", "Background"), ("left", "Orphan")] {
+    for (app, policy) in [
+        ("fore", "Foreground"),
+        ("back", "Background"),
+        ("left", "Orphan"),
+    ] {
         t.served(app, 1).await?;
         let options = json!({"propagationPolicy": policy});
         t.api.delete(&t.path(Service, app), &options).await?;
@@ -192,7 +220,10 @@ async fn born_slices_disappear(
             (is_new && !log.all(Slice).any(|slice| born(slice))).then_some(())
         })
         .await?;
-    t.say(format!("born slices gone, same address, after {:.1?}", from.elapsed()));
+    t.say(format!(
+        "born slices gone, same address, after {:.1?}",
+        from.elapsed()
+    ));
     t.leads("web-leader", &pods[0]).await?;
     let next = t.pod(Pod::new("web-9", "web"), true).await?;
     for pod in &pods {

@@ -30,7 +30,10 @@ fn web(ports: Value) -> Svc {
 }
 
 async fn has_ports(t: &Test, expected: &[(&str, u64)]) -> Result<()> {
-    let expected: Vec<_> = expected.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(name, n)| ((*name).to_owned(), *n))
+        .collect();
     let what = format!("ports {expected:?}");
     t.until(Slice, "web-leader", &what, |slice| {
         let mut found = port_numbers(slice);
@@ -42,9 +45,16 @@ async fn has_ports(t: &Test, expected: &[(&str, u64)]) -> Result<()> {
 }
 
 async fn ports_named_are_each_pods_own(t: Arc<Test>) -> Result<()> {
-    let old = t.pod(Pod::new("web-0", "web").ports(named("http", 8080)), true).await?;
-    let new = t.pod(Pod::new("web-1", "web").ports(named("http", 9090)), true).await?;
-    t.service(web(json!([{"name": "main", "port": 80, "targetPort": "http"}]))).await?;
+    let old = t
+        .pod(Pod::new("web-0", "web").ports(named("http", 8080)), true)
+        .await?;
+    let new = t
+        .pod(Pod::new("web-1", "web").ports(named("http", 9090)), true)
+        .await?;
+    t.service(web(
+        json!([{"name": "main", "port": 80, "targetPort": "http"}]),
+    ))
+    .await?;
     t.leads("web-leader", &old).await?;
     has_ports(&t, &[("main", 8080)]).await?;
     t.ready(&old, false).await?;
@@ -55,21 +65,33 @@ async fn ports_named_are_each_pods_own(t: Arc<Test>) -> Result<()> {
         let port = port_numbers(&seen.object);
         for (pod, number) in [(&old, 8080), (&new, 9090)] {
             if publishes(&seen.object, pod) {
-                ensure!(port == [("main".to_owned(), number)], "{} with {port:?}", pod.name);
+                ensure!(
+                    port == [("main".to_owned(), number)],
+                    "{} with {port:?}",
+                    pod.name
+                );
             }
         }
     }
     let leader = t.exists(Service, "web-leader").await?;
-    ensure!(text(&leader, "/spec/ports/0/targetPort") == "http", "targetPort is not mirrored");
+    ensure!(
+        text(&leader, "/spec/ports/0/targetPort") == "http",
+        "targetPort is not mirrored"
+    );
     Ok(())
 }
 
 async fn ports_unresolved_are_left_out(t: Arc<Test>) -> Result<()> {
     let pods = [
-        t.pod(Pod::new("web-0", "web").ports(named("http", 8080)), true).await?,
-        t.pod(Pod::new("web-1", "web").ports(named("http", 8080)), true).await?,
+        t.pod(Pod::new("web-0", "web").ports(named("http", 8080)), true)
+            .await?,
+        t.pod(Pod::new("web-1", "web").ports(named("http", 8080)), true)
+            .await?,
     ];
-    t.service(web(json!([{"name": "main", "port": 80, "targetPort": "http"}]))).await?;
+    t.service(web(
+        json!([{"name": "main", "port": 80, "targetPort": "http"}]),
+    ))
+    .await?;
     t.leads("web-leader", &pods[0]).await?;
     // A port is added before the rollout: what works goes on working.
     let from = std::time::Instant::now();
@@ -78,7 +100,9 @@ async fn ports_unresolved_are_left_out(t: Arc<Test>) -> Result<()> {
         {"name": "admin", "port": 81, "targetPort": "admin", "protocol": "TCP"},
     ]}});
     t.merge(Service, "web", ports).await?;
-    let event = t.event("web", "PortResolutionFailed", &["admin", "web-0"]).await?;
+    let event = t
+        .event("web", "PortResolutionFailed", &["admin", "web-0"])
+        .await?;
     ensure!(text(&event, "/type") == "Warning");
     has_ports(&t, &[("main", 8080)]).await?;
     t.never_empty(&["web-leader"], from)?;
@@ -87,7 +111,8 @@ async fn ports_unresolved_are_left_out(t: Arc<Test>) -> Result<()> {
     })
     .await?;
     // The rollout: the pod that has both is there.
-    let both = json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 8081}]);
+    let both =
+        json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 8081}]);
     let new = t.pod(Pod::new("web-2", "web").ports(both), true).await?;
     for pod in &pods {
         t.delete_pod(pod, 0).await?;
@@ -98,10 +123,16 @@ async fn ports_unresolved_are_left_out(t: Arc<Test>) -> Result<()> {
 
 async fn ports_none_resolved_is_not_eligible(t: Arc<Test>) -> Result<()> {
     let bare = t.pod(Pod::new("web-0", "web"), true).await?;
-    t.service(web(json!([{"name": "main", "port": 80, "targetPort": "http"}]))).await?;
+    t.service(web(
+        json!([{"name": "main", "port": 80, "targetPort": "http"}]),
+    ))
+    .await?;
     t.empties("web-leader").await?;
-    t.event("web", "PortResolutionFailed", &["web-leader"]).await?;
-    let good = t.pod(Pod::new("web-1", "web").ports(named("http", 8080)), true).await?;
+    t.event("web", "PortResolutionFailed", &["web-leader"])
+        .await?;
+    let good = t
+        .pod(Pod::new("web-1", "web").ports(named("http", 8080)), true)
+        .await?;
     t.leads("web-leader", &good).await?;
     t.delete_pod(&good, 0).await?;
     t.empties("web-leader").await?;
@@ -112,8 +143,10 @@ async fn ports_none_resolved_is_not_eligible(t: Arc<Test>) -> Result<()> {
 }
 
 async fn ports_more_resolved_are_preferred(t: Arc<Test>) -> Result<()> {
-    t.pod(Pod::new("web-0", "web").ports(named("http", 8080)), true).await?;
-    let both = json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 8081}]);
+    t.pod(Pod::new("web-0", "web").ports(named("http", 8080)), true)
+        .await?;
+    let both =
+        json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 8081}]);
     let full = t.pod(Pod::new("web-1", "web").ports(both), true).await?;
     t.service(web(json!([
         {"name": "main", "port": 80, "targetPort": "http"},
@@ -140,7 +173,9 @@ async fn ports_of_restartable_init_containers(t: Arc<Test>) -> Result<()> {
     .await?;
     t.leads("web-leader", &pod).await?;
     has_ports(&t, &[("main", 15001)]).await?;
-    t.event("web", "PortResolutionFailed", &["setup", "web-0"]).await.map(drop)
+    t.event("web", "PortResolutionFailed", &["setup", "web-0"])
+        .await
+        .map(drop)
 }
 
 async fn ports_same_name_other_protocol(t: Arc<Test>) -> Result<()> {
@@ -169,10 +204,13 @@ async fn ports_are_mirrored_and_follow(t: Arc<Test>) -> Result<()> {
         {"name": "quic", "port": 443, "targetPort": 8443, "protocol": "UDP"},
     ]);
     let from = std::time::Instant::now();
-    t.merge(Service, "web", json!({"spec": {"ports": ports}})).await?;
-    has_ports(&t, &[("main", 9000), ("quic", 8443)]).await?;
-    t.until(Service, "web-leader", "its ports follow", |now| now["spec"]["ports"] == ports)
+    t.merge(Service, "web", json!({"spec": {"ports": ports}}))
         .await?;
+    has_ports(&t, &[("main", 9000), ("quic", 8443)]).await?;
+    t.until(Service, "web-leader", "its ports follow", |now| {
+        now["spec"]["ports"] == ports
+    })
+    .await?;
     let slice = t.exists(Slice, "web-leader").await?;
     ensure!(text(&slice, "/ports/0/appProtocol") == "kubernetes.io/h2c");
     t.never_empty(&["web-leader"], from)?;

@@ -91,7 +91,10 @@ async fn probes_metrics_and_debug_state(t: Arc<Test>) -> Result<()> {
     ensure!(code == 200, "{path}: {code} {state}");
     let state: Value = serde_json::from_str(&state).context("/debug/state is no JSON")?;
     let shown = state.to_string();
-    ensure!(shown.contains("web-1") && shown.contains("Serving"), "it shows {shown}");
+    ensure!(
+        shown.contains("web-1") && shown.contains("Serving"),
+        "it shows {shown}"
+    );
     let unknown = scrape::get(controller.debug_port, "/debug/state?service=no/such").await?;
     ensure!(unknown.0 == 404, "{unknown:?}");
     Ok(())
@@ -111,18 +114,34 @@ async fn metrics_count_what_happens(t: Arc<Test>) -> Result<()> {
         let labels = [of[0], of[1], ("reason", reason)];
         metrics.sum("zen_lead_failover_count_total", &labels)
     };
-    ensure!(count("notReady") == Some(1.0), "notReady: {:?}", count("notReady"));
-    ensure!(count("deleted") == Some(1.0), "deleted: {:?}", count("deleted"));
+    ensure!(
+        count("notReady") == Some(1.0),
+        "notReady: {:?}",
+        count("notReady")
+    );
+    ensure!(
+        count("deleted") == Some(1.0),
+        "deleted: {:?}",
+        count("deleted")
+    );
     let gauge = |name: &str| metrics.sum(name, &of);
     ensure!(gauge("zen_lead_leader_service_without_endpoints") == Some(1.0));
     ensure!(gauge("zen_lead_pods_available") == Some(0.0));
     ensure!(gauge("zen_lead_leader_stable") == Some(0.0));
     let in_namespace = metrics.sum("zen_lead_leader_services_total", &of[..1]);
-    ensure!(in_namespace == Some(1.0), "leader Services: {in_namespace:?}");
+    ensure!(
+        in_namespace == Some(1.0),
+        "leader Services: {in_namespace:?}"
+    );
     let latencies = metrics.sum("zen_lead_failover_latency_seconds_count", &of);
     ensure!(latencies == Some(2.0), "latencies: {latencies:?}");
-    let state = |name: &'static str| metrics.sum("zen_lead_state", &[of[0], of[1], ("state", name)]);
-    ensure!(state("Electing") == Some(1.0), "Electing: {:?}", state("Electing"));
+    let state =
+        |name: &'static str| metrics.sum("zen_lead_state", &[of[0], of[1], ("state", name)]);
+    ensure!(
+        state("Electing") == Some(1.0),
+        "Electing: {:?}",
+        state("Electing")
+    );
     t.delete(Service, "web").await?;
     t.withdrawn("web-leader").await?;
     let deadline = Instant::now() + SOON;
@@ -131,13 +150,21 @@ async fn metrics_count_what_happens(t: Arc<Test>) -> Result<()> {
         let left: Vec<_> = metrics
             .0
             .iter()
-            .filter(|sample| sample.labels.get("service").is_some_and(|name| name == "web"))
+            .filter(|sample| {
+                sample
+                    .labels
+                    .get("service")
+                    .is_some_and(|name| name == "web")
+            })
             .map(|sample| sample.name.as_str())
             .collect();
         if left.is_empty() {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "series of a deleted Service stay: {left:?}");
+        ensure!(
+            Instant::now() < deadline,
+            "series of a deleted Service stay: {left:?}"
+        );
         tokio::time::sleep(SHORT).await;
     }
 }
@@ -169,7 +196,9 @@ async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Ran> {
         .envs(variables.iter().copied())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(SOON, running).await.context("it does not end")??;
+    let output = tokio::time::timeout(SOON, running)
+        .await
+        .context("it does not end")??;
     Ok(Ran {
         code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -182,21 +211,51 @@ async fn flags_that_are_wrong(_: Arc<Test>) -> Result<()> {
     let cases: [Case<'_>; 9] = [
         (&["--qps=fast"], &[], &["qps", "fast"]),
         (&["--lease-duration", "4"], &[], &["lease-duration", "4"]),
-        (&["--max-concurrent-reconciles", "0"], &[], &["max-concurrent-reconciles", "0"]),
-        (&["--metrics-bind-address=nowhere"], &[], &["metrics-bind-address", "nowhere"]),
+        (
+            &["--max-concurrent-reconciles", "0"],
+            &[],
+            &["max-concurrent-reconciles", "0"],
+        ),
+        (
+            &["--metrics-bind-address=nowhere"],
+            &[],
+            &["metrics-bind-address", "nowhere"],
+        ),
         (&["--log-format", "xml"], &[], &["log-format", "xml"]),
         (&["--no-such-flag"], &[], &["no-such-flag"]),
-        (&["--namespaces", "Not_A_Name"], &[], &["namespaces", "Not_A_Name"]),
-        (&["--mirror-prefixes", "kubernetes.io"], &[], &["mirror-prefixes", "kubernetes.io"]),
-        (&[], &[("ZEN_LEAD_BURST", "many")], &["ZEN_LEAD_BURST", "many"]),
+        (
+            &["--namespaces", "Not_A_Name"],
+            &[],
+            &["namespaces", "Not_A_Name"],
+        ),
+        (
+            &["--mirror-prefixes", "kubernetes.io"],
+            &[],
+            &["mirror-prefixes", "kubernetes.io"],
+        ),
+        (
+            &[],
+            &[("ZEN_LEAD_BURST", "many")],
+            &["ZEN_LEAD_BURST", "many"],
+        ),
     ];
     for (arguments, variables, words) in cases {
         let arguments = [&["--leader-election-namespace=default"], arguments].concat();
         let ran = run(&arguments, variables).await?;
         let told = format!("{}{}", ran.out, ran.err);
-        ensure!(ran.code == Some(2), "{arguments:?} {variables:?}: exit {:?}", ran.code);
-        ensure!(told.trim_end().lines().count() == 1, "{arguments:?}: not one line: {told}");
-        ensure!(words.iter().all(|word| told.contains(word)), "{arguments:?}: {told}");
+        ensure!(
+            ran.code == Some(2),
+            "{arguments:?} {variables:?}: exit {:?}",
+            ran.code
+        );
+        ensure!(
+            told.trim_end().lines().count() == 1,
+            "{arguments:?}: not one line: {told}"
+        );
+        ensure!(
+            words.iter().all(|word| told.contains(word)),
+            "{arguments:?}: {told}"
+        );
     }
     Ok(())
 }
@@ -205,22 +264,50 @@ async fn flags_and_environment(t: Arc<Test>) -> Result<()> {
     let help = run(&["--help"], &[]).await?;
     ensure!(help.code == Some(0));
     for flag in [
-        "metrics-bind-address", "health-probe-bind-address", "leader-election-id", "namespaces",
-        "max-cache-size-per-namespace", "max-concurrent-reconciles", "qps", "burst",
-        "cache-update-timeout-seconds", "metrics-collection-timeout-seconds", "mirror-prefixes",
-        "fast-retry-initial-delay-ms", "fast-retry-max-delay-ms", "fast-retry-max-attempts",
-        "per-service-histograms-max", "lease-duration", "renew-deadline", "retry-period",
-        "log-format", "log-level", "enable-leader-pod-cache", "leader-pod-cache-ttl-seconds",
+        "metrics-bind-address",
+        "health-probe-bind-address",
+        "leader-election-id",
+        "namespaces",
+        "max-cache-size-per-namespace",
+        "max-concurrent-reconciles",
+        "qps",
+        "burst",
+        "cache-update-timeout-seconds",
+        "metrics-collection-timeout-seconds",
+        "mirror-prefixes",
+        "fast-retry-initial-delay-ms",
+        "fast-retry-max-delay-ms",
+        "fast-retry-max-attempts",
+        "per-service-histograms-max",
+        "lease-duration",
+        "renew-deadline",
+        "retry-period",
+        "log-format",
+        "log-level",
+        "enable-leader-pod-cache",
+        "leader-pod-cache-ttl-seconds",
         "enable-parallel-api-calls",
     ] {
-        ensure!(help.out.contains(&format!("--{flag}")), "--help lacks --{flag}");
+        ensure!(
+            help.out.contains(&format!("--{flag}")),
+            "--help lacks --{flag}"
+        );
     }
-    ensure!(help.out.contains("ZEN_LEAD_"), "--help does not speak of the environment");
+    ensure!(
+        help.out.contains("ZEN_LEAD_"),
+        "--help does not speak of the environment"
+    );
     let version = run(&["--version"], &[]).await?;
     ensure!(version.code == Some(0) && version.out.contains(env!("CARGO_PKG_VERSION")));
     // Every spelling, and the flags of the Go program that have no effect here.
-    let spelled = ["-qps=0", "--burst", "0", "--enable-leader-pod-cache=true",
-        "--enable-parallel-api-calls", "--leader-pod-cache-ttl-seconds=30"];
+    let spelled = [
+        "-qps=0",
+        "--burst",
+        "0",
+        "--enable-leader-pod-cache=true",
+        "--enable-parallel-api-calls",
+        "--leader-pod-cache-ttl-seconds=30",
+    ];
     t.controller(&spelled).await?.stop().await
 }
 
@@ -251,7 +338,10 @@ async fn no_api_server_is_waited_for(t: Arc<Test>) -> Result<()> {
     }
     ensure!(answers > 10, "the probes answered {answers} times");
     let printed = controller.printed();
-    ensure!(printed.contains(&port.to_string()), "it does not say whom it cannot reach");
+    ensure!(
+        printed.contains(&port.to_string()),
+        "it does not say whom it cannot reach"
+    );
     let lines = printed.lines().count();
     ensure!(lines < 60, "{lines} lines within six seconds");
     controller.stop().await
@@ -263,18 +353,24 @@ async fn namespaces_by_flag(t: Arc<Test>) -> Result<()> {
     other.pods("web", 1).await?;
     other.service(Svc::opted_in("web")).await?;
     t.served("web", 1).await?;
-    ensure!(other.history(Service, "web-leader").is_empty(), "served outside of --namespaces");
+    ensure!(
+        other.history(Service, "web-leader").is_empty(),
+        "served outside of --namespaces"
+    );
     Ok(())
 }
 
 async fn over_the_limit_of_a_namespace(t: Arc<Test>) -> Result<()> {
-    let _controller = t.controller(&["--max-cache-size-per-namespace", "2"]).await?;
+    let _controller = t
+        .controller(&["--max-cache-size-per-namespace", "2"])
+        .await?;
     for app in ["one", "two"] {
         t.served(app, 2).await?;
     }
     let pods = t.pods("three", 1).await?;
     t.service(Svc::opted_in("three")).await?;
-    t.event("three", "InvalidService", &["max-cache-size-per-namespace"]).await?;
+    t.event("three", "InvalidService", &["max-cache-size-per-namespace"])
+        .await?;
     ensure!(t.history(Service, "three-leader").is_empty());
     t.exists(Service, "one-leader").await?;
     t.exists(Service, "two-leader").await?;

@@ -53,7 +53,12 @@ async fn deny(t: &Test) -> Result<()> {
     });
     let policies = format!("{ADMISSION}/validatingadmissionpolicies");
     t.api.create(&policies, &policy).await?;
-    t.api.create(&format!("{policies}bindings").replace("policiesb", "policyb"), &binding).await?;
+    t.api
+        .create(
+            &format!("{policies}bindings").replace("policiesb", "policyb"),
+            &binding,
+        )
+        .await?;
     bites(t, true).await
 }
 
@@ -67,7 +72,10 @@ async fn bites(t: &Test, yes: bool) -> Result<()> {
         if denied == yes {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "the policy is not {yes} within {SOON:?}");
+        ensure!(
+            Instant::now() < deadline,
+            "the policy is not {yes} within {SOON:?}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -78,7 +86,9 @@ async fn refused_by_an_admission_policy(t: Arc<Test>) -> Result<()> {
     let before = t.writes()?.len();
     let from = Instant::now();
     t.ready(&pods[0], false).await?;
-    let event = t.event("web", "WriteRefused", &["frozen until Monday"]).await?;
+    let event = t
+        .event("web", "WriteRefused", &["frozen until Monday"])
+        .await?;
     ensure!(text(&event, "/type") == "Warning");
     // Others are served meanwhile; then the number of attempts is looked at.
     let other = t.pod(Pod::new("other", "other"), true).await?;
@@ -87,15 +97,25 @@ async fn refused_by_an_admission_policy(t: Arc<Test>) -> Result<()> {
         tokio::time::sleep(crate::harness::SHORT).await;
     }
     let tries = t.writes()?.split_off(before);
-    let tries = tries.iter().filter(|entry| entry.resource == "endpointslices").count();
-    t.say(format!("{tries} attempts in {:.1?} against the policy", from.elapsed()));
-    ensure!((1..=12).contains(&tries), "{tries} attempts in four seconds");
+    let tries = tries
+        .iter()
+        .filter(|entry| entry.resource == "endpointslices")
+        .count();
+    t.say(format!(
+        "{tries} attempts in {:.1?} against the policy",
+        from.elapsed()
+    ));
+    ensure!(
+        (1..=12).contains(&tries),
+        "{tries} attempts in four seconds"
+    );
     let told = t.count_events("web", "WriteRefused");
     ensure!(told <= 2, "told {told} times");
     let policies = format!("{ADMISSION}/validatingadmissionpolicies/{}", t.ns);
     t.api.delete(&policies, &json!({})).await?;
     bites(&t, false).await?;
-    t.leads_within("web-leader", &pods[1], Duration::from_secs(40)).await?;
+    t.leads_within("web-leader", &pods[1], Duration::from_secs(40))
+        .await?;
     t.ask("other", "enabled", Some("true")).await?;
     t.leads("other-leader", &other).await.map(drop)
 }
@@ -117,7 +137,9 @@ async fn user(t: &Test, name: &str, rules: &Value) -> Result<std::path::PathBuf>
         "subjects": [{"apiGroup": RBAC, "kind": "User", "name": name}],
     });
     t.api.create(&format!("{base}/roles"), &role).await?;
-    t.api.create(&format!("{base}/rolebindings"), &binding).await?;
+    t.api
+        .create(&format!("{base}/rolebindings"), &binding)
+        .await?;
     Ok(kubeconfig)
 }
 
@@ -130,13 +152,17 @@ async fn refused_by_rbac(t: Arc<Test>) -> Result<()> {
     controller.ready().await?;
     let pods = t.served("web", 2).await?;
     t.ready(&pods[0], false).await?;
-    t.event("web", "WriteRefused", &["endpointslices", "forbidden"]).await?;
+    t.event("web", "WriteRefused", &["endpointslices", "forbidden"])
+        .await?;
     t.canary_without_patches().await?;
     let told = t.count_events("web", "WriteRefused");
     ensure!(told == 1, "told {told} times about one missing verb");
     let role = format!("/apis/{RBAC}/v1/namespaces/{}/roles/zen-lead", t.ns);
-    t.api.patch(&role, Patch::Merge, &json!({"rules": rules()})).await?;
-    t.leads_within("web-leader", &pods[1], Duration::from_secs(40)).await?;
+    t.api
+        .patch(&role, Patch::Merge, &json!({"rules": rules()}))
+        .await?;
+    t.leads_within("web-leader", &pods[1], Duration::from_secs(40))
+        .await?;
     t.identified("web-leader", &pods[1]).await.map(drop)
 }
 
@@ -148,7 +174,12 @@ async fn rights_in_one_namespace_suffice(t: Arc<Test>) -> Result<()> {
     t.delete_pod(&pods[0], 0).await?;
     t.leads("web-leader", &pods[1]).await?;
     // What OwnerReferencesPermissionEnforcement looks at: owners put back, the whole taken down.
-    t.merge(Service, "web-leader", json!({"metadata": {"ownerReferences": null}})).await?;
+    t.merge(
+        Service,
+        "web-leader",
+        json!({"metadata": {"ownerReferences": null}}),
+    )
+    .await?;
     t.until(Service, "web-leader", "the owner is put back", |now| {
         !now["metadata"]["ownerReferences"].is_null()
     })
@@ -188,7 +219,9 @@ async fn namespace_is_being_deleted(t: Arc<Test>) -> Result<()> {
     t.say(format!("{} writes while the namespace went", writes.len()));
     ensure!(writes.len() <= 12, "{} writes: {writes:?}", writes.len());
     let release = json!({"metadata": {"finalizers": null}});
-    t.api.patch(&format!("{maps}/hold"), Patch::Merge, &release).await?;
+    t.api
+        .patch(&format!("{maps}/hold"), Patch::Merge, &release)
+        .await?;
     let deadline = Instant::now() + SOON * 2;
     while t.api.get(&namespace).await.is_ok() {
         ensure!(Instant::now() < deadline, "the namespace does not go");
@@ -198,14 +231,20 @@ async fn namespace_is_being_deleted(t: Arc<Test>) -> Result<()> {
 }
 
 async fn finalizer_on_a_source(t: Arc<Test>) -> Result<()> {
-    let pods = t.served_as(Svc::opted_in("web").finalizer("example.com/hold"), "web", 2).await?;
+    let pods = t
+        .served_as(Svc::opted_in("web").finalizer("example.com/hold"), "web", 2)
+        .await?;
     t.delete(Service, "web").await?;
     t.withdrawn("web-leader").await?;
     t.canary().await?;
-    ensure!(t.get(Service, "web").await.is_ok(), "the source is still there");
+    ensure!(
+        t.get(Service, "web").await.is_ok(),
+        "the source is still there"
+    );
     let back = t.get(Service, "web-leader").await;
     ensure!(back.is_err(), "healed for a source that is being deleted");
-    t.merge(Service, "web", json!({"metadata": {"finalizers": null}})).await?;
+    t.merge(Service, "web", json!({"metadata": {"finalizers": null}}))
+        .await?;
     t.gone(Service, "web").await?;
     t.service(Svc::opted_in("web")).await?;
     t.leads("web-leader", &pods[0]).await.map(drop)
@@ -224,10 +263,20 @@ async fn finalizer_on_a_leader_service(t: Arc<Test>) -> Result<()> {
         })
         .await?;
     t.ask("web", "enabled", Some("true")).await?;
-    t.event("web", "LeaderServiceConflict", &["web-leader", "example.com/hold"]).await?;
+    t.event(
+        "web",
+        "LeaderServiceConflict",
+        &["web-leader", "example.com/hold"],
+    )
+    .await?;
     t.canary().await?;
     t.untouched(Service, &stuck)?;
-    t.merge(Service, "web-leader", json!({"metadata": {"finalizers": null}})).await?;
+    t.merge(
+        Service,
+        "web-leader",
+        json!({"metadata": {"finalizers": null}}),
+    )
+    .await?;
     t.leads("web-leader", &pods[0]).await?;
     t.identified("web-leader", &pods[0]).await.map(drop)
 }
@@ -237,15 +286,30 @@ async fn finalizer_on_a_slice(t: Arc<Test>) -> Result<()> {
     let hold = json!({"metadata": {"finalizers": ["example.com/hold"]}});
     t.merge(Slice, "web-leader", hold).await?;
     t.delete(Slice, "web-leader").await?;
-    t.event("web", "LeaderServiceConflict", &["web-leader", "example.com/hold"]).await?;
+    t.event(
+        "web",
+        "LeaderServiceConflict",
+        &["web-leader", "example.com/hold"],
+    )
+    .await?;
     let stuck = t.exists(Slice, "web-leader").await?;
     t.ready(&pods[0], false).await?;
     t.canary().await?;
     t.untouched(Slice, &stuck)?;
-    t.merge(Slice, "web-leader", json!({"metadata": {"finalizers": null}})).await?;
-    t.until(Slice, "web-leader", "a new slice with the new leader", |now| {
-        now["metadata"]["deletionTimestamp"].is_null() && target_uid(now) == Some(&pods[1].uid)
-    })
+    t.merge(
+        Slice,
+        "web-leader",
+        json!({"metadata": {"finalizers": null}}),
+    )
+    .await?;
+    t.until(
+        Slice,
+        "web-leader",
+        "a new slice with the new leader",
+        |now| {
+            now["metadata"]["deletionTimestamp"].is_null() && target_uid(now) == Some(&pods[1].uid)
+        },
+    )
     .await
     .map(drop)
 }

@@ -54,8 +54,11 @@ async fn start_catches_up_with_a_failover(t: Arc<Test>) -> Result<()> {
     let _controller = t.controller(&[]).await?;
     t.leads("web-leader", &web[1]).await?;
     t.empties("lone-leader").await?;
-    t.event("web", "LeaderChanged", &["web-0 to web-1", "deleted"]).await?;
-    t.event("lone", "LeaderChanged", &["lone-0 to none", "noneReady"]).await.map(drop)
+    t.event("web", "LeaderChanged", &["web-0 to web-1", "deleted"])
+        .await?;
+    t.event("lone", "LeaderChanged", &["lone-0 to none", "noneReady"])
+        .await
+        .map(drop)
 }
 
 async fn start_keeps_a_younger_leader(t: Arc<Test>) -> Result<()> {
@@ -82,13 +85,18 @@ async fn start_keeps_a_younger_leader(t: Arc<Test>) -> Result<()> {
     t.untouched(Service, &service)?;
     // "Leading since" survives too.
     let of = [("namespace", t.ns.as_str()), ("service", "web")];
-    let since = controller.metrics().await?.sum("zen_lead_leader_duration_seconds", &of);
+    let since = controller
+        .metrics()
+        .await?
+        .sum("zen_lead_leader_duration_seconds", &of);
     ensure!(since.is_some(), "no zen_lead_leader_duration_seconds");
     Ok(())
 }
 
 async fn start_leaves_strangers_alone(t: Arc<Test>) -> Result<()> {
-    let stranger = t.service(Svc::new("web-leader").annotation("example.com/mine", "1")).await?;
+    let stranger = t
+        .service(Svc::new("web-leader").annotation("example.com/mine", "1"))
+        .await?;
     t.service(Svc::new("web")).await?;
     let taken = t.service(Svc::new("shop-leader")).await?;
     t.service(Svc::opted_in("shop")).await?;
@@ -102,7 +110,8 @@ async fn start_leaves_strangers_alone(t: Arc<Test>) -> Result<()> {
     });
     let slice = t.create(Slice, &slice).await?;
     let _controller = t.controller(&[]).await?;
-    t.event("shop", "LeaderServiceConflict", &["shop-leader"]).await?;
+    t.event("shop", "LeaderServiceConflict", &["shop-leader"])
+        .await?;
     t.canary().await?;
     t.untouched(Service, &stranger)?;
     t.untouched(Service, &taken)?;
@@ -185,7 +194,9 @@ async fn stopped_while_pods_turn_over(t: Arc<Test>) -> Result<()> {
     t.ready(&pods[1], false).await?;
     t.ready(&pods[1], true).await?;
     t.delete_pod(&pods[1], 0).await?;
-    let again = t.pod(crate::harness::objects::Pod::new("web-0", "web"), true).await?;
+    let again = t
+        .pod(crate::harness::objects::Pod::new("web-0", "web"), true)
+        .await?;
     controller.signal(Signal::CONT)?;
     t.obs
         .wait("somebody who is there leads", SOON, |log| {
@@ -197,6 +208,9 @@ async fn stopped_while_pods_turn_over(t: Arc<Test>) -> Result<()> {
     t.canary().await?;
     let leader = t.exists(Service, "web-leader").await?;
     let named = annotation(&leader, "zen-lead.io/leader-pod-uid").unwrap_or_default();
-    ensure!(named == pods[2].uid || named == again.uid, "the Service names {named}");
+    ensure!(
+        named == pods[2].uid || named == again.uid,
+        "the Service names {named}"
+    );
     Ok(())
 }

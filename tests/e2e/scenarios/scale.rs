@@ -94,9 +94,17 @@ async fn fifty_failovers_by_readiness(t: Arc<Test>) -> Result<()> {
         t.ready(leader, true).await?;
     }
     let slices = t.history(Slice, "web-leader");
-    ensure!(slices.iter().skip(1).all(|seen| endpoints(&seen.object).len() == 1));
+    ensure!(
+        slices
+            .iter()
+            .skip(1)
+            .all(|seen| endpoints(&seen.object).len() == 1)
+    );
     t.say(format!("50 of 50 failovers: {}", figures(times)));
-    t.say(format!("floor, bare PATCH:  {}", figures(floor(&t, 50).await?)));
+    t.say(format!(
+        "floor, bare PATCH:  {}",
+        figures(floor(&t, 50).await?)
+    ));
     controller.stop().await
 }
 
@@ -114,7 +122,10 @@ async fn fifty_failovers_by_deletion(t: Arc<Test>) -> Result<()> {
         pods.push(t.pod(Pod::new(&name, "web"), true).await?);
     }
     t.say(format!("50 of 50 failovers: {}", figures(times)));
-    t.say(format!("floor, bare PATCH:  {}", figures(floor(&t, 50).await?)));
+    t.say(format!(
+        "floor, bare PATCH:  {}",
+        figures(floor(&t, 50).await?)
+    ));
     controller.stop().await
 }
 
@@ -165,9 +176,8 @@ async fn all_served(t: &Test, count: usize, within: Duration) -> Result<(Instant
     let named = t
         .obs
         .wait(&format!("{count} leader Services name it"), within, |log| {
-            let named = |service: &&Arc<Value>| {
-                annotation(service, "zen-lead.io/leader-pod-uid").is_some()
-            };
+            let named =
+                |service: &&Arc<Value>| annotation(service, "zen-lead.io/leader-pod-uid").is_some();
             (log.all(Service).filter(named).count() == count).then(Instant::now)
         })
         .await?;
@@ -214,9 +224,17 @@ async fn restarted(t: &Test) -> Result<()> {
     let after = writes_counted(t).await?;
     let user = crate::harness::suite::USER;
     let requests = t.suite.audit.since(mark, user, None)?;
-    t.say(format!("{} writes and {} requests in all", after - before, requests.len()));
+    t.say(format!(
+        "{} writes and {} requests in all",
+        after - before,
+        requests.len()
+    ));
     let writes: Vec<_> = requests.iter().filter(|entry| entry.is_write()).collect();
-    ensure!((after - before).abs() < 0.5, "{} writes: {writes:?}", after - before);
+    ensure!(
+        (after - before).abs() < 0.5,
+        "{} writes: {writes:?}",
+        after - before
+    );
     controller.stop().await
 }
 
@@ -265,7 +283,10 @@ async fn cold_start(t: &Arc<Test>, count: usize) -> Result<()> {
     };
     let lost = t.ready(&leader, false).await?;
     let seen = t.leads("app-7-leader", &spare).await?;
-    t.say(format!("a failover amid them took {:.1?}", seen.saturating_duration_since(lost)));
+    t.say(format!(
+        "a failover amid them took {:.1?}",
+        seen.saturating_duration_since(lost)
+    ));
     let refused = t.writes()?.iter().filter(|entry| entry.code >= 400).count();
     ensure!(refused == 0, "{refused} writes were refused");
     controller.stop().await

@@ -49,7 +49,9 @@ async fn sticky_false_follows_the_first_choice(t: Arc<Test>) -> Result<()> {
     t.ready(&pods[0], true).await?;
     t.leads("web-leader", &pods[0]).await?;
     t.never_empty(&["web-leader"], from)?;
-    t.event("web", "LeaderChanged", &["web-1 to web-0", "strategy"]).await.map(drop)
+    t.event("web", "LeaderChanged", &["web-1 to web-0", "strategy"])
+        .await
+        .map(drop)
 }
 
 /// Makes a pod in a later second than another one: creation is told by the second.
@@ -67,7 +69,9 @@ async fn strategy_oldest_and_newest(t: Arc<Test>) -> Result<()> {
     let old = t.pod(Pod::new("c", "web"), true).await?;
     let middle = later(&t, &old, "b").await?;
     let young = later(&t, &middle, "a").await?;
-    let source = Svc::opted_in("web").asks("strategy", "oldest").asks("sticky", "false");
+    let source = Svc::opted_in("web")
+        .asks("strategy", "oldest")
+        .asks("sticky", "false");
     t.service(source).await?;
     t.leads("web-leader", &old).await?;
     t.ask("web", "strategy", Some("newest")).await?;
@@ -89,9 +93,12 @@ async fn strategy_random_is_stable_and_spreads(t: Arc<Test>) -> Result<()> {
             .asks("sticky", "false");
         t.service(source).await?;
         let slice = t
-            .until(Slice, &format!("{name}-leader"), "somebody leads", |slice| {
-                pods.iter().any(|pod| publishes(slice, pod))
-            })
+            .until(
+                Slice,
+                &format!("{name}-leader"),
+                "somebody leads",
+                |slice| pods.iter().any(|pod| publishes(slice, pod)),
+            )
             .await?;
         leaders.insert(text(&slice, "/endpoints/0/targetRef/name").to_owned());
     }
@@ -111,7 +118,9 @@ async fn min_ready_elects_by_its_timer(t: Arc<Test>) -> Result<()> {
     let ready = t.ready(&pod, true).await?;
     let seen = t.leads("web-leader", &pod).await?;
     let took = seen.duration_since(ready);
-    t.say(format!("elected {took:.2?} after it turned Ready, asked for 2 s"));
+    t.say(format!(
+        "elected {took:.2?} after it turned Ready, asked for 2 s"
+    ));
     // lastTransitionTime is cut to the second: that is what "Ready for" is told by.
     ensure!(took > Duration::from_millis(900), "elected after {took:?}");
     ensure!(took < Duration::from_secs(4), "elected after {took:?}");
@@ -120,10 +129,13 @@ async fn min_ready_elects_by_its_timer(t: Arc<Test>) -> Result<()> {
 
 async fn min_ready_counts_from_the_transition(t: Arc<Test>) -> Result<()> {
     let long_ago = Timestamp::now() - SignedDuration::from_secs(3_600);
-    let old = t.pod(Pod::new("web-1", "web").since(long_ago), true).await?;
+    let old = t
+        .pod(Pod::new("web-1", "web").since(long_ago), true)
+        .await?;
     let fresh = t.pod(Pod::new("web-0", "web"), true).await?;
     let tomorrow = Timestamp::now() + SignedDuration::from_hours(24);
-    t.pod(Pod::new("web-2", "web").since(tomorrow), true).await?;
+    t.pod(Pod::new("web-2", "web").since(tomorrow), true)
+        .await?;
     let source = Svc::opted_in("web").asks("min-ready-duration", "30m");
     t.service(source).await?;
     // First sight: what happened before it ran is told by the conditions alone.
@@ -136,7 +148,8 @@ async fn min_ready_counts_from_the_transition(t: Arc<Test>) -> Result<()> {
     t.empties("web-leader").await?;
     // The typo keeps the last value; the removal elects at once.
     t.ask("web", "min-ready-duration", Some("30")).await?;
-    t.event("web", "InvalidAnnotation", &["min-ready-duration"]).await?;
+    t.event("web", "InvalidAnnotation", &["min-ready-duration"])
+        .await?;
     t.canary().await?;
     t.empties("web-leader").await?;
     t.ask("web", "min-ready-duration", None).await?;
@@ -152,7 +165,10 @@ async fn min_ready_starts_anew_after_a_flap(t: Arc<Test>) -> Result<()> {
     let again = t.ready(&pod, true).await?;
     let seen = t.leads("web-leader", &pod).await?;
     let took = seen.duration_since(again);
-    ensure!(took > Duration::from_millis(1_900), "elected {took:?} after the flap");
+    ensure!(
+        took > Duration::from_millis(1_900),
+        "elected {took:?} after the flap"
+    );
     Ok(())
 }
 
@@ -162,13 +178,21 @@ async fn delay_holds_and_then_fails_over(t: Arc<Test>) -> Result<()> {
     let lost = t.ready(&pods[0], false).await?;
     let seen = t.leads("web-leader", &pods[1]).await?;
     let took = seen.duration_since(lost);
-    t.say(format!("failed over {took:.2?} after NotReady, asked for 2 s"));
+    t.say(format!(
+        "failed over {took:.2?} after NotReady, asked for 2 s"
+    ));
     ensure!(took > Duration::from_millis(900), "after {took:?}");
     ensure!(took < Duration::from_secs(4), "after {took:?}");
     // Held as ready, with the same endpoint, and one write when the time had come.
     let writes = t.history(Slice, "web-leader");
-    ensure!(writes.iter().all(|seen| seen.object["endpoints"][0]["conditions"]["ready"] != false));
-    t.event("web", "LeaderChanged", &["web-0 to web-1", "notReady"]).await.map(drop)
+    ensure!(
+        writes
+            .iter()
+            .all(|seen| seen.object["endpoints"][0]["conditions"]["ready"] != false)
+    );
+    t.event("web", "LeaderChanged", &["web-0 to web-1", "notReady"])
+        .await
+        .map(drop)
 }
 
 async fn delay_spares_a_short_blip(t: Arc<Test>) -> Result<()> {
@@ -179,7 +203,10 @@ async fn delay_spares_a_short_blip(t: Arc<Test>) -> Result<()> {
     t.ready(&pods[0], true).await?;
     t.canary().await?;
     let others = t.history(Slice, "web-leader");
-    ensure!(others.iter().all(|seen| publishes(&seen.object, &pods[0])), "it did not hold");
+    ensure!(
+        others.iter().all(|seen| publishes(&seen.object, &pods[0])),
+        "it did not hold"
+    );
     ensure!(t.event_objects("web", "LeaderChanged") == 0);
     // A shorter delay, given while it runs, counts from the same moment.
     t.ready(&pods[0], false).await?;
@@ -203,15 +230,22 @@ async fn delay_does_not_hold_what_is_gone(t: Arc<Test>) -> Result<()> {
         match app {
             "gone" => drop(t.delete_pod(leader, 0).await?),
             "terminating" => drop(t.delete_pod(leader, 30).await?),
-            "failed" => drop(t.status(leader, status("Failed", &leader.ips, false, None, false)).await?),
-            "noip" => drop(t.status(leader, status("Running", &[], true, None, false)).await?),
+            "failed" => drop(
+                t.status(leader, status("Failed", &leader.ips, false, None, false))
+                    .await?,
+            ),
+            "noip" => drop(
+                t.status(leader, status("Running", &[], true, None, false))
+                    .await?,
+            ),
             _ => {
                 let patch = serde_json::json!({"metadata": {"labels": {"app": "else"}}});
                 t.merge(PodKind, &leader.name, patch).await?;
             }
         }
         t.leads(&format!("{app}-leader"), &pods[1]).await?;
-        t.event(app, "LeaderChanged", &[&format!("({reason}")]).await?;
+        t.event(app, "LeaderChanged", &[&format!("({reason}")])
+            .await?;
     }
     Ok(())
 }
@@ -232,7 +266,9 @@ async fn values_invalid_keep_the_last(t: Arc<Test>) -> Result<()> {
         ("min-ready-duration", long.as_str(), &long[..64]),
     ] {
         t.ask("web", key, Some(value)).await?;
-        let event = t.event("web", "InvalidAnnotation", &[key, quoted, "expected"]).await?;
+        let event = t
+            .event("web", "InvalidAnnotation", &[key, quoted, "expected"])
+            .await?;
         let told = text(&event, "/message");
         ensure!(!told.contains(&long), "not cut: {told}");
         ensure!(told.len() <= 1_024);
@@ -241,7 +277,10 @@ async fn values_invalid_keep_the_last(t: Arc<Test>) -> Result<()> {
     t.ready(&pods[0], false).await?;
     t.canary().await?;
     let now = t.exists(Slice, "web-leader").await?;
-    ensure!(publishes(&now, &pods[0]), "a typo in failover-min-delay cut it to nothing");
+    ensure!(
+        publishes(&now, &pods[0]),
+        "a typo in failover-min-delay cut it to nothing"
+    );
     t.ask("web", "failover-min-delay", None).await?;
     t.leads("web-leader", &pods[1]).await?;
     t.ready(&pods[0], true).await?;
@@ -251,11 +290,21 @@ async fn values_invalid_keep_the_last(t: Arc<Test>) -> Result<()> {
 async fn keys_unknown_are_named(t: Arc<Test>) -> Result<()> {
     let source = Svc::opted_in("web").asks("min-ready-durations", "5s");
     t.served_as(source, "web", 1).await?;
-    t.event("web", "InvalidAnnotation", &["zen-lead.io/min-ready-durations"]).await?;
+    t.event(
+        "web",
+        "InvalidAnnotation",
+        &["zen-lead.io/min-ready-durations"],
+    )
+    .await?;
     let leader = t.exists(Service, "web-leader").await?;
     ensure!(annotation(&leader, "zen-lead.io/min-ready-durations").is_none());
     // Said once, not at every look.
-    t.merge(Service, "web", serde_json::json!({"metadata": {"labels": {"a": "b"}}})).await?;
+    t.merge(
+        Service,
+        "web",
+        serde_json::json!({"metadata": {"labels": {"a": "b"}}}),
+    )
+    .await?;
     t.canary().await?;
     let count = t.count_events("web", "InvalidAnnotation");
     ensure!(count == 1, "{count} Events for one typo");
