@@ -359,7 +359,7 @@ async fn a_rename_makes_before_it_breaks() {
 #[tokio::test(start_paused = true)]
 async fn a_taken_name_is_waited_for() {
     let mut world = World::new();
-    let stranger = world.kube.service_named(NS, "web-leader");
+    let stranger = world.kube.service(NS, "web-leader");
     let stranger = stranger.port("http", 80, 8080).create();
     world.source("web").create();
     world.pods("web", &["a"]);
@@ -423,7 +423,7 @@ async fn a_taken_address_is_replaced() {
     let world = World::serving(&["a"]).await;
     let address = world.cluster_ip("web").expect("has one");
     world.kube.delete(Kind::Service, NS, "web-leader");
-    let thief = world.kube.service_named(NS, "thief").port("http", 80, 80);
+    let thief = world.kube.service(NS, "thief").port("http", 80, 80);
     thief
         .with(|service| service["spec"]["clusterIP"] = address.clone().into())
         .create();

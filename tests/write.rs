@@ -113,7 +113,7 @@ impl Desk {
     }
 
     fn service(&self, name: &str) {
-        let service = self.world.kube.service_named(NS, name).port("http", 80, 80);
+        let service = self.world.kube.service(NS, name).port("http", 80, 80);
         service.annotation("team", "x").create();
     }
 

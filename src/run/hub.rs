@@ -84,8 +84,10 @@ impl Hub {
             Verdict::Accepted(observed) => {
                 self.refusals.lock().remove(&write.target);
                 self.announce(&source, &write);
-                if let Some(fought) = drive.acknowledge(&source, &write) {
-                    self.report_fight(&source, fought);
+                drive.acknowledge(&source, &write);
+                if let (Action::Create(_), Kind::Service) = (&write.action, write.target.kind) {
+                    let text = format!("Leader Service {} created", write.target.key.name);
+                    self.tell(&source, Note::normal(reason::LEADER_SERVICE_CREATED, text));
                 }
                 if may_attract_slices(&write) {
                     // A full queue means that everything will be looked at before long.
@@ -202,9 +204,25 @@ impl Hub {
         );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
     }
+}
 
-    /// Finds out who keeps reverting a field, and says so.
-    fn report_fight(&self, source: &Key, fought: Fought) {
+impl Outlet for Hub {
+    fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
+        self.writer.submit(source, writes, cause);
+    }
+
+    fn tell(&self, source: &Service, note: Note) {
+        let service = source.key();
+        if note.warning {
+            tracing::warn!(%service, reason = note.reason, "{}", note.message);
+        } else {
+            // A change of leader has a line of its own, with fields.
+            tracing::debug!(%service, reason = note.reason, "{}", note.message);
+        }
+        send(&self.events, &self.around, source, note);
+    }
+
+    fn tell_of_fight(&self, source: &Key, fought: Fought) {
         let (source, client, store) =
             (source.clone(), self.client.clone(), Arc::clone(&self.store));
         let (around, events) = (self.around.clone(), self.events.clone());
@@ -236,23 +254,6 @@ impl Hub {
                 );
             }
         }));
-    }
-}
-
-impl Outlet for Hub {
-    fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
-        self.writer.submit(source, writes, cause);
-    }
-
-    fn tell(&self, source: &Service, note: Note) {
-        let service = source.key();
-        if note.warning {
-            tracing::warn!(%service, reason = note.reason, "{}", note.message);
-        } else {
-            // A change of leader has a line of its own, with fields.
-            tracing::debug!(%service, reason = note.reason, "{}", note.message);
-        }
-        send(&self.events, &self.around, source, note);
     }
 
     fn waiting(&self, source: &Key) -> Value {

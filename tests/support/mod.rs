@@ -117,7 +117,7 @@ impl World {
 
     /// A Service that is opted in and selects `app=<name>`.
     pub fn source(&self, name: &str) -> ServiceBuilder {
-        let service = self.kube.service_named(NS, name);
+        let service = self.kube.service(NS, name);
         service
             .selector(&[("app", name)])
             .port("http", 80, 8080)
