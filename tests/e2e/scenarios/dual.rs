@@ -16,6 +16,7 @@ scenarios! {
     Shared Both dual_stack_failover_moves_both "§2 EndpointSlice per family" "§3 failover";
     Shared Both dual_stack_leader_with_one_family "§3 the second family's slice is empty";
     Shared Both dual_stack_up_and_down "§2 upgrade and downgrade of the source";
+    Shared Both dual_stack_preferred "§2 ipFamilyPolicy follows the source";
     Shared Both single_stack_ipv6 "§2 slice named for the first family" "§3 an IP of the first family";
     Shared Both family_changes_with_a_new_source "§2 a change of family is a delete and a create";
 }
@@ -28,6 +29,23 @@ async fn both(t: &Test, name: &str, number: u32) -> Result<Made> {
     );
     t.pod(Pod::new(name, "web").ips(&[&four, &six]), false)
         .await
+}
+
+async fn dual_stack_preferred(t: Arc<Test>) -> Result<()> {
+    let pod = both(&t, "web-0", 1).await?;
+    let source = Svc::opted_in("web")
+        .spec("ipFamilyPolicy", json!("PreferDualStack"))
+        .spec("ipFamilies", json!(["IPv6", "IPv4"]));
+    t.service(source).await?;
+    let slices = [
+        ("web-leader", "IPv6", pod.ips[1].as_str()),
+        ("web-leader-ipv4", "IPv4", &pod.ips[0]),
+    ];
+    published(&t, &slices).await?;
+    let leader = t.exists(Service, "web-leader").await?;
+    ensure!(text(&leader, "/spec/ipFamilyPolicy") == "PreferDualStack");
+    ensure!(leader["spec"]["ipFamilies"] == json!(["IPv6", "IPv4"]));
+    Ok(())
 }
 
 fn dual() -> Svc {

@@ -19,6 +19,7 @@ scenarios! {
     Shared Both values_that_are_hostile "§1 no annotation value can stop the controller or delay another Service";
     Shared Both look_alikes_of_other_owners "§1 Ours: neither orphaned nor of an earlier source";
     Shared Both many_services_of_the_same_pods "§3 each Service decides for itself";
+    Shared Both flapping_pods_settle "§3 bounded writes, one endpoint, the right end";
     Own RealOnly("a mirroring controller") endpoints_object_is_reported "§1 an Endpoints object that is mirrored";
     Alone Both writes_only_what_it_may "§2 nothing else is written";
 }
@@ -154,6 +155,33 @@ async fn many_services_of_the_same_pods(t: Arc<Test>) -> Result<()> {
         "20 Services moved by one pod in {:.1?}",
         last.duration_since(from)
     ));
+    Ok(())
+}
+
+async fn flapping_pods_settle(t: Arc<Test>) -> Result<()> {
+    let pods = t.served("web", 3).await?;
+    let before = t.writes()?.len();
+    for round in 0..60_usize {
+        // All kinds of turns, faster than any answer: pods 0 and 1 end NotReady, 2 ends Ready.
+        t.ready(&pods[round % 3], round % 2 == 0 && round < 57)
+            .await?;
+    }
+    t.ready(&pods[0], false).await?;
+    t.ready(&pods[1], false).await?;
+    t.ready(&pods[2], true).await?;
+    t.leads("web-leader", &pods[2]).await?;
+    t.identified("web-leader", &pods[2]).await?;
+    t.canary().await?;
+    t.leads("web-leader", &pods[2]).await?;
+    let writes = t.writes()?.split_off(before);
+    let refused = writes.iter().filter(|entry| entry.code == 422).count();
+    let slices = writes
+        .iter()
+        .filter(|entry| entry.resource == "endpointslices" && entry.name == "web-leader");
+    let slices = slices.count();
+    t.say(format!("63 turns: {slices} writes of the slice"));
+    ensure!(refused == 0, "{refused} writes were refused as invalid");
+    ensure!(slices <= 75, "{slices} writes of the slice for 63 turns");
     Ok(())
 }
 

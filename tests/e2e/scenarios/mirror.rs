@@ -60,7 +60,8 @@ async fn mirrored_keys_follow_and_vanish(t: Arc<Test>) -> Result<()> {
     .map(drop)
 }
 
-const RESERVED: [&str; 16] = [
+const RESERVED: [&str; 17] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
     "argocd.argoproj.io/instance",
     "kustomize.toolkit.fluxcd.io/name",
     "helm.toolkit.fluxcd.io/name",

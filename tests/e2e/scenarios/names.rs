@@ -25,6 +25,7 @@ scenarios! {
     Shared Both name_taken_later_changes_nothing "§1 taken new name leaves what is served";
     Shared Both foreign_service_survives_everything "§1 not ours is never touched" "Go failures 2 and 3";
     Shared Both foreign_slice_holds_the_name "§2 slice name with a hash" "§1 not ours is never touched";
+    Shared Both name_contested_by_two_sources "§1 a name that exists and is not ours for this very source";
     Shared Both leader_like_service_is_no_source "§1 is itself a leader Service" "Go failure 6";
 }
 
@@ -275,6 +276,26 @@ async fn foreign_slice_holds_the_name(t: Arc<Test>) -> Result<()> {
     t.gone(Service, "web-leader").await?;
     t.gone(Slice, &name).await?;
     t.untouched(Slice, &before[0].object)
+}
+
+async fn name_contested_by_two_sources(t: Arc<Test>) -> Result<()> {
+    let web = t.pods("web", 1).await?;
+    let shop = t.pods("shop", 1).await?;
+    t.service(Svc::opted_in("web").asks("leader-service-name", "chief"))
+        .await?;
+    t.leads("chief", &web[0]).await?;
+    let held = t.identified("chief", &web[0]).await?;
+    t.service(Svc::opted_in("shop").asks("leader-service-name", "chief"))
+        .await?;
+    t.event("shop", "LeaderServiceConflict", &["chief"]).await?;
+    t.canary().await?;
+    t.untouched(Service, &held)?;
+    // The first one leaves, and the other takes over.
+    t.delete(Service, "web").await?;
+    t.leads("chief", &shop[0]).await?;
+    let service = t.identified("chief", &shop[0]).await?;
+    ensure!(label(&service, "zen-lead.io/source-service") == Some("shop"));
+    Ok(())
 }
 
 async fn leader_like_service_is_no_source(t: Arc<Test>) -> Result<()> {

@@ -133,13 +133,8 @@ async fn compaction_while_stopped(t: Arc<Test>) -> Result<()> {
 
 /// Has the controller manager run with these controllers, beside the usual ones.
 async fn controllers(t: &Test, more: &str) -> Result<()> {
-    let control = &t.suite.control;
-    control.run(&["stop-controller-manager"]).await?;
-    let list = format!("{}{more}", crate::harness::control::CONTROLLERS);
-    control
-        .run(&["start-controller-manager", "--controllers", &list])
-        .await
-        .map(drop)
+    t.suite.control.stop_controllers().await?;
+    t.suite.control.start_controllers(more).await
 }
 
 async fn collector_and_program_together(t: Arc<Test>) -> Result<()> {

@@ -203,11 +203,9 @@ async fn restart_with_nothing_changed_writes_nothing(t: Arc<Test>) -> Result<()>
     let mut controller = t.controller(&[]).await?;
     all_served(&t, 100, SOON * 2).await?;
     controller.stop().await?;
-    t.suite.control.run(&["stop-controller-manager"]).await?;
+    t.suite.control.stop_controllers().await?;
     let outcome = restarted(&t).await;
-    let controllers = crate::harness::control::CONTROLLERS;
-    let again = ["start-controller-manager", "--controllers", controllers];
-    t.suite.control.run(&again).await?;
+    t.suite.control.start_controllers("").await?;
     outcome
 }
 
@@ -240,11 +238,9 @@ async fn restarted(t: &Test) -> Result<()> {
 
 async fn thousand_services_cold_start(t: Arc<Test>) -> Result<()> {
     const COUNT: usize = 1_000;
-    t.suite.control.run(&["stop-controller-manager"]).await?;
+    t.suite.control.stop_controllers().await?;
     let outcome = cold_start(&t, COUNT).await;
-    let controllers = crate::harness::control::CONTROLLERS;
-    let again = ["start-controller-manager", "--controllers", controllers];
-    t.suite.control.run(&again).await?;
+    t.suite.control.start_controllers("").await?;
     outcome
 }
 
