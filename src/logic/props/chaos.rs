@@ -60,7 +60,9 @@ impl Arena {
                 .lab
                 .world
                 .advance(Duration::from_secs(u64::from(*seconds))),
-            Event::Crash => drop(self.lab.crash()),
+            Event::Crash => {
+                self.lab.crash();
+            }
             Event::Snapshot => self.old = self.lab.world.clone(),
             Event::Work(fates) => {
                 let before = self.lab.machine.clone();
