@@ -83,7 +83,7 @@ fn foreign_slice(world: &mut World, name: &str) {
 }
 
 /// What the native controller makes of a selector: it copies the Service's labels.
-pub(super) fn native(world: &mut World) {
+pub(in crate::logic) fn native(world: &mut World) {
     let Some(service) = world.services.get("s-leader").cloned() else {
         return;
     };

@@ -232,6 +232,34 @@ fn refused_and_served_after_all() {
     ]);
 }
 
+#[test]
+#[rustfmt::skip]
+fn a_source_that_is_refused_from_the_start_creates_nothing() {
+    let refused = |sentence: &str, expected: &str, edit: fn(&mut Value)| {
+        let mut body = source("s");
+        edit(&mut body);
+        let mut lab = Lab::new(body, three());
+        lab.settle();
+        assert_eq!((lab.summary().as_str(), lab.writes.len()), (expected, 0), "{sentence}");
+        lab.settle();
+        assert_eq!(lab.summary(), expected, "{sentence}: told once");
+    };
+    refused("no selector (§1)", "Unmanaged | InvalidService", |b| b["spec"]["selector"] = Value::Null);
+    refused("no ports (§1)", "Unmanaged | InvalidService", |b| { b["spec"]["clusterIP"] = "None".into(); b["spec"]["ports"] = json!([]); });
+    refused("ExternalName (§1)", "Unmanaged | InvalidService", |b| b["spec"] = json!({"type": "ExternalName", "externalName": "x", "selector": {"app": "s"}, "ports": [{"port": 1}]}));
+    refused("a leader Service, silently (§1)", "Unmanaged", |b| b["metadata"]["labels"] = json!({"zen-lead.io/source-service": "t"}));
+    refused("an invalid name (§1)", "Unmanaged | InvalidLeaderServiceName", |b| b["metadata"]["annotations"][LEADER_SERVICE_NAME] = "a.b".into());
+    refused("its own name (§1)", "Unmanaged | InvalidLeaderServiceName", |b| b["metadata"]["annotations"][LEADER_SERVICE_NAME] = "s".into());
+    refused("a value of enabled that is unclear (§1)", "Unmanaged | InvalidAnnotation", |b| b["metadata"]["annotations"][ENABLED] = "TRUE".into());
+    refused("enabled=false with nonsense beside it (§1)", "Unmanaged", |b| b["metadata"]["annotations"] = json!({ENABLED: "false", "zen-lead.io/x": "y"}));
+    let mut long = lab(&[]);
+    long.world.create_service(source(&"x".repeat(60))).expect("a valid name");
+    let key = crate::logic::model::Key::new("n", "x".repeat(60));
+    long.machine = super::Machine::default();
+    let step = long.peek_at(&long.world.view(&key, None));
+    assert!(step.notes[0].message.contains("set zen-lead.io/leader-service-name"), "a default that grows too long (§1)");
+}
+
 /// Rounds of writes, as `patch slice s-leader`; those of one round are joined by `, `.
 fn rounds(lab: &mut Lab) -> Vec<String> {
     let mut all = Vec::new();
