@@ -1,6 +1,7 @@
 //! Tables over single elections: who leads, and why the one before was left.
 
 use super::*;
+use crate::logic::model::Protocol::{Tcp, Udp};
 use crate::logic::testkit::{PodSpec, World, pod, source};
 
 /// One election among these pods at second 1000; `leader` names the incumbent.
@@ -237,7 +238,6 @@ fn ports_are_looked_up_by_name_and_protocol() {
         target_port: target,
         node_port: None,
     };
-    use crate::logic::model::Protocol::{Tcp, Udp};
     for (target, protocol, expected) in [
         (None, Tcp, Some(80)),
         (Some(TargetPort::Number(0)), Tcp, Some(80)),

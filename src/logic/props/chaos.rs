@@ -135,7 +135,7 @@ impl Arena {
         for _ in 0..12 {
             self.happen(&all);
         }
-        self.lab.settle().wait(Duration::from_secs(600));
+        self.lab.settle().wait(Duration::from_mins(10));
         self.lab.forget();
         self.lab.settle();
         assert!(self.lab.writes.is_empty());
