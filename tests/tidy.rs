@@ -90,7 +90,7 @@ fn functions_are_short() {
                 && !line.ends_with(';');
             match &open {
                 None if is_start && !line.ends_with('}') => {
-                    open = Some((number, indent, line.trim().to_owned()))
+                    open = Some((number, indent, line.trim().to_owned()));
                 }
                 Some((start, at, name)) if indent == *at && line.trim_start().starts_with('}') => {
                     let lines = number + 1 - start;

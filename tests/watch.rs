@@ -399,9 +399,7 @@ async fn a_bookmark_saves_a_list() {
     let mut watched = Watched::start(kube.client());
     watched.until(&["a"]).await;
     // Others write; the history that our last frame belongs to is forgotten.
-    kube.service_named("default", "s")
-        .port("p", 80, 80)
-        .create();
+    kube.service("default", "s").port("p", 80, 80).create();
     kube.compact_to_now();
     let now = kube.resource_version();
     loop {

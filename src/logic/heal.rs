@@ -39,6 +39,8 @@ struct Fight {
     healed: Vec<Moment>,
     delay: Duration,
     not_before: Moment,
+    /// Whether users have been told.
+    is_told: bool,
 }
 
 /// A field that somebody keeps reverting.
@@ -53,95 +55,111 @@ pub struct Fought {
 }
 
 impl Heals {
-    /// Notes that a write has been accepted. Returns a field over which there is a fight, if this
-    /// write was one blow too many.
-    pub fn acknowledge(&mut self, write: &Write, now: Moment) -> Option<Fought> {
+    /// Notes that a write has been accepted.
+    pub fn acknowledge(&mut self, write: &Write, now: Moment) {
         let target = hash(&write.target);
         let fields: Vec<(&str, u64)> = match &write.action {
             Action::Delete { .. } => {
                 self.fields.retain(|field| field.target != target);
-                return None;
+                return;
             }
             Action::Create(_) => vec![("", 0)],
             Action::Patch { ops, .. } => ops.iter().map(|op| (op.path(), value_of(op))).collect(),
         };
-        let mut fought = None;
         for (path, value) in fields {
-            let at = hash(path);
-            match self
+            let path = hash(path);
+            let known = self
                 .fields
                 .iter_mut()
-                .find(|field| field.target == target && field.path == at)
-            {
+                .find(|field| field.target == target && field.path == path);
+            match known {
                 Some(field) if field.value == value => {
-                    let delay = field
-                        .fight
-                        .get_or_insert_with(|| Box::new(Fight::new(now)))
-                        .blow(now);
-                    fought = fought.or_else(|| {
-                        delay.map(|delay| Fought {
-                            target: write.target.clone(),
-                            path: path.to_owned(),
-                            delay,
-                        })
-                    });
+                    let fight = field.fight.get_or_insert_with(|| Box::new(Fight::new(now)));
+                    fight.blow(now);
                 }
                 Some(field) => {
-                    *field = Field {
-                        target,
-                        path: at,
-                        value,
-                        fight: None,
-                    }
+                    field.value = value;
+                    field.fight = None;
                 }
                 None => self.fields.push(Field {
                     target,
-                    path: at,
+                    path,
                     value,
                     fight: None,
                 }),
             }
         }
-        fought
     }
 
-    /// Takes out of a plan what has to wait, and says until when.
-    #[must_use]
-    pub fn restrain(&self, writes: Vec<Write>, now: Moment) -> (Vec<Write>, Option<Moment>) {
+    /// Takes out of a plan what has to wait.
+    pub fn restrain(&mut self, writes: Vec<Write>, now: Moment) -> Restrained {
+        let mut restrained = Restrained::default();
         if self.fields.iter().all(|field| field.fight.is_none()) {
-            return (writes, None);
+            restrained.writes = writes;
+            return restrained;
         }
-        let mut until: Option<Moment> = None;
-        let mut waits = |target: u64, path: &str, value: u64| {
-            let at = hash(path);
-            let field = self
-                .fields
-                .iter()
-                .find(|f| f.target == target && f.path == at && f.value == value);
-            let not_before = field
-                .and_then(|field| field.fight.as_ref())
-                .map(|fight| fight.not_before);
-            let waits = not_before.filter(|not_before| now < *not_before);
-            until = until.into_iter().chain(waits).min();
-            waits.is_some()
-        };
-        let mut kept = Vec::with_capacity(writes.len());
         for mut write in writes {
-            let target = hash(&write.target);
+            let target = write.target.clone();
+            let mut waits =
+                |path: &str, value| self.hold(&target, path, value, now, &mut restrained);
             let is_left = match &mut write.action {
                 Action::Delete { .. } => true,
-                Action::Create(_) => !waits(target, "", 0),
+                Action::Create(_) => !waits("", 0),
                 Action::Patch { ops, .. } => {
-                    ops.retain(|op| !waits(target, op.path(), value_of(op)));
+                    ops.retain(|op| !waits(op.path(), value_of(op)));
                     !ops.is_empty()
                 }
             };
             if is_left {
-                kept.push(write);
+                restrained.writes.push(write);
             }
         }
-        (kept, until)
+        restrained
     }
+
+    /// Whether a field has to wait. The first time in a fight, users are to be told: now the
+    /// object shows the damage, and with it who did it.
+    fn hold(
+        &mut self,
+        target: &Target,
+        path: &str,
+        value: u64,
+        now: Moment,
+        into: &mut Restrained,
+    ) -> bool {
+        let (of, at) = (hash(target), hash(path));
+        let field = self
+            .fields
+            .iter_mut()
+            .find(|field| field.target == of && field.path == at && field.value == value);
+        let Some(fight) = field.and_then(|field| field.fight.as_mut()) else {
+            return false;
+        };
+        if fight.not_before <= now {
+            return false;
+        }
+        into.until = into.until.into_iter().chain([fight.not_before]).min();
+        if !std::mem::replace(&mut fight.is_told, true) {
+            into.fought.push(Fought {
+                target: target.clone(),
+                path: path.to_owned(),
+                delay: fight.delay,
+            });
+        }
+        true
+    }
+}
+
+/// A plan without what has to wait.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Restrained {
+    /// What may be written now.
+    pub writes: Vec<Write>,
+    /// When to plan again for the sake of what waits.
+    pub until: Option<Moment>,
+    /// Fights that nobody has been told of.
+    pub fought: Vec<Fought>,
 }
 
 impl Fight {
@@ -150,25 +168,24 @@ impl Fight {
             healed: Vec::new(),
             delay: Duration::ZERO,
             not_before: now,
+            is_told: false,
         }
     }
 
-    /// Counts one more heal; returns the delay when the next one has to wait.
-    fn blow(&mut self, now: Moment) -> Option<Duration> {
+    /// Counts one more heal.
+    fn blow(&mut self, now: Moment) {
         let goes_on = !self.delay.is_zero() && now < self.not_before + self.delay + WINDOW;
         self.healed.retain(|at| now.since(*at) < WINDOW);
         self.healed.push(now);
-        if !goes_on && self.healed.len() < AT_ONCE {
+        if goes_on {
+            self.delay = (self.delay * 2).min(DELAY_MAX);
+        } else if self.healed.len() < AT_ONCE {
             self.delay = Duration::ZERO;
-            return None;
-        }
-        self.delay = if goes_on {
-            (self.delay * 2).min(DELAY_MAX)
+            self.is_told = false;
         } else {
-            DELAY_MIN
-        };
+            self.delay = DELAY_MIN;
+        }
         self.not_before = now + self.delay;
-        Some(self.delay)
     }
 }
 
@@ -210,36 +227,34 @@ mod tests {
         Moment(seconds * 1_000_000)
     }
 
-    fn is_free(heals: &Heals, write: &Write, now: Moment) -> bool {
-        !heals.restrain(vec![write.clone()], now).0.is_empty()
+    fn is_free(heals: &mut Heals, write: &Write, now: Moment) -> bool {
+        !heals.restrain(vec![write.clone()], now).writes.is_empty()
     }
 
     #[test]
     fn three_reverts_within_a_minute_are_healed_at_once_and_then_with_a_growing_delay() {
         let mut heals = Heals::default();
         let write = patch("/endpoints", "a");
-        assert_eq!(
-            heals.acknowledge(&write, at(0)),
-            None,
-            "written for the first time"
-        );
-        assert_eq!(heals.acknowledge(&write, at(1)), None);
-        assert_eq!(heals.acknowledge(&write, at(2)), None);
-        let mut now = 3;
-        for delay in [5, 10, 20, 40, 80, 160, 300, 300] {
-            let fought = heals.acknowledge(&write, at(now)).expect("a fight");
-            assert_eq!(fought.delay, Duration::from_secs(delay));
-            assert_eq!(
-                heals.restrain(vec![write.clone()], at(now)).1,
-                Some(at(now) + fought.delay)
+        for second in 0..3 {
+            assert!(
+                is_free(&mut heals, &write, at(second)),
+                "written, and healed twice"
             );
-            now += i64::try_from(delay).expect("small");
-            assert!(!is_free(&heals, &write, Moment(at(now).0 - 1)));
-            assert!(is_free(&heals, &write, at(now)));
+            heals.acknowledge(&write, at(second));
         }
-        assert_eq!(
-            heals.acknowledge(&write, at(now + 1_000)),
-            None,
+        let mut now = 3;
+        for (round, delay) in [5, 10, 20, 40, 80, 160, 300, 300].into_iter().enumerate() {
+            assert!(is_free(&mut heals, &write, at(now)));
+            heals.acknowledge(&write, at(now));
+            let held = heals.restrain(vec![write.clone()], at(now));
+            now += delay;
+            assert_eq!(held.until, Some(at(now)));
+            assert_eq!(held.fought.len(), usize::from(round == 0), "told once");
+            assert!(!is_free(&mut heals, &write, Moment(at(now).0 - 1)));
+        }
+        heals.acknowledge(&write, at(now + 1_000));
+        assert!(
+            is_free(&mut heals, &write, at(now + 1_000)),
             "peace long enough"
         );
     }
@@ -249,8 +264,8 @@ mod tests {
         let mut heals = Heals::default();
         for second in 0..20 {
             let write = patch("/endpoints", if second % 2 == 0 { "a" } else { "b" });
-            assert!(is_free(&heals, &write, at(second)));
-            assert_eq!(heals.acknowledge(&write, at(second)), None);
+            assert!(is_free(&mut heals, &write, at(second)));
+            heals.acknowledge(&write, at(second));
         }
     }
 
@@ -267,13 +282,14 @@ mod tests {
                 value: "2".into(),
             });
         }
-        let (kept, until) = heals.restrain(vec![both], at(4));
+        let held = heals.restrain(vec![both], at(4));
+        let only_b = |action: &Action| matches!(action, Action::Patch { ops, .. } if ops.len() == 1 && ops[0].path() == "/b");
+        assert!(only_b(&held.writes[0].action));
+        assert_eq!(held.until, Some(at(8)));
+        assert_eq!(held.fought[0].path, "/a");
+        let other = patch("/a", "other");
         assert!(
-            matches!(&kept[0].action, Action::Patch { ops, .. } if ops.len() == 1 && ops[0].path() == "/b")
-        );
-        assert_eq!(until, Some(at(8)));
-        assert!(
-            is_free(&heals, &patch("/a", "other"), at(4)),
+            is_free(&mut heals, &other, at(4)),
             "another value is a decision of ours"
         );
     }
@@ -285,22 +301,23 @@ mod tests {
             action: Action::Create(Value::Null),
             ..patch("", "")
         };
-        for second in 0..3 {
-            assert_eq!(heals.acknowledge(&create, at(second)), None);
+        for second in 0..4 {
+            heals.acknowledge(&create, at(second));
         }
-        assert_eq!(heals.acknowledge(&create, at(3)).expect("a fight").path, "");
-        assert!(!is_free(&heals, &create, at(4)));
+        let held = heals.restrain(vec![create.clone()], at(4));
+        assert_eq!((held.writes.len(), &*held.fought[0].path), (0, ""));
         let delete = Action::Delete {
             uid: "u".into(),
             version: Version::Number(1),
         };
-        heals.acknowledge(
-            &Write {
-                action: delete,
-                ..create.clone()
-            },
-            at(5),
+        let delete = Write {
+            action: delete,
+            ..create.clone()
+        };
+        heals.acknowledge(&delete, at(5));
+        assert!(
+            is_free(&mut heals, &create, at(5)),
+            "we deleted it ourselves"
         );
-        assert!(is_free(&heals, &create, at(5)), "we deleted it ourselves");
     }
 }

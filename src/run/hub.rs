@@ -83,9 +83,8 @@ impl Hub {
         match verdict {
             Verdict::Accepted(observed) => {
                 self.refusals.lock().remove(&write.target);
-                if let Some(fought) = drive.acknowledge(&source, &write) {
-                    self.report_fight(&source, fought);
-                }
+                self.announce(&source, &write);
+                drive.acknowledge(&source, &write);
                 if may_attract_slices(&write) {
                     // A full queue means that everything will be looked at before long.
                     let _ = self.ask.try_send(write.target.key.clone());
@@ -133,7 +132,10 @@ impl Hub {
     }
 
     fn count(&self, settled: &Settled) {
-        let stats = self.metrics.service(&settled.source);
+        // The source may be gone by now, and its series with it.
+        let Some(stats) = self.metrics.find(&settled.source) else {
+            return;
+        };
         let operation = match settled.write.action {
             Action::Create(_) => Operation::Create,
             Action::Patch { .. } => Operation::Patch,
@@ -174,6 +176,14 @@ impl Hub {
         }
     }
 
+    /// Says that a leader Service was made.
+    fn announce(&self, source: &Key, write: &Write) {
+        if write.target.kind == Kind::Service && matches!(write.action, Action::Create(_)) {
+            let text = format!("Created leader Service {}", write.target.key.name);
+            self.tell(source, Note::normal(reason::LEADER_SERVICE_CREATED, text));
+        }
+    }
+
     fn report_refusal(&self, source: &Key, write: &Write, why: &str) {
         let told = self
             .refusals
@@ -190,9 +200,25 @@ impl Hub {
         );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
     }
+}
 
-    /// Finds out who keeps reverting a field, and says so.
-    fn report_fight(&self, source: &Key, fought: Fought) {
+impl Outlet for Hub {
+    fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
+        self.writer.submit(source, writes, cause);
+    }
+
+    fn tell(&self, source: &Service, note: Note) {
+        let service = source.key();
+        if note.warning {
+            tracing::warn!(%service, reason = note.reason, "{}", note.message);
+        } else {
+            // A change of leader has a line of its own, with fields.
+            tracing::debug!(%service, reason = note.reason, "{}", note.message);
+        }
+        send(&self.events, &self.around, source, note);
+    }
+
+    fn tell_of_fight(&self, source: &Key, fought: Fought) {
         let (source, client, store) =
             (source.clone(), self.client.clone(), Arc::clone(&self.store));
         let (around, events) = (self.around.clone(), self.events.clone());
@@ -224,23 +250,6 @@ impl Hub {
                 );
             }
         }));
-    }
-}
-
-impl Outlet for Hub {
-    fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
-        self.writer.submit(source, writes, cause);
-    }
-
-    fn tell(&self, source: &Service, note: Note) {
-        let service = source.key();
-        if note.warning {
-            tracing::warn!(%service, reason = note.reason, "{}", note.message);
-        } else {
-            // A change of leader has a line of its own, with fields.
-            tracing::debug!(%service, reason = note.reason, "{}", note.message);
-        }
-        send(&self.events, &self.around, source, note);
     }
 
     fn waiting(&self, source: &Key) -> Value {

@@ -37,6 +37,8 @@ pub trait Outlet: Send + Sync {
     fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause);
     /// Tells users something about the source.
     fn tell(&self, source: &Service, note: Note);
+    /// Tells users of a fight over a field, and who the other one is.
+    fn tell_of_fight(&self, source: &Key, fought: Fought);
     /// Writes that wait or are under way, for `/debug/state`.
     fn waiting(&self, source: &Key) -> Value;
 }
@@ -148,7 +150,8 @@ impl Drive {
             None if self.store.concerns(source) => {
                 Arc::clone(&self.cells.entry(source.clone()).or_default())
             }
-            None => return,
+            // A write may have been under way when it left: what failed must not be tried again.
+            None => return self.outlet.submit(source, Vec::new(), cause),
         };
         let mut cell = cell.lock();
         let now = self.clock.now();
@@ -164,9 +167,9 @@ impl Drive {
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
         let step = std::mem::take(&mut cell.machine).step(&view, &context, now);
-        let (writes, healing) = cell
-            .heals
-            .restrain(plan::plan(&step.goal, &view), now.moment);
+        let planned = plan::plan(&step.goal, &view);
+        let restrained = cell.heals.restrain(planned, now.moment);
+        let writes = restrained.writes;
 
         self.store
             .pin(source, step.machine.leader().map(|leader| &leader.pod));
@@ -178,10 +181,13 @@ impl Drive {
                 .get_or_insert_with(|| self.metrics.service(source)),
         );
         measure(&stats, &view, &step);
-        let deadline = step.deadline.into_iter().chain(healing).min();
+        let deadline = step.deadline.into_iter().chain(restrained.until).min();
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
         self.outlet.submit(source, writes, cause);
+        for fought in restrained.fought {
+            self.outlet.tell_of_fight(source, fought);
+        }
         if let Some(service) = &view.source {
             step.notes
                 .into_iter()
@@ -195,11 +201,11 @@ impl Drive {
         }
     }
 
-    /// Notes that a write has been accepted; a fight that it belongs to is reported.
-    #[must_use]
-    pub fn acknowledge(&self, source: &Key, write: &Write) -> Option<Fought> {
-        let cell = Arc::clone(&*self.cells.get(source)?);
-        cell.lock().heals.acknowledge(write, self.clock.moment())
+    /// Notes that a write has been accepted.
+    pub fn acknowledge(&self, source: &Key, write: &Write) {
+        if let Some(cell) = self.cells.get(source).map(|cell| Arc::clone(&cell)) {
+            cell.lock().heals.acknowledge(write, self.clock.moment());
+        }
     }
 
     /// The cluster addresses that a leader Service had are not to be had any more.

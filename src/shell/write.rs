@@ -76,8 +76,9 @@ struct Inner {
     slots: Mutex<HashMap<Key, Vec<Slot>, FixedState>>,
     failover: Semaphore,
     ordinary: Semaphore,
-    /// When the rate limit lets the next ordinary write through.
-    next_ordinary: Mutex<Option<Instant>>,
+    /// When the rate limit would be used up no more. Tokio's lock, held by the one whose turn is
+    /// next until that has come: so they pass in the order in which they came.
+    next_ordinary: tokio::sync::Mutex<Option<Instant>>,
     /// Hears of every outcome; set once by the composition root.
     settle: OnceLock<Arc<dyn Fn(Settled) + Send + Sync>>,
     is_closed: AtomicBool,
@@ -98,7 +99,7 @@ impl Writer {
             client,
             failover: Semaphore::new(FAILOVER_SLOTS),
             ordinary: Semaphore::new(options.in_flight_max.max(1)),
-            next_ordinary: Mutex::new(None),
+            next_ordinary: tokio::sync::Mutex::new(None),
             options,
             metrics,
             clock,
@@ -200,7 +201,11 @@ impl Inner {
                 () = wake.notified() => continue,
             };
             if lane == Lane::Ordinary {
-                self.pass_limit().await;
+                tokio::select! {
+                    biased;
+                    () = self.pass_limit() => {}
+                    () = wake.notified() => continue,
+                }
             }
             let Some((write, cause, attempt)) = self.take(&source, &target, lane) else {
                 continue;
@@ -311,22 +316,20 @@ impl Inner {
         }
     }
 
-    /// Waits until the rate limit lets one more ordinary write through (GCRA).
+    /// Waits until the rate limit lets one more ordinary write through (GCRA). Who gives up while
+    /// it waits has used no turn.
     async fn pass_limit(&self) {
         let Some(limit) = self.options.rate_limit else {
             return;
         };
         let period = Duration::from_secs_f64(1.0 / limit.qps);
-        let until = {
-            let mut next = self.next_ordinary.lock();
-            let now = Instant::now();
-            let arrival = next.map_or(now, |next| next.max(now));
-            *next = Some(arrival + period);
-            arrival.checked_sub(period * (limit.burst.get() - 1))
-        };
+        let mut next = self.next_ordinary.lock().await;
+        let until = next.and_then(|next| next.checked_sub(period * (limit.burst.get() - 1)));
         if let Some(until) = until {
             tokio::time::sleep_until(until).await;
         }
+        let now = Instant::now();
+        *next = Some(next.map_or(now, |next| next.max(now)) + period);
     }
 
     /// One request, and a second one to learn the truth where the first one met a surprise.

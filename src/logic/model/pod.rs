@@ -15,6 +15,10 @@ use crate::logic::time::{Moment, Now};
 const PRIORITY: &str = "zen-lead.io/priority";
 
 /// What is known of one pod.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// Namespace.

@@ -1,0 +1,765 @@
+//! The writer alone against simkube: what it sends, when, how often, and what it says came of it.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use simkube::{Kind, RequestInfo, Rule, Verb, Verdict as Fault};
+use support::{NS, World, ms, secs, word};
+use tokio::time::{Instant, sleep};
+use zen_lead::config::{FastRetry, RateLimit};
+use zen_lead::logic::fsm::Cause;
+use zen_lead::logic::model::{Key, Uid, Version};
+use zen_lead::logic::plan::{self, Action, Lane, Op, Target, Write};
+use zen_lead::logic::time::Moment;
+use zen_lead::metrics::Metrics;
+use zen_lead::shell::clock::Clock;
+use zen_lead::shell::write::{Observed, Settled, Verdict, Writer, WriterOptions};
+
+/// The pick of every random delay: the middle.
+const JITTER: f64 = 0.5;
+
+/// A writer, and a machine in its place that wants one thing of each object until it is so.
+struct Desk {
+    world: World,
+    writer: Writer,
+    log: Arc<Mutex<Vec<(Duration, String)>>>,
+    began: Instant,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self::with(32, None)
+    }
+
+    fn with(in_flight_max: usize, rate_limit: Option<RateLimit>) -> Self {
+        let world = World::new();
+        let clock = Clock::system();
+        let options = WriterOptions {
+            in_flight_max,
+            rate_limit,
+            fast_retry: FastRetry {
+                delay_first: ms(20),
+                delay_max: ms(500),
+                attempts: 2,
+            },
+            jitter: Arc::new(|| JITTER),
+            spawn: Arc::new(|task| drop(tokio::spawn(task))),
+        };
+        let client = world.kube.client_named("write");
+        let writer = Writer::new(client, options, Arc::new(Metrics::new(500)), clock);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (began, heard, again) = (Instant::now(), Arc::clone(&log), writer.clone());
+        writer.settle_with(Arc::new(move |settled| {
+            let line = (began.elapsed(), describe(&settled));
+            heard.lock().expect("no panic").push(line);
+            let wanted = replan(&settled);
+            again.submit(&settled.source, Vec::from_iter(wanted), cause());
+        }));
+        Self {
+            world,
+            writer,
+            log,
+            began,
+        }
+    }
+
+    fn submit(&self, source: &str, writes: Vec<Write>) {
+        self.writer.submit(&Key::new(NS, source), writes, cause());
+    }
+
+    /// When which verdict came.
+    fn heard(&self) -> Vec<(u128, String)> {
+        let log = self.log.lock().expect("no panic");
+        let line = |(at, what): &(Duration, String)| (at.as_millis(), what.clone());
+        log.iter().map(line).collect()
+    }
+
+    /// When which request came, in milliseconds.
+    fn sent(&self) -> Vec<(u128, String)> {
+        let asked = self.world.asked();
+        let line = |record| (self.at(record).as_millis(), word(record));
+        asked.iter().map(line).collect()
+    }
+
+    fn at(&self, record: &simkube::Record) -> Duration {
+        record.at.duration_since(self.began)
+    }
+
+    fn waiting(&self, source: &str) -> serde_json::Value {
+        self.writer.waiting(&Key::new(NS, source))
+    }
+
+    /// These faults for the first requests, one each, and none after.
+    fn faults(&self, faults: &[Fault]) {
+        let mut faults = Vec::from(faults).into_iter();
+        self.world
+            .on_request(move |_| faults.next().unwrap_or(Fault::Pass));
+    }
+
+    fn version(&self, name: &str) -> Version {
+        let service = self.world.kube.get(Kind::Service, NS, name).expect("there");
+        service["metadata"]["resourceVersion"]
+            .as_str()
+            .expect("set")
+            .into()
+    }
+
+    fn uid(&self, name: &str) -> Uid {
+        let service = self.world.kube.get(Kind::Service, NS, name).expect("there");
+        service["metadata"]["uid"].as_str().expect("set").into()
+    }
+
+    fn service(&self, name: &str) {
+        let service = self.world.kube.service(NS, name).port("http", 80, 80);
+        service.annotation("team", "x").create();
+    }
+
+    fn patch(&self, name: &str, value: &str) -> Write {
+        write(name, patch(self.version(name), value))
+    }
+
+    fn delete(&self, name: &str) -> Write {
+        let action = Action::Delete {
+            uid: self.uid(name),
+            version: self.version(name),
+        };
+        write(name, action)
+    }
+
+    fn color(&self, name: &str) -> String {
+        let service = self.world.kube.get(Kind::Service, NS, name).expect("there");
+        let color = &service["metadata"]["annotations"]["color"];
+        color.as_str().unwrap_or_default().to_owned()
+    }
+}
+
+fn cause() -> Cause {
+    Cause {
+        at: Moment(0),
+        pod_changed: None,
+    }
+}
+
+fn write(name: &str, action: Action) -> Write {
+    write_in(NS, name, action)
+}
+
+fn write_in(namespace: &str, name: &str, action: Action) -> Write {
+    let key = Key::new(namespace, name);
+    Write {
+        target: Target {
+            kind: plan::Kind::Service,
+            key,
+        },
+        action,
+        lane: Lane::Ordinary,
+    }
+}
+
+fn patch(version: Version, value: &str) -> Action {
+    let op = Op::Add {
+        path: "/metadata/annotations/color".into(),
+        value: value.into(),
+    };
+    Action::Patch {
+        version,
+        ops: vec![op],
+    }
+}
+
+fn create(namespace: &str, name: &str) -> Write {
+    let body = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "namespace": namespace, "name": name },
+        "spec": { "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }] },
+    });
+    write_in(namespace, name, Action::Create(body))
+}
+
+fn moves_traffic(write: Write) -> Write {
+    Write {
+        lane: Lane::Failover,
+        ..write
+    }
+}
+
+fn describe(settled: &Settled) -> String {
+    match &settled.verdict {
+        Verdict::Accepted(Observed::Gone(_)) => "gone".into(),
+        Verdict::Accepted(_) => "accepted".into(),
+        Verdict::Overtaken(Observed::Gone(_)) => "overtaken: gone".into(),
+        Verdict::Overtaken(_) => "overtaken".into(),
+        Verdict::AddressTaken(_) => "address taken".into(),
+        Verdict::Refused(status) => format!("refused {}", status.code),
+        Verdict::Quiet => "quiet".into(),
+        Verdict::Failed { retry_after, .. } => match retry_after {
+            Some(after) => format!("failed, after {after:?}"),
+            None => "failed".into(),
+        },
+    }
+}
+
+/// What a machine would want after that outcome.
+fn replan(settled: &Settled) -> Option<Write> {
+    let write = &settled.write;
+    let Verdict::Overtaken(observed) = &settled.verdict else {
+        let is_over = matches!(settled.verdict, Verdict::Accepted(_));
+        return (!is_over).then(|| write.clone());
+    };
+    let action = match (observed, &write.action) {
+        // It is so already, whoever made it so.
+        (Observed::Service(_), Action::Create(_)) | (Observed::Gone(_), Action::Delete { .. }) => {
+            return None;
+        }
+        (Observed::Service(service), Action::Patch { ops, .. }) => {
+            let Op::Add { value, .. } = &ops[0] else {
+                return None;
+            };
+            if service.metadata.annotations.get("color") == value.as_str() {
+                return None;
+            }
+            Action::Patch {
+                version: service.metadata.resource_version.clone(),
+                ops: ops.clone(),
+            }
+        }
+        (Observed::Service(service), Action::Delete { .. }) => Action::Delete {
+            uid: service.metadata.uid.clone(),
+            version: service.metadata.resource_version.clone(),
+        },
+        (Observed::Gone(_), _) => {
+            return Some(create(&write.target.key.namespace, &write.target.key.name));
+        }
+        (Observed::Slice(_), _) => return None,
+    };
+    Some(Write {
+        action,
+        ..write.clone()
+    })
+}
+
+fn answer(code: u16) -> Fault {
+    Fault::Answer {
+        code,
+        retry_after: None,
+        applied: false,
+    }
+}
+
+fn is_write(request: &RequestInfo) -> bool {
+    request.verb.is_write()
+}
+
+/// The request goes out, and what came of it is told once.
+#[tokio::test(start_paused = true)]
+async fn each_class_of_answer_has_its_verdict_and_its_delay() {
+    // After a failure: 15 ms, then a back-off between 500 ms and 30 s. After a refusal: 1 s and
+    // more. Both by the flags and a jitter of one half.
+    check("accepted", &[], &[(0, "accepted")]).await;
+    let again = |first| [(0, first), (15, "accepted")];
+    check("500", &[answer(500)], &again("failed")).await;
+    check("503", &[answer(503)], &again("failed")).await;
+    check("504", &[answer(504)], &again("failed")).await;
+    check("401", &[answer(401)], &again("failed")).await;
+    check("408", &[answer(408)], &again("failed")).await;
+    check("reset", &[Fault::Drop { applied: false }], &again("failed")).await;
+    check(
+        "cut off",
+        &[Fault::Truncate { bytes: 20 }],
+        // It was applied: the next one meets a newer version, and nothing is left to do.
+        &[(0, "failed"), (15, "overtaken")],
+    )
+    .await;
+    check(
+        "twice 500",
+        &[answer(500), answer(500)],
+        &[(0, "failed"), (15, "failed"), (1_015, "accepted")],
+    )
+    .await;
+    check(
+        "no answer",
+        &[Fault::Hang { applied: false }],
+        &[(10_000, "failed"), (10_015, "accepted")],
+    )
+    .await;
+    let busy = Fault::Answer {
+        code: 429,
+        retry_after: Some(7),
+        applied: false,
+    };
+    check(
+        "429 with Retry-After",
+        &[busy],
+        &[(0, "failed, after 7s"), (7_000, "accepted")],
+    )
+    .await;
+    check("429", &[answer(429)], &again("failed")).await;
+    for code in [400, 403, 405, 410, 413, 422] {
+        let refused = format!("refused {code}");
+        check(
+            &refused,
+            &[answer(code), answer(code)],
+            &[(0, &refused), (2_000, &refused), (5_500, "accepted")],
+        )
+        .await;
+    }
+}
+
+async fn check(what: &str, faults: &[Fault], expected: &[(u128, &str)]) {
+    let desk = Desk::new();
+    desk.service("s");
+    desk.faults(faults);
+    desk.submit("web", vec![desk.patch("s", "red")]);
+    sleep(secs(60)).await;
+    let heard = desk.heard();
+    let heard: Vec<_> = heard.iter().map(|(at, what)| (*at, &**what)).collect();
+    assert_eq!(heard, expected, "{what}");
+    assert_eq!(desk.color("s"), "red", "{what}");
+    assert_eq!(desk.waiting("web"), json!([]), "{what}: nothing is left");
+    let reads = desk.world.words();
+    let reads = reads.iter().filter(|word| word.starts_with("get")).count();
+    let races = expected
+        .iter()
+        .filter(|(_, what)| what.starts_with("overtaken"));
+    assert_eq!(reads, races.count(), "{what}: one GET per lost race");
+}
+
+/// What the table above cannot inject: races and namespaces that go.
+#[tokio::test(start_paused = true)]
+async fn races_are_settled_by_one_read() {
+    check_race(
+        "409 on patch",
+        |desk| desk.patch("s", "red"),
+        |desk| assert!(annotate(desk, "blue")),
+        &["patch 409", "get 200", "patch 200"],
+        &["overtaken", "accepted"],
+    )
+    .await;
+    check_race(
+        "409 on patch, and it is so already",
+        |desk| desk.patch("s", "red"),
+        |desk| assert!(annotate(desk, "red")),
+        &["patch 409", "get 200"],
+        &["overtaken"],
+    )
+    .await;
+    check_race(
+        "404 on patch",
+        |desk| desk.patch("s", "red"),
+        |desk| assert!(desk.world.kube.delete(Kind::Service, NS, "s")),
+        &["patch 404", "create 201"],
+        &["overtaken: gone", "accepted"],
+    )
+    .await;
+    check_race(
+        "made again under its name, patch",
+        |desk| desk.patch("s", "red"),
+        |desk| {
+            desk.world.kube.delete(Kind::Service, NS, "s");
+            desk.service("s");
+        },
+        &["patch 409", "get 200", "patch 200"],
+        &["overtaken", "accepted"],
+    )
+    .await;
+    check_race(
+        "409 on create",
+        |_| create(NS, "new"),
+        |desk| desk.service("new"),
+        &["create 409", "get 200"],
+        &["overtaken"],
+    )
+    .await;
+    check_race(
+        "409 on delete",
+        |desk| desk.delete("s"),
+        |desk| assert!(annotate(desk, "blue")),
+        &["delete 409", "get 200", "delete 200"],
+        &["overtaken", "gone"],
+    )
+    .await;
+    check_race(
+        "404 on delete",
+        |desk| desk.delete("s"),
+        |desk| assert!(desk.world.kube.delete(Kind::Service, NS, "s")),
+        &["delete 404"],
+        &["overtaken: gone"],
+    )
+    .await;
+    check_race(
+        "delete waits for a finalizer",
+        |desk| {
+            let edit = |service: &mut serde_json::Value| {
+                service["metadata"]["finalizers"] = json!(["example.com/keep"]);
+            };
+            let edited = desk.world.kube.edit(Kind::Service, NS, "s", edit);
+            edited.expect("accepted");
+            desk.delete("s")
+        },
+        |_| {},
+        &["delete 200"],
+        // The object is still there: the machine must not believe that its name is free.
+        &["accepted"],
+    )
+    .await;
+}
+
+async fn check_race(
+    what: &str,
+    wish: impl FnOnce(&Desk) -> Write,
+    rival: impl FnOnce(&Desk),
+    requests: &[&str],
+    verdicts: &[&str],
+) {
+    let desk = Desk::new();
+    desk.service("s");
+    let wish = wish(&desk);
+    rival(&desk);
+    desk.submit("web", vec![wish]);
+    sleep(secs(60)).await;
+    let heard = desk.heard();
+    let told: Vec<_> = heard.iter().map(|(_, what)| &**what).collect();
+    assert_eq!(told, verdicts, "{what}");
+    assert!(heard.iter().all(|(at, _)| *at == 0), "{what}: at once");
+    let asked = desk.world.asked();
+    let asked: Vec<String> = asked
+        .iter()
+        .map(|record| format!("{} {}", record.verb.name(), record.status))
+        .collect();
+    assert_eq!(asked, requests, "{what}");
+    assert_eq!(desk.waiting("web"), json!([]), "{what}: nothing is left");
+}
+
+fn annotate(desk: &Desk, color: &str) -> bool {
+    let kube = &desk.world.kube;
+    kube.annotate(Kind::Service, NS, "s", "color", Some(color))
+}
+
+/// `CONTRACT.md` §4: a namespace that goes, or is gone, is nothing to tell.
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_goes_is_met_with_patience() {
+    for is_gone in [false, true] {
+        let desk = Desk::new();
+        desk.service("s");
+        let kube = &desk.world.kube;
+        kube.delete(Kind::Namespace, "", NS);
+        if is_gone {
+            kube.gc();
+        }
+        desk.submit("web", vec![create(NS, "new")]);
+        sleep(secs(3_600)).await;
+        let heard = desk.heard();
+        assert!(heard.iter().all(|(_, what)| what == "quiet"), "{heard:?}");
+        // Every 30 s, and never more often.
+        assert!((100..=121).contains(&heard.len()), "{}", heard.len());
+        desk.submit("web", vec![]);
+        sleep(secs(60)).await;
+        assert_eq!(desk.waiting("web"), json!([]));
+        assert_eq!(desk.heard().len(), heard.len(), "an end is an end");
+    }
+}
+
+/// `DESIGN.md` Fail-over path 5, contract §6: quick at first, then a back-off that never gives up
+/// and never asks more than the ceiling allows.
+#[tokio::test(start_paused = true)]
+async fn retries_never_end_and_never_flood() {
+    // With the middle of each pick, a back-off settles at some 15 s.
+    for (fault, at_least, at_most) in [
+        (answer(500), 200, 250),
+        (answer(403), 200, 250),
+        (answer(429), 200, 250),
+        (Fault::Drop { applied: false }, 200, 250),
+        (Fault::Hang { applied: false }, 120, 150),
+    ] {
+        let desk = Desk::new();
+        desk.service("s");
+        let always = fault.clone();
+        desk.world.on_request(move |_| always.clone());
+        desk.submit("web", vec![desk.patch("s", "red")]);
+        sleep(secs(3_600)).await;
+        let sent = desk.sent();
+        let count = sent.len();
+        assert!((at_least..=at_most).contains(&count), "{fault:?}: {count}");
+        let gaps = sent.windows(2).map(|pair| pair[1].0 - pair[0].0);
+        let longest = gaps.max().expect("many");
+        assert!(longest <= 40_000, "{fault:?}: {longest} ms");
+        desk.world.heal();
+        sleep(secs(31)).await;
+        assert_eq!(desk.color("s"), "red", "{fault:?}");
+        assert_eq!(desk.waiting("web"), json!([]));
+    }
+}
+
+/// One request per object at a time, and behind it one place.
+#[tokio::test(start_paused = true)]
+async fn a_newer_decision_takes_the_place_of_one_that_waits() {
+    let desk = Desk::new();
+    desk.service("s");
+    desk.world.on_request(|request| {
+        if is_write(request) {
+            Fault::Delay {
+                before: ms(100),
+                after: ms(100),
+            }
+        } else {
+            Fault::Pass
+        }
+    });
+    desk.submit("web", vec![desk.patch("s", "red")]);
+    sleep(ms(50)).await;
+    for color in ["orange", "yellow", "green", "blue"] {
+        // What is decided while a write is under way is decided again once its answer is known.
+        desk.submit("web", vec![desk.patch("s", color)]);
+        assert_eq!(desk.sent().len(), 1, "one at a time");
+        sleep(ms(10)).await;
+    }
+    sleep(secs(10)).await;
+    assert_eq!(desk.heard(), [(200, "accepted".into())]);
+
+    // Waiting for its next attempt: only the last decision is sent.
+    desk.world.heal();
+    desk.faults(&[answer(500), answer(500)]);
+    let began = desk.began.elapsed().as_millis();
+    desk.submit("web", vec![desk.patch("s", "orange")]);
+    sleep(ms(100)).await;
+    for color in ["yellow", "green", "blue"] {
+        desk.submit("web", vec![desk.patch("s", color)]);
+    }
+    sleep(secs(60)).await;
+    let sent = desk.sent();
+    let times: Vec<_> = sent[1..].iter().map(|(at, _)| at - began).collect();
+    assert_eq!(times, [0, 15, 1_015], "no sooner for being new");
+    assert_eq!(desk.color("s"), "blue");
+}
+
+/// A refusal is about the content: another one is tried at once. A server that is away is not.
+#[tokio::test(start_paused = true)]
+async fn a_new_content_is_tried_at_once_after_a_refusal_only() {
+    for (code, at) in [(422, 5_000), (403, 5_000), (500, 0), (503, 0)] {
+        let desk = Desk::new();
+        desk.service("s");
+        desk.world.on_request(move |_| answer(code));
+        desk.submit("web", vec![desk.patch("s", "red")]);
+        // In the middle of a back-off.
+        sleep(secs(300)).await;
+        let last = desk.sent().last().expect("one").0;
+        sleep(Duration::from_millis(5_000)).await;
+        desk.world.heal();
+        let now = desk.began.elapsed().as_millis();
+        assert!(desk.sent().last().expect("one").0 == last || at == 0 || now > last);
+        let before = desk.sent().len();
+        desk.submit("web", vec![desk.patch("s", "blue")]);
+        sleep(ms(1)).await;
+        let is_tried = desk.sent().len() > before;
+        assert_eq!(is_tried, at > 0, "{code}");
+        sleep(secs(31)).await;
+        assert_eq!(desk.color("s"), "blue", "{code}");
+    }
+}
+
+/// What is not wanted any more is not sent.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_not_wanted_any_more_is_dropped() {
+    let desk = Desk::new();
+    desk.service("s");
+    desk.world.on_request(|_| answer(500));
+    desk.submit("web", vec![desk.patch("s", "red"), create(NS, "new")]);
+    sleep(ms(100)).await;
+    desk.submit("web", vec![create(NS, "new")]);
+    desk.world.heal();
+    sleep(secs(60)).await;
+    assert_eq!(desk.color("s"), "");
+    assert!(desk.world.kube.get(Kind::Service, NS, "new").is_some());
+    assert_eq!(desk.waiting("web"), json!([]));
+}
+
+/// `DESIGN.md` Fail-over path 6: stuck ordinary writes and rate limits never stand before one that
+/// moves traffic.
+#[tokio::test(start_paused = true)]
+async fn failover_writes_have_a_lane_of_their_own() {
+    let desk = Desk::new();
+    for number in 0..101 {
+        desk.service(&format!("s{number}"));
+    }
+    desk.world.on_request(|request| {
+        let is_ordinary = request.name.trim_start_matches('s').parse::<u32>();
+        if is_ordinary.is_ok_and(|number| number < 40) {
+            Fault::Hang { applied: false }
+        } else {
+            Fault::Pass
+        }
+    });
+    for number in 0..40 {
+        let name = format!("s{number}");
+        desk.submit(&name, vec![desk.patch(&name, "red")]);
+    }
+    sleep(ms(1)).await;
+    assert_eq!(desk.sent().len(), 32, "--max-concurrent-reconciles");
+    let lane = |number| {
+        let name = format!("s{number}");
+        desk.submit(&name, vec![moves_traffic(desk.patch(&name, "red"))]);
+    };
+    (40..100).for_each(lane);
+    sleep(ms(1)).await;
+    assert_eq!(desk.heard().len(), 60, "all at once");
+    // One that waits for an ordinary place, and turns out to move traffic.
+    desk.submit("s39", vec![moves_traffic(desk.patch("s39", "blue"))]);
+    sleep(ms(1)).await;
+    assert_eq!(desk.sent().last().expect("one").1, "patch Service s39");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failover_writes_know_no_rate_limit() {
+    let limit = RateLimit {
+        qps: 0.1,
+        burst: std::num::NonZeroU32::new(2).expect("two"),
+    };
+    let desk = Desk::with(32, Some(limit));
+    for name in ["a", "b", "c", "d", "e"] {
+        desk.service(name);
+    }
+    for name in ["a", "b", "c", "d"] {
+        desk.submit(name, vec![desk.patch(name, "red")]);
+    }
+    sleep(ms(1)).await;
+    let all = |names: &[&str]| -> Vec<String> {
+        let word = |name: &&str| format!("patch Service {name}");
+        names.iter().map(word).collect()
+    };
+    let sent = || {
+        desk.sent()
+            .into_iter()
+            .map(|(_, what)| what)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sent(), all(&["a", "b"]), "--burst");
+    desk.submit("e", vec![moves_traffic(desk.patch("e", "red"))]);
+    sleep(ms(1)).await;
+    assert_eq!(sent(), all(&["a", "b", "e"]));
+    // Queued by the limit already, and now it moves traffic.
+    desk.submit("d", vec![moves_traffic(desk.patch("d", "blue"))]);
+    sleep(ms(1)).await;
+    assert_eq!(sent(), all(&["a", "b", "e", "d"]));
+    sleep(secs(60)).await;
+    let times: Vec<_> = desk.sent().into_iter().map(|(at, _)| at / 1_000).collect();
+    assert_eq!(
+        times,
+        [0, 0, 0, 0, 10],
+        "--qps; what left the queue gave its turn back"
+    );
+}
+
+/// Applied, and the answer lost: nothing is made or changed twice.
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_is_found_out() {
+    let lost = Fault::Drop { applied: true };
+    for (what, requests) in [
+        ("create", &["create 0", "create 409", "get 200"][..]),
+        ("patch", &["patch 0", "patch 409", "get 200"]),
+        ("delete", &["delete 0", "delete 404"]),
+    ] {
+        let desk = Desk::new();
+        desk.service("s");
+        let wish = match what {
+            "create" => create(NS, "new"),
+            "patch" => desk.patch("s", "red"),
+            _ => desk.delete("s"),
+        };
+        desk.faults(&[lost.clone()]);
+        desk.submit("web", vec![wish]);
+        sleep(secs(60)).await;
+        let asked = desk.world.asked();
+        let asked: Vec<String> = asked
+            .iter()
+            .map(|record| format!("{} {}", record.verb.name(), record.status))
+            .collect();
+        assert_eq!(asked, requests);
+        assert_eq!(desk.waiting("web"), json!([]));
+    }
+}
+
+/// A read that fails after a lost race is a failure like any other.
+#[tokio::test(start_paused = true)]
+async fn a_race_whose_read_fails_is_tried_again() {
+    let desk = Desk::new();
+    desk.service("s");
+    let wish = desk.patch("s", "red");
+    annotate(&desk, "blue");
+    desk.faults(&[Fault::Pass, answer(500)]);
+    desk.submit("web", vec![wish]);
+    sleep(secs(60)).await;
+    let heard: Vec<_> = desk.heard().into_iter().map(|(_, what)| what).collect();
+    assert_eq!(heard, ["failed", "overtaken", "accepted"]);
+    assert_eq!(desk.color("s"), "red");
+}
+
+/// A rival that always wins costs a bounded number of requests.
+#[tokio::test(start_paused = true)]
+async fn races_that_never_end_are_slowed_down() {
+    let desk = Desk::new();
+    desk.service("s");
+    let rival = desk.world.kube.clone();
+    let mut count = 0;
+    // Whenever somebody is about to patch, the rival has just done so.
+    desk.world.on_request(move |request| {
+        if request.verb == Verb::Patch {
+            count += 1;
+            let color = format!("c{count}");
+            rival.annotate(Kind::Service, NS, "s", "rival", Some(&color));
+        }
+        Fault::Pass
+    });
+    desk.submit("web", vec![desk.patch("s", "red")]);
+    sleep(secs(3_600)).await;
+    let patches = desk.sent().len() / 2;
+    assert!((100..600).contains(&patches), "{patches}");
+    desk.world.heal();
+    sleep(secs(31)).await;
+    assert_eq!(desk.color("s"), "red");
+}
+
+/// The end of the process: what is under way lands, and nothing else starts.
+#[tokio::test(start_paused = true)]
+async fn closing_waits_for_what_is_under_way() {
+    let desk = Desk::with(1, None);
+    for name in ["a", "b"] {
+        desk.service(name);
+    }
+    desk.world.on_request(|_| Fault::Delay {
+        before: ms(300),
+        after: ms(300),
+    });
+    for name in ["a", "b"] {
+        desk.submit(name, vec![desk.patch(name, "red")]);
+    }
+    sleep(ms(100)).await;
+    let began = Instant::now();
+    desk.writer.close().await;
+    assert_eq!(began.elapsed(), ms(500));
+    desk.submit("c", vec![create(NS, "c")]);
+    sleep(secs(60)).await;
+    assert_eq!(desk.sent(), [(0, "patch Service a".into())]);
+    assert_eq!(desk.color("a"), "red");
+    desk.writer.close().await;
+}
+
+/// RBAC in the server's own words.
+#[tokio::test(start_paused = true)]
+async fn a_forbidden_verb_is_a_refusal_until_it_is_allowed() {
+    let desk = Desk::new();
+    desk.service("s");
+    desk.world
+        .kube
+        .set_deny(vec![Rule::new("patch", "services", "")]);
+    desk.submit("web", vec![desk.patch("s", "red")]);
+    sleep(secs(300)).await;
+    let heard = desk.heard();
+    assert!(heard.iter().all(|(_, what)| what == "refused 403"));
+    assert!((10..40).contains(&heard.len()), "{}", heard.len());
+    desk.world.kube.set_deny(vec![]);
+    sleep(secs(31)).await;
+    assert_eq!(desk.color("s"), "red");
+}
