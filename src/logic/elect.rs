@@ -345,3 +345,6 @@ fn number(port: &Port, named: &[NamedPort]) -> Option<u16> {
             .map(|candidate| candidate.number),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -237,3 +237,6 @@ pub fn sources_of(meta: &Meta) -> impl Iterator<Item = &Arc<str>> {
 pub fn default_leader_name(source: &str) -> String {
     format!("{source}{LEADER_SUFFIX}")
 }
+
+#[cfg(test)]
+mod tests;

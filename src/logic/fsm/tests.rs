@@ -1,6 +1,7 @@
 //! Tables over the state machine; every row reads as a sentence and names its contract section.
 
-mod matrix;
+pub(in crate::logic) mod matrix;
+mod story;
 
 use super::*;
 use crate::logic::elect::Hold;

@@ -267,3 +267,6 @@ fn delete(kind: Kind, meta: &Meta) -> Option<Write> {
         lane: Lane::Ordinary,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,9 @@ impl Arena {
                 .lab
                 .world
                 .advance(Duration::from_secs(u64::from(*seconds))),
-            Event::Crash => drop(self.lab.crash()),
+            Event::Crash => {
+                self.lab.crash();
+            }
             Event::Snapshot => self.old = self.lab.world.clone(),
             Event::Work(fates) => {
                 let before = self.lab.machine.clone();
@@ -133,7 +135,7 @@ impl Arena {
         for _ in 0..12 {
             self.happen(&all);
         }
-        self.lab.settle().wait(Duration::from_secs(600));
+        self.lab.settle().wait(Duration::from_mins(10));
         self.lab.forget();
         self.lab.settle();
         assert!(self.lab.writes.is_empty());

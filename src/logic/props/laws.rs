@@ -252,7 +252,7 @@ proptest! {
         lab.settle();
         let deadline = lab.peek().deadline;
         let now = lab.world.now().moment;
-        let at = deadline.map_or(now + Duration::from_secs(86_400), |at| Moment((at.0 - early).max(now.0)));
+        let at = deadline.map_or(now + Duration::from_hours(24), |at| Moment((at.0 - early).max(now.0)));
         lab.world.advance(at.since(now));
         let before = lab.machine.phase.clone();
         lab.forget();

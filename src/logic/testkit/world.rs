@@ -369,8 +369,8 @@ impl World {
             .collect();
         // 4. The pods that slices name, and the machine's leader.
         let leaders = view.slices.iter().filter_map(|slice| slice.leader());
-        let named: BTreeSet<&str> = leaders.map(|leader| &*leader.name).chain(pinned).collect();
-        view.referenced = named
+        let leading: BTreeSet<&str> = leaders.map(|leader| &*leader.name).chain(pinned).collect();
+        view.referenced = leading
             .iter()
             .filter_map(|name| self.facts.get(*name).cloned())
             .collect();

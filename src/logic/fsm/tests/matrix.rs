@@ -38,13 +38,13 @@ fn starts() -> [Lab; 6] {
     [unmanaged, electing, firm, suspect, leaving, draining]
 }
 
-fn finalize(world: &mut World, service: &str, finalizer: &str) {
+pub(super) fn finalize(world: &mut World, service: &str, finalizer: &str) {
     world.edit_service(service, |object| {
         object["metadata"]["finalizers"] = json!([finalizer]);
     });
 }
 
-fn spec(world: &mut World, service: &str, field: &str, value: Value) {
+pub(super) fn spec(world: &mut World, service: &str, field: &str, value: Value) {
     world.edit_service(service, |object| object["spec"][field] = value);
 }
 
@@ -62,11 +62,11 @@ fn owners(world: &mut World, kind: Kind, name: &str) {
     }
 }
 
-fn dual_stack(world: &mut World) {
+pub(super) fn dual_stack(world: &mut World) {
     spec(world, "s", "ipFamilyPolicy", json!("PreferDualStack"));
 }
 
-fn stranger(world: &mut World, name: &str) {
+pub(super) fn stranger(world: &mut World, name: &str) {
     let body = json!({
         "metadata": {"name": name, "namespace": "n"},
         "spec": {"selector": {"app": "other"}, "ports": [{"port": 1}]},
@@ -83,7 +83,7 @@ fn foreign_slice(world: &mut World, name: &str) {
 }
 
 /// What the native controller makes of a selector: it copies the Service's labels.
-fn native(world: &mut World) {
+pub(in crate::logic) fn native(world: &mut World) {
     let Some(service) = world.services.get("s-leader").cloned() else {
         return;
     };

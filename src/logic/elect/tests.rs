@@ -1,0 +1,259 @@
+//! Tables over single elections: who leads, and why the one before was left.
+
+use super::*;
+use crate::logic::model::Protocol::{Tcp, Udp};
+use crate::logic::testkit::{PodSpec, World, pod, source};
+
+/// One election among these pods at second 1000; `leader` names the incumbent.
+struct Election {
+    pods: Vec<PodSpec>,
+    leader: Option<&'static str>,
+    last: Option<&'static str>,
+    shunned: Option<&'static str>,
+    strategy: Strategy,
+    sticky: bool,
+    delay: u64,
+    min_ready: u64,
+}
+
+fn among(pods: impl IntoIterator<Item = PodSpec>) -> Election {
+    Election {
+        pods: pods.into_iter().collect(),
+        leader: None,
+        last: None,
+        shunned: None,
+        strategy: Strategy::Oldest,
+        sticky: true,
+        delay: 0,
+        min_ready: 0,
+    }
+}
+
+fn led_by(leader: &'static str, pods: impl IntoIterator<Item = PodSpec>) -> Election {
+    Election {
+        leader: Some(leader),
+        ..among(pods)
+    }
+}
+
+impl Election {
+    /// `b (notReady)`, `a, leaving`, `nobody`, each with `until` the deadline.
+    fn outcome(&self) -> String {
+        let mut world = World::new();
+        world.create_service(source("s")).expect("a source");
+        for spec in &self.pods {
+            let uid = format!("uid-{}", spec.name);
+            world.put_pod(PodSpec {
+                uid,
+                ..spec.clone()
+            });
+        }
+        let everyone = world.view(&crate::logic::testkit::Lab::key(), self.leader);
+        let service = everyone.source.as_ref().expect("a source");
+        let uid = |name: &str| Uid::from(&*format!("uid-{name}"));
+        let leader = self.leader.map(uid);
+        let last = self.last.map(uid);
+        let shunned: Vec<_> = self
+            .shunned
+            .map(|name| (uid(name), Moment(1_100_000_000)))
+            .into_iter()
+            .collect();
+        let rules = Rules {
+            family: Family::IPv4,
+            ports: &service.spec.ports,
+            sticky: self.sticky,
+            strategy: self.strategy,
+            min_ready: Duration::from_secs(self.min_ready),
+            failover_delay: Duration::from_secs(self.delay),
+            service: &service.metadata.uid,
+        };
+        let ballot = Ballot {
+            pods: &everyone.pods,
+            incumbent: leader.as_ref().map(|uid| Incumbent {
+                uid,
+                pod: everyone.pod(uid),
+            }),
+            last: last.as_ref(),
+            shunned: &shunned,
+        };
+        describe(&elect(&rules, &ballot, world.now().moment))
+    }
+}
+
+fn describe(verdict: &Verdict) -> String {
+    let name = verdict.leader.as_ref().map_or("nobody", |pod| &*pod.name);
+    let hold = match verdict.hold {
+        Hold::Firm => "",
+        Hold::Suspect(_) => ", suspect",
+        Hold::Leaving => ", leaving",
+    };
+    let left = verdict
+        .left
+        .map(|reason| format!(" ({})", reason.as_str()))
+        .unwrap_or_default();
+    let until = verdict
+        .deadline
+        .map(|at| format!(" until {}", at.0 / 1_000_000))
+        .unwrap_or_default();
+    format!("{name}{hold}{left}{until}")
+}
+
+fn check(sentence: &str, election: &Election, expected: &str) {
+    assert_eq!(election.outcome(), expected, "{sentence}");
+}
+
+fn a() -> PodSpec {
+    pod("a").created(1)
+}
+
+fn b() -> PodSpec {
+    pod("b").created(2)
+}
+
+#[test]
+#[rustfmt::skip]
+fn first_elections() {
+    check("nobody among none", &among([]), "nobody");
+    check("the oldest leads", &among([b(), a()]), "a");
+    check("the newest leads", &Election { strategy: Strategy::Newest, ..among([a(), b()]) }, "b");
+    check("of the same age the name decides", &among([pod("y").created(1), pod("x").created(1)]), "x");
+    check("for the newest too", &Election { strategy: Strategy::Newest, ..among([pod("y").created(1), pod("x").created(1)]) }, "x");
+    check("a pod that is not Ready cannot lead", &among([a().not_ready()]), "nobody");
+    check("nor one that terminates", &among([a().terminating()]), "nobody");
+    check("nor one without an address", &among([a().ips(&[])]), "nobody");
+    check("nor one with an address of the other family only", &among([a().ips(&["fd00::1"])]), "nobody");
+    check("nor one with an address of the node", &among([a().ips(&["127.0.0.1"])]), "nobody");
+    check("nor one that resolves no port", &among([a().ports(&[("other", 1)])]), "nobody");
+    check("nor one that does not run", &among([PodSpec { phase: "Pending", ..a() }]), "nobody");
+    check("nor one of other labels", &among([a().labelled("app", "other")]), "nobody");
+    check("a disrupted pod leads if no other can", &among([a().disrupted(), b().not_ready()]), "a");
+    check("and only then", &among([a().disrupted(), b()]), "b");
+    check("one has to be Ready for long enough", &Election { min_ready: 600, ..among([a()]) }, "nobody until 1100");
+    check("exactly long enough is enough", &Election { min_ready: 500, ..among([a()]) }, "a");
+    check("the last one returns before the oldest", &Election { last: Some("b"), ..among([a(), b()]) }, "b");
+    check("not without sticky", &Election { last: Some("b"), sticky: false, ..among([a(), b()]) }, "a");
+    check("not if it is disrupted while another is not", &Election { last: Some("b"), ..among([a(), b().disrupted()]) }, "a");
+    check("though it does if both are", &Election { last: Some("b"), ..among([a().disrupted(), b().disrupted()]) }, "b");
+    check("not if it was left for a disruption just now", &Election { last: Some("b"), shunned: Some("b"), ..among([a(), b()]) }, "a");
+}
+
+#[test]
+#[rustfmt::skip]
+fn reasons_in_their_order() {
+    let gone = || b().not_ready().ips(&[]).terminating().disrupted();
+    check("gone", &led_by("b", [a()]), "a (deleted)");
+    check("ended", &led_by("b", [a(), PodSpec { phase: "Succeeded", ..gone() }]), "a (deleted)");
+    check("ended before unlabelled", &led_by("b", [a(), PodSpec { phase: "Failed", ..gone().labelled("x", "y") }]), "a (deleted)");
+    check("unlabelled before disrupted", &led_by("b", [a(), gone().labelled("x", "y")]), "a (unlabelled)");
+    check("disrupted before terminating", &led_by("b", [a(), gone()]), "a (disrupted)");
+    check("terminating before noIP", &led_by("b", [a(), b().not_ready().ips(&[]).terminating()]), "a (terminating)");
+    check("noIP before notReady", &led_by("b", [a(), b().not_ready().ips(&[])]), "a (noIP)");
+    check("notReady", &led_by("b", [a(), b().not_ready()]), "a (notReady)");
+    check("noneReady when nobody follows", &led_by("b", [a().not_ready(), b().not_ready()]), "nobody (noneReady)");
+    check("which replaces no other reason", &led_by("b", [a().not_ready()]), "nobody (deleted)");
+    check("resolving no port any more is notReady", &led_by("b", [a(), b().ports(&[])]), "a (notReady)");
+    check("the strategy, without sticky", &Election { sticky: false, ..led_by("b", [a(), b()]) }, "a (strategy)");
+}
+
+#[test]
+#[rustfmt::skip]
+fn leaders_that_are_kept() {
+    check("a sticky one", &led_by("b", [a(), b()]), "b");
+    check("the strategy's first choice", &Election { sticky: false, ..led_by("a", [a(), b()]) }, "a");
+    check("within its delay", &Election { delay: 600, ..led_by("b", [a(), b().not_ready()]) }, "b, suspect until 1100");
+    check("not after it", &Election { delay: 500, ..led_by("b", [a(), b().not_ready()]) }, "a (notReady)");
+    check("a delay helps nobody without an address", &Election { delay: 600, ..led_by("b", [a(), b().not_ready().ips(&[])]) }, "a (noIP)");
+    check("nor one that terminates", &Election { delay: 600, ..led_by("b", [a(), b().not_ready().terminating()]) }, "a (terminating)");
+    check("terminating, while nobody else can", &led_by("b", [a().not_ready(), b().terminating()]), "b, leaving");
+    check("disrupted, while nobody else can", &led_by("b", [a().not_ready(), b().disrupted()]), "b, leaving");
+    check("disrupted, while others are disrupted too", &led_by("b", [a().disrupted(), b().disrupted()]), "b, leaving");
+    check("disrupted, while the other was just left for that", &Election { shunned: Some("a"), ..led_by("b", [a(), b().disrupted()]) }, "b, leaving until 1100");
+    check("terminating is worse than disrupted", &led_by("b", [a().disrupted(), b().terminating()]), "a (terminating)");
+    check("terminating waits for one that is Ready for long enough", &Election { min_ready: 600, ..led_by("b", [a(), b().terminating()]) }, "b, leaving until 1100");
+    check("disrupted and not Ready, within its delay", &Election { delay: 600, ..led_by("b", [a().not_ready(), b().not_ready().disrupted()]) }, "b, leaving until 1100");
+    check("disrupted and not Ready, and another can", &Election { delay: 600, ..led_by("b", [a(), b().not_ready().disrupted()]) }, "a (disrupted)");
+    check("terminating and not serving goes at once", &led_by("b", [a().not_ready(), b().not_ready().terminating()]), "nobody (terminating)");
+}
+
+#[test]
+fn random_is_stable_and_spreads() {
+    let pods = || ["a", "b", "c", "d", "e"].map(pod);
+    let leader = |service: &str, without: &str| {
+        let mut world = World::new();
+        world.create_service(source("s")).expect("a source");
+        for spec in pods().into_iter().filter(|pod| pod.name != without) {
+            let uid = format!("uid-{}", spec.name);
+            world.put_pod(PodSpec { uid, ..spec });
+        }
+        let view = world.view(&crate::logic::testkit::Lab::key(), None);
+        let rules = Rules {
+            family: Family::IPv4,
+            ports: &[],
+            sticky: true,
+            strategy: Strategy::Random,
+            min_ready: Duration::ZERO,
+            failover_delay: Duration::ZERO,
+            service: &service.into(),
+        };
+        let ballot = Ballot {
+            pods: &view.pods,
+            incumbent: None,
+            last: None,
+            shunned: &[],
+        };
+        let verdict = elect(&rules, &ballot, world.now().moment);
+        verdict.leader.expect("a leader").name.to_string()
+    };
+    let mut counts = std::collections::BTreeMap::new();
+    for number in 0..100 {
+        let service = format!("service-{number}");
+        let first = leader(&service, "");
+        assert_eq!(first, leader(&service, ""), "stable");
+        let other = if first == "a" { "b" } else { "a" };
+        assert_eq!(
+            first,
+            leader(&service, other),
+            "another's going changes nothing"
+        );
+        *counts.entry(first).or_insert(0) += 1;
+    }
+    assert!(
+        counts.len() == 5 && counts.values().all(|count| *count >= 8),
+        "{counts:?}"
+    );
+}
+
+#[test]
+fn ports_are_looked_up_by_name_and_protocol() {
+    let mut world = World::new();
+    world.put_pod(pod("a").ports(&[("web", 8080), ("dns", 53)]));
+    let key = crate::logic::testkit::Lab::key();
+    world.create_service(source("s")).expect("a source");
+    let view = world.view(&key, None);
+    let port = |target: Option<TargetPort>, protocol| Port {
+        name: None,
+        protocol,
+        app_protocol: None,
+        port: 80,
+        target_port: target,
+        node_port: None,
+    };
+    for (target, protocol, expected) in [
+        (None, Tcp, Some(80)),
+        (Some(TargetPort::Number(0)), Tcp, Some(80)),
+        (Some(TargetPort::Number(9)), Udp, Some(9)),
+        (Some(TargetPort::Name("web".into())), Tcp, Some(8080)),
+        (Some(TargetPort::Name("web".into())), Udp, None),
+        (Some(TargetPort::Name("wab".into())), Tcp, None),
+    ] {
+        let ports = [port(target, protocol)];
+        let (resolved, missing) = resolve(&ports, &view.pods[0]);
+        assert_eq!(resolved.first().and_then(|port| port.port), expected);
+        assert_eq!(missing.len(), usize::from(expected.is_none()));
+        assert!(
+            resolved.iter().all(|port| port.name.as_deref() == Some("")),
+            "as the native controller writes it"
+        );
+    }
+    assert_eq!(resolve(&[], &view.pods[0]).0, []);
+}
