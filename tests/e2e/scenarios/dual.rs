@@ -102,7 +102,7 @@ async fn dual_stack_failover_moves_both(t: Arc<Test>) -> Result<()> {
     let pods = [both(&t, "web-0", 1).await?, both(&t, "web-1", 2).await?];
     t.service(dual()).await?;
     t.identified("web-leader", &pods[0]).await?;
-    t.event("web", "LeaderRoutingAvailable", &[]).await?;
+    t.canary().await?;
     let before = t.requests()?.len();
     t.ready(&pods[0], false).await?;
     published(
@@ -116,10 +116,15 @@ async fn dual_stack_failover_moves_both(t: Arc<Test>) -> Result<()> {
     t.identified("web-leader", &pods[1]).await?;
     t.event("web", "LeaderChanged", &["web-0 to web-1"]).await?;
     let requests = t.requests()?.split_off(before);
+    let told: Vec<_> = requests
+        .iter()
+        .filter(|entry| entry.resource != "events")
+        .map(|entry| format!("{} {} {}", entry.verb, entry.resource, entry.code))
+        .collect();
+    let slice = "patch endpointslices 200";
     ensure!(
-        requests.len() <= 4,
-        "{} requests for a failover: {requests:?}",
-        requests.len()
+        told == [slice, slice, "patch services 200"],
+        "requests {told:?}"
     );
     Ok(())
 }

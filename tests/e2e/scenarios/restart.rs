@@ -25,7 +25,7 @@ scenarios! {
 
 async fn start_sweeps_what_was_missed(t: Arc<Test>) -> Result<()> {
     let mut controller = t.controller(&[]).await?;
-    for app in ["out", "gone", "moved", "stays"] {
+    for app in ["out", "gone", "moved", "mended", "stays"] {
         t.served(app, 2).await?;
     }
     let stays = t.exists(Service, "stays-leader").await?;
@@ -33,13 +33,13 @@ async fn start_sweeps_what_was_missed(t: Arc<Test>) -> Result<()> {
     t.ask("out", "enabled", None).await?;
     t.delete(Service, "gone").await?;
     t.ask("moved", "leader-service-name", Some("chief")).await?;
-    t.delete(Slice, "stays-leader").await?;
+    t.delete(Slice, "mended-leader").await?;
     let _controller = t.controller(&[]).await?;
     t.withdrawn("out-leader").await?;
     t.withdrawn("gone-leader").await?;
     t.exists(Slice, "chief").await?;
     t.withdrawn("moved-leader").await?;
-    t.exists(Slice, "stays-leader").await?;
+    t.exists(Slice, "mended-leader").await?;
     t.canary().await?;
     t.untouched(Service, &stays)
 }
