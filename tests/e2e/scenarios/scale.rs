@@ -14,6 +14,7 @@ use crate::harness::audit::Entry;
 use crate::harness::objects::{
     Made, Pod, Svc, annotation, endpoints, is_our_slice, target_uid, text, uid_of,
 };
+use crate::harness::observe::Seen;
 use crate::harness::scrape::Metrics;
 use crate::harness::test::Test;
 use crate::scenarios;
@@ -28,7 +29,8 @@ scenarios! {
 /// How many Services are made side by side.
 const WRITERS: usize = 16;
 
-fn figures(mut times: Vec<Duration>) -> String {
+fn figures(times: &[Duration]) -> String {
+    let mut times = times.to_vec();
     times.sort();
     let at = |part: usize| times[(times.len() - 1) * part / 100];
     format!(
@@ -40,50 +42,73 @@ fn figures(mut times: Vec<Duration>) -> String {
     )
 }
 
-/// The floor: a loop that sends a bare PATCH the moment it sees the pod turn. From the pod's patch
-/// to the slice's event, as in the measured failovers.
-async fn floor(t: &Test, rounds: usize) -> Result<Vec<Duration>> {
-    let pod = t.pod(Pod::new("floor", "floor"), true).await?;
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": "floor", "labels": {"kubernetes.io/service-name": "floor"}},
-        "addressType": "IPv4", "ports": [], "endpoints": [{"addresses": ["192.0.2.1"]}],
-    });
-    t.create(Slice, &slice).await?;
-    let mut times = Vec::new();
-    for round in 0..rounds {
+/// The floor: a loop that sends a bare PATCH the moment it sees the pod turn. Taken in turns with
+/// what it is compared to, so that both have the same machine.
+struct Floor {
+    pod: Made,
+    times: Vec<Duration>,
+}
+
+impl Floor {
+    async fn new(t: &Test) -> Result<Self> {
+        let pod = t.pod(Pod::new("floor", "floor"), true).await?;
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "floor", "labels": {"kubernetes.io/service-name": "floor"}},
+            "addressType": "IPv4", "ports": [], "endpoints": [{"addresses": ["192.0.2.1"]}],
+        });
+        t.create(Slice, &slice).await?;
+        let times = Vec::new();
+        Ok(Self { pod, times })
+    }
+
+    /// From the pod's patch to the slice's event.
+    async fn round(&mut self, t: &Test) -> Result<()> {
+        let round = self.times.len();
         let ready = round % 2 == 1;
         let word = if ready { "True" } else { "False" };
         let address = format!("192.0.2.{}", round % 200 + 2);
-        let patch = json!({"endpoints": [{"addresses": [address]}]});
         let turned = t.until(PodKind, "floor", "the pod turns", |now| {
             now["status"]["conditions"][0]["status"] == word
         });
         let react = async {
             turned.await?;
-            t.merge(Slice, "floor", patch.clone()).await
+            let patch = json!({"endpoints": [{"addresses": [address]}]});
+            t.merge(Slice, "floor", patch).await
         };
-        let (from, reacted) = tokio::join!(t.ready(&pod, ready), react);
+        let (from, reacted) = tokio::join!(t.ready(&self.pod, ready), react);
         reacted?;
-        let name = "floor";
-        let seen = t
-            .obs
-            .wait("the slice moves", SOON, |log| {
-                let now = log.get(Slice, name)?;
-                let moved = now["endpoints"][0]["addresses"][0] == json!(address);
-                let mut backwards = log.history.iter().rev();
-                let last = backwards.find(|seen| seen.kind == Slice && seen.name() == name)?;
-                moved.then_some(last.at)
-            })
-            .await?;
-        times.push(seen.saturating_duration_since(from?));
+        let moved = t.obs.wait("the slice moves", SOON, |log| {
+            let mut backwards = log.history.iter().rev();
+            let last = backwards.find(|seen| seen.kind == Slice && seen.name() == "floor")?;
+            let moved = last.object["endpoints"][0]["addresses"][0] == json!(address);
+            moved.then_some(last.at)
+        });
+        self.times
+            .push(moved.await?.saturating_duration_since(from?));
+        Ok(())
     }
-    Ok(times)
+}
+
+/// Prints both, and how they compare.
+fn compare(t: &Test, times: &[Duration], floor: &[Duration]) {
+    let middle = |times: &[Duration]| {
+        let mut times = times.to_vec();
+        times.sort();
+        times[times.len() / 2].as_secs_f64()
+    };
+    t.say(format!("50 of 50 failovers: {}", figures(times)));
+    t.say(format!("floor, bare PATCH:  {}", figures(floor)));
+    t.say(format!(
+        "ratio of the medians: {:.2}",
+        middle(times) / middle(floor)
+    ));
 }
 
 async fn fifty_failovers_by_readiness(t: Arc<Test>) -> Result<()> {
     let mut controller = t.controller(&[]).await?;
     let pods = t.served("web", 2).await?;
+    let mut floor = Floor::new(&t).await?;
     let mut times = Vec::new();
     for round in 0..50 {
         let (leader, other) = (&pods[round % 2], &pods[(round + 1) % 2]);
@@ -92,25 +117,19 @@ async fn fifty_failovers_by_readiness(t: Arc<Test>) -> Result<()> {
         times.push(seen.saturating_duration_since(from));
         t.identified("web-leader", other).await?;
         t.ready(leader, true).await?;
+        floor.round(&t).await?;
     }
     let slices = t.history(Slice, "web-leader");
-    ensure!(
-        slices
-            .iter()
-            .skip(1)
-            .all(|seen| endpoints(&seen.object).len() == 1)
-    );
-    t.say(format!("50 of 50 failovers: {}", figures(times)));
-    t.say(format!(
-        "floor, bare PATCH:  {}",
-        figures(floor(&t, 50).await?)
-    ));
+    let single = |seen: &Seen| endpoints(&seen.object).len() == 1;
+    ensure!(slices.iter().skip(1).all(single), "empty for a moment");
+    compare(&t, &times, &floor.times);
     controller.stop().await
 }
 
 async fn fifty_failovers_by_deletion(t: Arc<Test>) -> Result<()> {
     let mut controller = t.controller(&[]).await?;
     let mut pods = t.served("web", 2).await?;
+    let mut floor = Floor::new(&t).await?;
     let mut times = Vec::new();
     for round in 0..50 {
         let leader = pods.remove(0);
@@ -120,12 +139,9 @@ async fn fifty_failovers_by_deletion(t: Arc<Test>) -> Result<()> {
         t.identified("web-leader", &pods[0]).await?;
         let name = format!("web-{}", round % 3 + 2);
         pods.push(t.pod(Pod::new(&name, "web"), true).await?);
+        floor.round(&t).await?;
     }
-    t.say(format!("50 of 50 failovers: {}", figures(times)));
-    t.say(format!(
-        "floor, bare PATCH:  {}",
-        figures(floor(&t, 50).await?)
-    ));
+    compare(&t, &times, &floor.times);
     controller.stop().await
 }
 
