@@ -101,7 +101,7 @@ impl Arena {
                 Ok(()) => {}
                 // Somebody took the address; the shell lets the machine forget it.
                 Err(Refusal::Invalid(why)) if why.contains("already allocated") => {
-                    self.lab.machine.cluster_ips.clear()
+                    self.lab.machine.cluster_ips.clear();
                 }
                 Err(refusal) => assert!(
                     !is_fresh && !matches!(refusal, Refusal::Invalid(_)),
@@ -118,9 +118,9 @@ impl Arena {
 
     /// No more faults: everything comes to rest.
     fn peace(&mut self) {
-        ["s", "s-leader", "main"]
-            .iter()
-            .for_each(|name| release(&mut self.lab.world, name));
+        for name in &["s", "s-leader", "main"] {
+            release(&mut self.lab.world, name);
+        }
         let all = Event::Work(vec![
             Fate {
                 is_lost: false,
@@ -379,7 +379,7 @@ proptest! {
     #[test]
     fn whatever_happens_peace_is_found_and_a_restart_changes_nothing(events in events(40)) {
         let mut arena = Arena::new();
-        events.iter().for_each(|event| arena.happen(event));
+        for event in &events { arena.happen(event); }
         arena.peace();
         check_peace(&arena.lab);
         let lab = &mut arena.lab;

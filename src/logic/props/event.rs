@@ -298,13 +298,13 @@ impl SourceEvent {
                 world.delete(Kind::Service, "s");
             }
             Self::Release => edit(world, &|object| {
-                object["metadata"]["finalizers"] = json!([])
+                object["metadata"]["finalizers"] = json!([]);
             }),
             Self::Selector(true) => edit(world, &|object| {
-                object["spec"]["selector"] = json!({"app": "s"})
+                object["spec"]["selector"] = json!({"app": "s"});
             }),
             Self::Selector(false) => {
-                edit(world, &|object| object["spec"]["selector"] = Value::Null)
+                edit(world, &|object| object["spec"]["selector"] = Value::Null);
             }
             Self::Ports(which) => {
                 let ports = match which {
@@ -318,7 +318,7 @@ impl SourceEvent {
                 edit(world, &|object| object["spec"]["ports"] = ports.clone());
             }
             Self::DualStack(true) => edit(world, &|object| {
-                object["spec"]["ipFamilyPolicy"] = "PreferDualStack".into()
+                object["spec"]["ipFamilyPolicy"] = "PreferDualStack".into();
             }),
             Self::DualStack(false) => edit(world, &|object| {
                 let spec = &mut object["spec"];
@@ -327,7 +327,7 @@ impl SourceEvent {
                 spec["clusterIPs"] = json!([spec["clusterIPs"][0]]);
             }),
             Self::Label(value) => edit(world, &|object| {
-                set_key(&mut object["metadata"], "labels", "color", *value)
+                set_key(&mut object["metadata"], "labels", "color", *value);
             }),
         }
     }
@@ -343,7 +343,7 @@ impl OurEvent {
         }
         let meta = |world: &mut World, map: &str, key: &str| {
             world.edit_service(name, |object| {
-                set_key(&mut object["metadata"], map, key, None)
+                set_key(&mut object["metadata"], map, key, None);
             });
         };
         match self {

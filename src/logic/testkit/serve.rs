@@ -166,10 +166,10 @@ fn set_families(world: &World, before: Option<&Value>, spec: &mut Value) -> Resu
         let other = world.families.iter().find(|known| families[0] != **known);
         families.extend(other.map(|family| Value::from(*family)));
     }
-    if let Some(before) = before.filter(|before| before["spec"]["ipFamilies"].is_array()) {
-        if before["spec"]["ipFamilies"][0] != families[0] {
-            return invalid("the primary family is immutable");
-        }
+    if let Some(before) = before.filter(|before| before["spec"]["ipFamilies"].is_array())
+        && before["spec"]["ipFamilies"][0] != families[0]
+    {
+        return invalid("the primary family is immutable");
     }
     spec["ipFamilies"] = families.into();
     Ok(())
@@ -203,10 +203,10 @@ fn set_addresses(
     let first = before
         .map(|before| before["spec"]["clusterIP"].clone())
         .filter(Value::is_string);
-    if let Some(first) = first {
-        if ips.first().map(|ip| Value::from(ip.as_str())) != Some(first) {
-            return invalid("the first cluster address is immutable");
-        }
+    if let Some(first) = first
+        && ips.first().map(|ip| Value::from(ip.as_str())) != Some(first)
+    {
+        return invalid("the first cluster address is immutable");
     }
     if ips.first().is_some_and(|ip| ip == "None") {
         if ips.len() > 1 {

@@ -290,7 +290,9 @@ impl World {
                 .filter(|(_, object)| is_garbage(object))
                 .map(|(name, _)| name.clone())
                 .collect();
-            garbage.iter().for_each(|name| self.delete(kind, name));
+            for name in &garbage {
+                self.delete(kind, name);
+            }
         }
     }
 
