@@ -225,10 +225,12 @@ fn others() -> impl Strategy<Value = Event> {
     ]
 }
 
+pub(crate) fn any_fate() -> impl Strategy<Value = Fate> {
+    (prop::bool::weighted(0.2), any::<u8>()).prop_map(|(is_lost, order)| Fate { is_lost, order })
+}
+
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
-    let fate = (prop::bool::weighted(0.2), any::<u8>())
-        .prop_map(|(is_lost, order)| Fate { is_lost, order });
-    prop::collection::vec(fate, 8)
+    prop::collection::vec(any_fate(), 8)
 }
 
 /// A sequence of events in which the controller gets its turns.
