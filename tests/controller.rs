@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use simkube::{Kind, Options, Verb, Verdict};
+use simkube::{Kind, Options, Refusal, Rule, Verb, Verdict};
 use support::{ENABLED, NS, World, ms, secs};
 
 const NAME: &str = "zen-lead.io/leader-service-name";
@@ -436,6 +438,24 @@ async fn a_taken_address_is_replaced() {
     assert!(told[0].contains("a new cluster address"), "{told:?}");
 }
 
+/// §1: a server that gives the address back only a while after the deletion has been told (as the
+/// real one does) is asked again for the same one.
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_given_back_late_is_kept() {
+    let world = World::serving(&["a"]).await;
+    let address = world.cluster_ip("web").expect("has one");
+    world.kube.delete(Kind::Service, NS, "web-leader");
+    let holder = world.kube.service(NS, "holder").port("http", 80, 80);
+    holder
+        .with(|service| service["spec"]["clusterIP"] = address.clone().into())
+        .create();
+    tokio::time::sleep(ms(300)).await;
+    world.kube.delete(Kind::Service, NS, "holder");
+    world.until_leader("web", "a").await;
+    assert_eq!(world.cluster_ip("web"), Some(address));
+    assert_eq!(world.told("web", "WriteRefused"), [""; 0]);
+}
+
 /// §1: slices born of a selector on our own leader Service go with it, and it comes back.
 #[tokio::test(start_paused = true)]
 async fn a_selector_on_the_leader_service_is_taken_off_and_cleaned_up_after() {
@@ -715,4 +735,389 @@ async fn a_failed_create_dies_with_the_wish() {
     assert_eq!(world.writes(), ["create Service web-leader"]);
     let series = world.replica().metrics.states();
     assert_eq!(series, [], "§5: a series goes when its Service goes");
+}
+
+/// §4 `WriteRefused`: told once, in the server's own words; few requests; served once the policy
+/// lets it be.
+#[tokio::test(start_paused = true)]
+async fn an_admission_policy_says_no() {
+    for forbidden in [false, true] {
+        let mut world = World::new();
+        world.source("web").create();
+        world.pods("web", &["a"]);
+        world.kube.set_admission(Some(Arc::new(move |_, kind, _| {
+            (kind == Kind::Service || kind == Kind::EndpointSlice).then(|| Refusal {
+                message: "policy 'no-leaders' denied the request: not here".into(),
+                forbidden,
+            })
+        })));
+        world.start("").await;
+        tokio::time::sleep(secs(3_600)).await;
+        let writes = world.writes();
+        assert!((100..400).contains(&writes.len()), "{}", writes.len());
+        assert!(
+            writes
+                .iter()
+                .all(|word| word == "create Service web-leader")
+        );
+        let told = world.told("web", "WriteRefused");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("'no-leaders' denied") && told[0].ends_with("(1)"));
+        world.kube.set_admission(None);
+        let took = world.until_leader("web", "a").await;
+        assert!(took <= secs(30), "{took:?}");
+    }
+}
+
+/// The same on the way: a failover that is refused is told once and done as soon as it may be; one
+/// that is decided anew meanwhile is tried at once.
+#[tokio::test(start_paused = true)]
+async fn a_refused_failover_goes_on() {
+    let world = World::serving(&["a", "b", "c"]).await;
+    world
+        .kube
+        .set_deny(vec![Rule::new("patch", "endpointslices", "")]);
+    world.clear();
+    world.kube.set_ready(NS, "a", false);
+    tokio::time::sleep(secs(600)).await;
+    let refused = world.writes();
+    assert!((20..80).contains(&refused.len()), "{}", refused.len());
+    let told = world.told("web", "WriteRefused");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("cannot patch resource"), "{told:?}");
+    world.kube.set_deny(vec![]);
+    world.kube.set_ready(NS, "b", false);
+    let took = world.until_leader("web", "c").await;
+    assert!(took <= ms(5), "{took:?}");
+    let told = world.told("web", "LeaderChanged");
+    assert_eq!(told.len(), 1, "what was never published is not told");
+    assert!(told[0].contains("from a to c (notReady, "), "{told:?}");
+}
+
+/// A refusal of what is no longer wanted is forgotten: should it be wanted again, it is told again.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_told_for_each_wish() {
+    let mut world = World::new();
+    world
+        .kube
+        .set_deny(vec![Rule::new("create", "services", "")]);
+    world.source("web").create();
+    world.pods("web", &["a"]);
+    world.start("").await;
+    tokio::time::sleep(secs(100)).await;
+    world.annotate("web", ENABLED, None);
+    tokio::time::sleep(secs(100)).await;
+    world.annotate("web", ENABLED, Some("true"));
+    tokio::time::sleep(secs(100)).await;
+    let told = world.told("web", "WriteRefused");
+    assert_eq!(told.len(), 1, "one Event: {told:?}");
+    assert!(told[0].ends_with("(2)"), "said twice: {told:?}");
+}
+
+/// A namespace that is being deleted is no reason to shout, nor to flood.
+#[tokio::test(start_paused = true)]
+async fn a_terminating_namespace_is_quiet() {
+    let world = World::serving(&["a"]).await;
+    world.clear();
+    world.kube.delete(Kind::Namespace, "", NS);
+    world.kube.delete(Kind::Service, NS, "web-leader");
+    world.kube.delete(Kind::EndpointSlice, NS, "web-leader");
+    tokio::time::sleep(secs(3_600)).await;
+    let writes = world.writes().len();
+    assert!((50..=130).contains(&writes), "{writes}");
+    assert_eq!(world.told("web", "WriteRefused"), [""; 0]);
+    world.kube.gc();
+    world.settle().await;
+    world.clear();
+    tokio::time::sleep(secs(300)).await;
+    world.assert_words("gone", &[]);
+    assert_eq!(world.debug("web"), None);
+    assert_eq!(world.replica().metrics.states(), []);
+}
+
+/// `DESIGN.md` Watching: 410 → relist with a diff by key, so deletions missed meanwhile surface.
+#[tokio::test(start_paused = true)]
+async fn what_a_watch_missed_surfaces() {
+    for (broken, reason) in [(false, "deleted"), (true, "deleted")] {
+        let world = World::serving(&["a", "b"]).await;
+        world.source("gone").create();
+        world.pod("gone", "g");
+        world.until_leader("gone", "g").await;
+        world.settle().await;
+        // The watches are away while things happen, and history is forgotten before they are back.
+        world.on_request(|request| match request.verb {
+            Verb::Watch => Verdict::Drop { applied: false },
+            _ => Verdict::Pass,
+        });
+        for kind in [Kind::Pod, Kind::Service, Kind::EndpointSlice] {
+            if broken {
+                world.kube.break_watches(kind);
+            } else {
+                world.kube.close_watches(kind);
+            }
+        }
+        tokio::time::sleep(secs(5)).await;
+        world.clear();
+        world.kube.delete_pod(NS, "a", 0);
+        world.kube.delete(Kind::Service, NS, "gone");
+        world.kube.compact_to_now();
+        world.heal();
+        let took = world.until_leader("web", "b").await;
+        assert!(took <= secs(10), "{took:?}");
+        world.until_gone("gone").await;
+        world.settle().await;
+        let told = world.told("web", "LeaderChanged");
+        assert!(told[0].contains(&format!("({reason}, ")), "{told:?}");
+        let writes = world.writes();
+        assert_eq!(writes.len(), 4, "{writes:?}");
+    }
+}
+
+/// §7 fail-static, and convergence afterwards: the API server is away for five minutes in which
+/// the leader dies.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_costs_nothing_but_time() {
+    for fault in [
+        Verdict::Drop { applied: false },
+        Verdict::Hang { applied: false },
+        Verdict::Answer {
+            code: 503,
+            retry_after: None,
+            applied: false,
+        },
+    ] {
+        let world = World::serving(&["a", "b"]).await;
+        let down = fault.clone();
+        world.on_request(move |_| down.clone());
+        for kind in [Kind::Pod, Kind::Service, Kind::EndpointSlice] {
+            world.kube.break_watches(kind);
+        }
+        world.clear();
+        tokio::time::sleep(secs(10)).await;
+        world.kube.set_ready(NS, "a", false);
+        tokio::time::sleep(secs(290)).await;
+        let all = world.kube.requests().len();
+        assert!(all < 400, "{fault:?}: {all} requests in five minutes");
+        let clock = &world.replica().clock;
+        let health = world.replica().health.check(clock.moment());
+        assert_eq!(health, Ok(()), "an API server that is away is no illness");
+        assert_eq!(world.leader("web").as_deref(), Some("a"), "fail-static");
+        world.heal();
+        let took = world.until_leader("web", "b").await;
+        assert!(took <= secs(15), "{fault:?}: {took:?}");
+    }
+}
+
+/// The same in mid-failover: the pod's end is known, and only writes are lost.
+#[tokio::test(start_paused = true)]
+async fn a_failover_whose_write_is_lost_is_done_again() {
+    for applied in [false, true] {
+        let world = World::serving(&["a", "b"]).await;
+        world.clear();
+        let mut left = 1;
+        world.on_request(move |request| {
+            if request.kind == Some(Kind::EndpointSlice) && request.verb.is_write() && left > 0 {
+                left -= 1;
+                return Verdict::Drop { applied };
+            }
+            Verdict::Pass
+        });
+        world.kube.set_ready(NS, "a", false);
+        let took = world.until_leader("web", "b").await;
+        assert!(took <= ms(25), "{took:?}");
+        world.settle().await;
+        let expected: &[&str] = if applied {
+            // The watch showed what became of it before the retry.
+            &["patch EndpointSlice web-leader", "patch Service web-leader"]
+        } else {
+            &[
+                "patch EndpointSlice web-leader",
+                "patch EndpointSlice web-leader",
+                "patch Service web-leader",
+            ]
+        };
+        assert_eq!(world.writes(), expected, "applied: {applied}");
+        assert_eq!(world.told("web", "LeaderChanged").len(), 1);
+    }
+}
+
+/// §6: SIGTERM lets the write in flight land, and ends within two seconds.
+#[tokio::test(start_paused = true)]
+async fn a_stop_lets_the_write_in_flight_land() {
+    for (latency, landed) in [(200, true), (30_000, false)] {
+        let mut world = World::serving(&["a", "b"]).await;
+        world.clear();
+        world.on_request(move |request| {
+            if request.verb.is_write() {
+                Verdict::Delay {
+                    before: ms(latency),
+                    after: ms(0),
+                }
+            } else {
+                Verdict::Pass
+            }
+        });
+        world.kube.set_ready(NS, "a", false);
+        world
+            .until("the write under way", |world| !world.asked().is_empty())
+            .await;
+        let took = world.stop().await;
+        assert!(took <= secs(2), "{took:?}");
+        let leader = if landed { "b" } else { "a" };
+        assert_eq!(world.leader("web").as_deref(), Some(leader));
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(world.writes(), ["patch EndpointSlice web-leader"]);
+        world.heal();
+        world.start("").await;
+        world.until_leader("web", "b").await;
+        world.settle().await;
+        let told = world.told("web", "LeaderChanged");
+        assert_eq!(told.len(), usize::from(!landed), "{told:?}");
+    }
+}
+
+/// A crash between any two requests leaves a state from which the next start goes on.
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_any_two_requests_is_survived() {
+    let opt_out = |world: &World| world.annotate("web", ENABLED, None);
+    let rename = |world: &World| world.annotate("web", NAME, Some("primary"));
+    let headless = |world: &World| {
+        world.annotate("web", "zen-lead.io/leader-service-type", Some("Headless"));
+    };
+    let fail_over = |world: &World| {
+        world.kube.set_ready(NS, "a", false);
+    };
+    check_crashes("opt-out", &opt_out, &[]).await;
+    let renamed = ["Service primary leads to a", "Slice primary has a"];
+    check_crashes("rename", &rename, &renamed).await;
+    let headless_one = [
+        "headless Service web-leader leads to a",
+        "Slice web-leader has a",
+    ];
+    check_crashes("headless", &headless, &headless_one).await;
+    let moved = ["Service web-leader leads to b", "Slice web-leader has b"];
+    check_crashes("failover", &fail_over, &moved).await;
+}
+
+async fn check_crashes(what: &str, act: &dyn Fn(&World), expected: &[&str]) {
+    for after in 0..8 {
+        let mut world = World::serving(&["a", "b"]).await;
+        let mut left = after;
+        world.on_request(move |request| {
+            if !request.verb.is_write() || request.kind == Some(Kind::Event) {
+                return Verdict::Pass;
+            }
+            if left == 0 {
+                let applied = after % 2 == 0;
+                return Verdict::Hang { applied };
+            }
+            left -= 1;
+            Verdict::Pass
+        });
+        act(&world);
+        tokio::time::sleep(secs(2)).await;
+        world.crash().await;
+        world.heal();
+        world.start("").await;
+        world.settle().await;
+        assert_eq!(shape(&world), expected, "{what}, {after} requests");
+    }
+}
+
+/// Everything of ours that users see, less what differs by nature.
+fn shape(world: &World) -> Vec<String> {
+    let mut services = world.kube.list(Kind::Service, NS);
+    services.retain(|service| service["metadata"]["name"] != "web");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let services = services.iter().map(|service| {
+        let meta = &service["metadata"];
+        let headless = service["spec"]["clusterIP"] == "None";
+        let leader = text(&meta["annotations"]["zen-lead.io/leader-pod-name"]);
+        let kind = if headless {
+            "headless Service"
+        } else {
+            "Service"
+        };
+        format!("{kind} {} leads to {leader}", text(&meta["name"]))
+    });
+    let slices = world.kube.list(Kind::EndpointSlice, NS);
+    let slices = slices.iter().map(|slice| {
+        let leader = text(&slice["endpoints"][0]["targetRef"]["name"]);
+        format!("Slice {} has {leader}", text(&slice["metadata"]["name"]))
+    });
+    services.chain(slices).collect()
+}
+
+/// §6: health through an idle hour, and no requests but watches and sweeps.
+#[tokio::test(start_paused = true)]
+async fn an_idle_hour_is_quiet_and_healthy() {
+    let world = World::serving(&["a"]).await;
+    world.clear();
+    let replica = world.replica();
+    for _ in 0..3_600 {
+        tokio::time::sleep(secs(1)).await;
+        let health = replica.health.check(replica.clock.moment());
+        assert_eq!(health, Ok(()));
+    }
+    world.assert_words("idle", &[]);
+    let requests = world.kube.requests();
+    let lists = requests.iter().filter(|record| record.verb == Verb::List);
+    assert_eq!(lists.count(), 6, "a sweep every ten minutes");
+    let watches = requests.iter().filter(|record| record.verb == Verb::Watch);
+    let watches = watches.count();
+    // Each of the three ends after 261 to 290 s and goes on where it was.
+    assert!((36..=42).contains(&watches), "{watches}");
+}
+
+/// §1 "No annotation value can stop the controller or delay another Service"; §2 the 256 KiB.
+#[tokio::test(start_paused = true)]
+async fn huge_annotations_stay_out_with_a_warning() {
+    let mut world = World::new();
+    let large = "x".repeat(200 * 1024);
+    let source = world.source("web").annotation("large", &large);
+    source.annotation("small", "fits").create();
+    world.pods("web", &["a", "b"]);
+    world.start("--mirror-prefixes=example.com/").await;
+    world.until_leader("web", "a").await;
+    let mirrored = |world: &World| {
+        let service = world.leader_service("web").expect("there");
+        let annotations = service["metadata"]["annotations"].clone();
+        (
+            annotations["large"].is_string(),
+            annotations["small"].is_string(),
+        )
+    };
+    assert_eq!(mirrored(&world), (true, true));
+    // 256 KiB in all is the most that a Service may have, so ours on top of it would be too much.
+    let rest = "y".repeat(55 * 1024);
+    world.annotate("web", "more", Some(&rest));
+    world.settle().await;
+    let told = world.told("web", "InvalidAnnotation");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("left out: large"), "{told:?}");
+    assert_eq!(mirrored(&world), (false, true));
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "b").await;
+    assert_eq!(world.told("web", "WriteRefused"), [""; 0]);
+}
+
+/// A pod of a megabyte passes through like any other; one that does not parse is left out.
+#[tokio::test(start_paused = true)]
+async fn odd_and_huge_objects_stop_nobody() {
+    let world = World::serving(&["a"]).await;
+    let huge = world
+        .kube
+        .pod(NS, "b")
+        .labels(&[("app", "web")])
+        .ip("10.1.0.9");
+    let huge = huge.with(|pod| pod["spec"]["containers"][0]["args"] = json!(["z".repeat(1 << 20)]));
+    huge.create();
+    let odd = world.kube.pod(NS, "0-odd").labels(&[("app", "web")]);
+    let odd = odd.ip("10.1.0.8").with(|pod| {
+        // The real server would refuse it, and so may a later one mean something by it.
+        pod["spec"]["containers"][0]["ports"] = json!([{"name": "x", "containerPort": 70_000}]);
+    });
+    odd.create();
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "b").await;
 }

@@ -24,6 +24,9 @@ use crate::shell::events::Events;
 use crate::shell::write::{Observed, Settled, Verdict, Writer};
 use crate::store::{Origin, Store};
 
+/// The objects of one source that the server refuses, and in which words.
+type Refusals = Vec<(Target, Box<str>)>;
+
 /// Joins machines, writer, store and events.
 pub(super) struct Hub {
     store: Arc<Store>,
@@ -34,9 +37,9 @@ pub(super) struct Hub {
     events: Events,
     /// Leader Services to be looked at for foreign slices.
     ask: mpsc::Sender<Key>,
-    /// What the server said of each object that it refuses: told once, not per retry. Locked for a
-    /// look-up.
-    refusals: Mutex<HashMap<Target, Box<str>, FixedState>>,
+    /// What the server said of each object that it refuses, by source: told once, not per retry,
+    /// and forgotten with the wish. Locked for a look-up.
+    refusals: Mutex<HashMap<Key, Refusals, FixedState>>,
 }
 
 impl Hub {
@@ -82,7 +85,7 @@ impl Hub {
         let mut touched = Vec::new();
         match verdict {
             Verdict::Accepted(observed) => {
-                self.refusals.lock().remove(&write.target);
+                self.forget_refusals(&source, |target| *target != write.target);
                 self.announce(&source, &write);
                 drive.acknowledge(&source, &write);
                 if may_attract_slices(&write) {
@@ -185,11 +188,7 @@ impl Hub {
     }
 
     fn report_refusal(&self, source: &Key, write: &Write, why: &str) {
-        let told = self
-            .refusals
-            .lock()
-            .insert(write.target.clone(), why.into());
-        if told.as_deref() == Some(why) {
+        if !self.note_refusal(source, &write.target, why) {
             return;
         }
         let kind = write.target.kind;
@@ -200,10 +199,38 @@ impl Hub {
         );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
     }
+
+    /// Returns whether that is news.
+    fn note_refusal(&self, source: &Key, target: &Target, why: &str) -> bool {
+        let mut all = self.refusals.lock();
+        let refusals = all.entry(source.clone()).or_default();
+        let Some((_, told)) = refusals.iter_mut().find(|(known, _)| known == target) else {
+            refusals.push((target.clone(), why.into()));
+            return true;
+        };
+        let is_news = **told != *why;
+        *told = why.into();
+        is_news
+    }
+
+    /// Keeps only the refusals of these objects of a source.
+    fn forget_refusals(&self, source: &Key, keep: impl Fn(&Target) -> bool) {
+        let mut all = self.refusals.lock();
+        let Some(refusals) = all.get_mut(source) else {
+            return;
+        };
+        refusals.retain(|(target, _)| keep(target));
+        if refusals.is_empty() {
+            all.remove(source);
+        }
+    }
 }
 
 impl Outlet for Hub {
     fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
+        self.forget_refusals(source, |target| {
+            writes.iter().any(|write| write.target == *target)
+        });
         self.writer.submit(source, writes, cause);
     }
 
