@@ -402,13 +402,14 @@ proptest! {
 fn leaves_no_history(event: &Event) -> bool {
     use super::event::{ForeignEvent, OurEvent, PodEvent, SourceEvent};
     match event {
-        Event::Pod(_, PodEvent::Terminate | PodEvent::Disrupted(_)) => false,
         Event::Annotate(key, value) => {
             let is_plain = !value.is_some_and(|value| matches!(value, "?" | "{" | "No" | "s"));
             is_plain && !key.ends_with("-delay") && !key.ends_with("-duration") && *key != STICKY
         }
-        Event::Source(SourceEvent::Finalize(_)) | Event::Ours(_, OurEvent::Hold) => false,
-        Event::Foreign(ForeignEvent::Service(_)) => false,
+        Event::Pod(_, PodEvent::Terminate | PodEvent::Disrupted(_))
+        | Event::Source(SourceEvent::Finalize(_))
+        | Event::Ours(_, OurEvent::Hold)
+        | Event::Foreign(ForeignEvent::Service(_)) => false,
         _ => true,
     }
 }
