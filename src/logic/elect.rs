@@ -160,13 +160,7 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
     };
 
     let Some(incumbent) = ballot.incumbent else {
-        // After a time without any leader a sticky Service returns to the last one, but not to
-        // one that is about to go while another stays.
-        let returning = others.iter().copied().find(|pod| {
-            rules.sticky
-                && ballot.last == Some(&pod.uid)
-                && best.is_some_and(|best| last_resort(best) || !last_resort(pod))
-        });
+        let returning = returning(rules, ballot, &others, best, &last_resort);
         return elected(returning.or(best), None);
     };
     match judge(rules, ballot, incumbent, now) {
@@ -192,6 +186,22 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
             None => kept(pod, Hold::Firm, if rules.sticky { None } else { watch() }),
         },
     }
+}
+
+/// After a time without any leader a sticky Service returns to the last one, but not to one that is
+/// about to go while another stays.
+fn returning<'b>(
+    rules: &Rules<'_>,
+    ballot: &Ballot<'_>,
+    others: &[&'b Arc<Pod>],
+    best: Option<&Arc<Pod>>,
+    last_resort: &impl Fn(&Pod) -> bool,
+) -> Option<&'b Arc<Pod>> {
+    others.iter().copied().find(|pod| {
+        rules.sticky
+            && ballot.last == Some(&pod.uid)
+            && best.is_some_and(|best| last_resort(best) || !last_resort(pod))
+    })
 }
 
 /// How the incumbent stands, before anybody else is looked at.

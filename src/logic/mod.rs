@@ -11,11 +11,11 @@ pub mod heal;
 pub mod mirror;
 pub mod model;
 pub mod plan;
-#[cfg(test)]
-mod props;
 pub mod reflect;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod testkit;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod view;

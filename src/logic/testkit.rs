@@ -3,6 +3,7 @@
 
 mod build;
 mod lab;
+mod see;
 mod serve;
 mod world;
 

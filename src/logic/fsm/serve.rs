@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::report::Report;
 use super::{Cause, Context, Machine, Phase, Serving, Switch};
-use crate::logic::contract::{LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_UID, SERVICE_NAME};
+use crate::logic::contract::{
+    LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, SERVICE_NAME,
+};
 use crate::logic::desired::Goal;
 use crate::logic::elect::{self, Ballot, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
 use crate::logic::model::{Service, TargetRef, Uid};
@@ -23,8 +25,9 @@ impl Machine {
         report: &mut Report,
     ) -> (Goal, Option<Moment>) {
         if matches!(self.phase, Phase::Unmanaged | Phase::Draining) {
+            let was_withdrawn = self.phase == Phase::Draining;
             self.enter(Phase::Electing);
-            self.adopt(view, &name, now);
+            self.adopt(view, &name, was_withdrawn, now);
         }
         let settings = &self.settings;
         let families = source.families();
@@ -58,7 +61,7 @@ impl Machine {
 
     /// Finds out who leads according to the cluster: the slice says it. Restores what the leader
     /// Service remembers for us.
-    fn adopt(&mut self, view: &View, name: &str, now: Now) {
+    fn adopt(&mut self, view: &View, name: &str, was_withdrawn: bool, now: Now) {
         // The Service under the right name knows best; during a rename the other one may know more.
         let mut services = view.own_services();
         services.sort_by_key(|service| &*service.metadata.name != name);
@@ -74,7 +77,18 @@ impl Machine {
         self.last = self.last.take().or(last);
         self.switched = self.switched.take().or(switched);
 
-        let Some(leader) = published(view, name) else {
+        // A slice that somebody deleted while nobody watched took no leadership with it.
+        let on_record = || {
+            let is_lost = !was_withdrawn && view.own_slices().is_empty();
+            let uid = recorded.clone().filter(|_| is_lost)?;
+            let name = remembers(LEADER_POD_NAME)?.into();
+            Some(TargetRef {
+                name,
+                uid,
+                ..TargetRef::default()
+            })
+        };
+        let Some(leader) = published(view, name).cloned().or_else(on_record) else {
             return;
         };
         let known = switched.filter(|_| recorded.as_ref() == Some(&leader.uid));

@@ -155,23 +155,26 @@ fn serve(desired: &Desired, view: &View) -> Vec<Write> {
         writes.extend(service::diff(desired, service, all_stand));
     }
 
-    // 3. Leftovers: withdrawn once their successor stands, and not left on a dead leader till then.
-    let is_kept = |slice: &Slice| kept.iter().any(|meta| meta.name == slice.metadata.name);
+    // 3. Leftovers, once their successor stands.
     let mut services = own_services.clone();
     services.retain(|service| service.metadata.name != desired.name);
     let mut slices = own_slices.clone();
-    slices.retain(|slice| !is_kept(slice));
+    slices.retain(|slice| !kept.iter().any(|meta| meta.name == slice.metadata.name));
     if all_stand && !is_deleting {
         writes.extend(withdraw(&services, &slices));
     } else {
-        let is_apart = |slice: &Slice| services.iter().any(|service| belongs(slice, service));
-        writes.extend(
-            slices
-                .iter()
-                .filter_map(|slice| follow(desired, slice, is_apart(slice))),
-        );
+        writes.extend(follow_all(desired, &services, &slices));
     }
     writes
+}
+
+/// Leftovers whose successor does not stand yet are not left on a dead leader till then.
+fn follow_all(desired: &Desired, services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
+    let is_apart = |slice: &Slice| services.iter().any(|service| belongs(slice, service));
+    slices
+        .iter()
+        .filter_map(|slice| follow(desired, slice, is_apart(slice)))
+        .collect()
 }
 
 fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option<Write> {

@@ -454,7 +454,7 @@ fn a_load_balancer_is_never_public_by_accident() {
         &json!("10.1.0.0/16"),
     );
     lab.world.edit_service("s-leader", |object| {
-        object["spec"]["loadBalancerSourceRanges"] = Value::Null
+        object["spec"]["loadBalancerSourceRanges"] = Value::Null;
     });
     lab.settle();
     check(
@@ -559,7 +559,7 @@ fn a_cluster_that_became_dual_stack_starts_no_fight() {
     let mut lab = Lab::new(source("s"), [pod("a")]);
     lab.world.families = vec!["IPv4"];
     lab.world.edit_service("s", |object| {
-        object["spec"]["ipFamilyPolicy"] = "PreferDualStack".into()
+        object["spec"]["ipFamilyPolicy"] = "PreferDualStack".into();
     });
     lab.settle();
     // The server adds the second family at the next write of the leader Service.
@@ -603,7 +603,7 @@ fn a_headless_leader_service_says_so_on_its_slices_and_only_then() {
             "labels",
             "service.kubernetes.io/headless",
             Some(""),
-        )
+        );
     });
     lab.settle();
     check(
@@ -796,7 +796,7 @@ fn every_patch_starts_from_the_version_that_was_looked_at() {
     lab.world.delete_pod("a");
     let writes = lab.look();
     lab.world.edit_slice("s-leader", |slice| {
-        slice["metadata"]["labels"]["x"] = "y".into()
+        slice["metadata"]["labels"]["x"] = "y".into();
     });
     let refused = lab.world.apply(&writes[0]);
     assert_eq!(refused, Err(crate::logic::testkit::Refusal::Conflict));

@@ -166,13 +166,20 @@ fn set_families(world: &World, before: Option<&Value>, spec: &mut Value) -> Resu
         let other = world.families.iter().find(|known| families[0] != **known);
         families.extend(other.map(|family| Value::from(*family)));
     }
-    if let Some(before) = before.filter(|before| before["spec"]["ipFamilies"].is_array()) {
-        if before["spec"]["ipFamilies"][0] != families[0] {
-            return invalid("the primary family is immutable");
-        }
+    if let Some(before) = before.filter(|before| before["spec"]["ipFamilies"].is_array())
+        && before["spec"]["ipFamilies"][0] != families[0]
+    {
+        return invalid("the primary family is immutable");
     }
     spec["ipFamilies"] = families.into();
     Ok(())
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    let entries = list.as_array().into_iter().flatten();
+    entries
+        .filter_map(|entry| entry.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn set_addresses(
@@ -181,32 +188,18 @@ fn set_addresses(
     name: &str,
     spec: &mut Value,
 ) -> Result<(), Refusal> {
-    let mut ips: Vec<String> = match spec["clusterIPs"].as_array() {
-        Some(ips) => ips
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        None => spec["clusterIP"]
-            .as_str()
-            .map(str::to_owned)
-            .into_iter()
-            .collect(),
-    };
-    let families: Vec<String> = spec["ipFamilies"]
-        .as_array()
-        .expect("families")
-        .iter()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    let mut ips = texts(&spec["clusterIPs"]);
+    if ips.is_empty() {
+        ips.extend(spec["clusterIP"].as_str().map(str::to_owned));
+    }
+    let families = texts(&spec["ipFamilies"]);
     let first = before
         .map(|before| before["spec"]["clusterIP"].clone())
         .filter(Value::is_string);
-    if let Some(first) = first {
-        if ips.first().map(|ip| Value::from(ip.as_str())) != Some(first) {
-            return invalid("the first cluster address is immutable");
-        }
+    if let Some(first) = first
+        && ips.first().map(|ip| Value::from(ip.as_str())) != Some(first)
+    {
+        return invalid("the first cluster address is immutable");
     }
     if ips.first().is_some_and(|ip| ip == "None") {
         if ips.len() > 1 {
@@ -222,13 +215,7 @@ fn set_addresses(
         .services
         .iter()
         .filter(|(other, _)| *other != name)
-        .flat_map(|(_, object)| {
-            object["spec"]["clusterIPs"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default()
-        })
-        .filter_map(|ip| ip.as_str().map(str::to_owned))
+        .flat_map(|(_, object)| texts(&object["spec"]["clusterIPs"]))
         .collect();
     for (index, family) in families.iter().enumerate() {
         match ips.get(index) {

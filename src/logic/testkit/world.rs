@@ -8,15 +8,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::build::PodSpec;
+use super::see::Read;
 use super::serve;
-use crate::logic::contract::{
-    ENABLED, LEADER_SERVICE_NAME, MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE,
-};
-use crate::logic::model::{Key, Pod, Service, Slice};
+use crate::logic::model::{Pod, Service, Slice};
 use crate::logic::plan::{Action, Kind, Write};
-use crate::logic::settings;
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::{Stranger, View, sources_of};
 
 /// Why a write was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +33,15 @@ pub(crate) struct World {
     pub(crate) services: BTreeMap<String, Value>,
     pub(crate) slices: BTreeMap<String, Value>,
     pub(crate) pods: BTreeMap<String, PodSpec>,
-    facts: BTreeMap<String, Arc<Pod>>,
+    pub(super) facts: BTreeMap<String, Arc<Pod>>,
     /// Families that the cluster has.
     pub(crate) families: Vec<&'static str>,
     pub(crate) seconds: i64,
     pub(crate) micros: i64,
     version: u64,
     pub(super) counter: u32,
+    pub(super) read_services: Read<Service>,
+    pub(super) read_slices: Read<Slice>,
 }
 
 impl World {
@@ -59,6 +57,8 @@ impl World {
             micros: 0,
             version: 100,
             counter: 0,
+            read_services: Read::default(),
+            read_slices: Read::default(),
         }
     }
 
@@ -290,104 +290,9 @@ impl World {
                 .filter(|(_, object)| is_garbage(object))
                 .map(|(name, _)| name.clone())
                 .collect();
-            garbage.iter().for_each(|name| self.delete(kind, name));
+            for name in &garbage {
+                self.delete(kind, name);
+            }
         }
     }
-
-    fn parsed<T: serde::de::DeserializeOwned>(
-        objects: &BTreeMap<String, Value>,
-    ) -> BTreeMap<&str, Arc<T>> {
-        objects
-            .iter()
-            .map(|(name, object)| {
-                let text = object.to_string();
-                let parsed = serde_json::from_str(&text).expect("an object that parses");
-                (name.as_str(), Arc::new(parsed))
-            })
-            .collect()
-    }
-
-    /// What the source sees, as the store shows it. `pinned` is the machine's leader.
-    pub(crate) fn view(&self, key: &Key, pinned: Option<&str>) -> View {
-        let services = Self::parsed::<Service>(&self.services);
-        let slices = Self::parsed::<Slice>(&self.slices);
-        let source = services.get(&*key.name).cloned();
-        let selector = source.as_ref().map(|source| source.spec.selector.clone());
-        let matches = |pod: &&Arc<Pod>| {
-            selector
-                .as_ref()
-                .is_some_and(|selector| pod.labels.satisfy(selector))
-        };
-        let mut view = View {
-            key: key.clone(),
-            pods: self.facts.values().filter(matches).cloned().collect(),
-            source,
-            referenced: Vec::new(),
-            services: Vec::new(),
-            slices: Vec::new(),
-            strangers: Vec::new(),
-        };
-        // 1. Services by label or owner, and the one under the requested name.
-        let mut names: BTreeSet<Arc<str>> = services
-            .values()
-            .filter(|service| sources_of(&service.metadata).any(|name| *name == key.name))
-            .map(|service| Arc::clone(&service.metadata.name))
-            .collect();
-        if let Some(source) = &view.source {
-            let asks = source.metadata.annotations.get(ENABLED).is_some()
-                || source
-                    .metadata
-                    .annotations
-                    .get(LEADER_SERVICE_NAME)
-                    .is_some();
-            names.extend(settings::requested_name(source).ok().filter(|_| asks));
-        }
-        // 2. Slices by label, and under every name that a slice of those can have.
-        let possible: BTreeSet<Arc<str>> = names
-            .iter()
-            .flat_map(|name| view.slice_names(name))
-            .collect();
-        view.slices = slices
-            .values()
-            .filter(|slice| {
-                let meta = &slice.metadata;
-                meta.labels.get(SOURCE_SERVICE) == Some(&*key.name) || possible.contains(&meta.name)
-            })
-            .cloned()
-            .collect();
-        view.strangers = strangers(&names, &slices);
-        // 3. The owners of those slices.
-        names.extend(
-            view.slices
-                .iter()
-                .flat_map(|slice| &slice.metadata.owner_references)
-                .map(|owner| Arc::clone(&owner.name)),
-        );
-        view.services = names
-            .iter()
-            .filter_map(|name| services.get(&**name).cloned())
-            .collect();
-        // 4. The pods that slices name, and the machine's leader.
-        let leaders = view.slices.iter().filter_map(|slice| slice.leader());
-        let leading: BTreeSet<&str> = leaders.map(|leader| &*leader.name).chain(pinned).collect();
-        view.referenced = leading
-            .iter()
-            .filter_map(|name| self.facts.get(*name).cloned())
-            .collect();
-        view
-    }
-}
-
-/// As the sweep finds them: slices under a leader Service's name that do not bear our labels.
-fn strangers(names: &BTreeSet<Arc<str>>, slices: &BTreeMap<&str, Arc<Slice>>) -> Vec<Stranger> {
-    let bears_our_labels = |slice: &Slice| {
-        let labels = &slice.metadata.labels;
-        labels.get(SLICE_MANAGED_BY) == Some(MANAGER) && labels.get(SOURCE_SERVICE).is_some()
-    };
-    let of = |slice: &Arc<Slice>| {
-        let service = slice.metadata.labels.shared(SERVICE_NAME)?;
-        let counts = names.contains(service) && !bears_our_labels(slice);
-        counts.then(|| Stranger::of(Arc::clone(service), slice))
-    };
-    slices.values().filter_map(of).collect()
 }

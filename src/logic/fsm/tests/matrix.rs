@@ -19,7 +19,10 @@ fn starts() -> [Lab; 6] {
 
     let mut unmanaged = Lab::new(out, pods());
     unmanaged.settle();
-    let mut electing = Lab::new(source("s"), pods().map(|pod| pod.not_ready()));
+    let mut electing = Lab::new(
+        source("s"),
+        pods().map(crate::logic::testkit::PodSpec::not_ready),
+    );
     electing.settle();
     let mut firm = Lab::new(source("s"), pods());
     firm.settle();
@@ -400,7 +403,7 @@ fn rows() -> Vec<Row> {
             "Serving a, leaving | s-leader: a (terminating) | InvalidAnnotation",
             "=",
         ]),
-        Row("the source gets a second family", "2", |w| dual_stack(w), [
+        Row("the source gets a second family", "2", dual_stack, [
             "Unmanaged",
             "Electing | s-leader: -",
             "Serving a | s-leader: a",
@@ -664,7 +667,7 @@ fn rows() -> Vec<Row> {
             "Serving a, leaving | s-leader: a (terminating)",
             "=",
         ]),
-        Row("somebody attaches a slice", "1", |w| attach(w), [
+        Row("somebody attaches a slice", "1", attach, [
             "Unmanaged | lost slice \"mine\"",
             "Electing | s-leader: - | LeaderServiceConflict",
             "Serving a | s-leader: a | LeaderServiceConflict",
@@ -728,7 +731,7 @@ fn rows() -> Vec<Row> {
             "Serving a, leaving | s-leader: a (terminating), lost slice \"s-leader\"",
             "Draining | s-leader (going): -, lost slice \"s-leader\"",
         ]),
-        Row("the slice's address type is wrong", "2", |w| retype(w), [
+        Row("the slice's address type is wrong", "2", retype, [
             "Unmanaged",
             "Electing | s-leader: -",
             "Serving a | s-leader: a",

@@ -225,10 +225,12 @@ fn others() -> impl Strategy<Value = Event> {
     ]
 }
 
+pub(crate) fn any_fate() -> impl Strategy<Value = Fate> {
+    (prop::bool::weighted(0.2), any::<u8>()).prop_map(|(is_lost, order)| Fate { is_lost, order })
+}
+
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
-    let fate = (prop::bool::weighted(0.2), any::<u8>())
-        .prop_map(|(is_lost, order)| Fate { is_lost, order });
-    prop::collection::vec(fate, 8)
+    prop::collection::vec(any_fate(), 8)
 }
 
 /// A sequence of events in which the controller gets its turns.
@@ -298,13 +300,13 @@ impl SourceEvent {
                 world.delete(Kind::Service, "s");
             }
             Self::Release => edit(world, &|object| {
-                object["metadata"]["finalizers"] = json!([])
+                object["metadata"]["finalizers"] = json!([]);
             }),
             Self::Selector(true) => edit(world, &|object| {
-                object["spec"]["selector"] = json!({"app": "s"})
+                object["spec"]["selector"] = json!({"app": "s"});
             }),
             Self::Selector(false) => {
-                edit(world, &|object| object["spec"]["selector"] = Value::Null)
+                edit(world, &|object| object["spec"]["selector"] = Value::Null);
             }
             Self::Ports(which) => {
                 let ports = match which {
@@ -318,7 +320,7 @@ impl SourceEvent {
                 edit(world, &|object| object["spec"]["ports"] = ports.clone());
             }
             Self::DualStack(true) => edit(world, &|object| {
-                object["spec"]["ipFamilyPolicy"] = "PreferDualStack".into()
+                object["spec"]["ipFamilyPolicy"] = "PreferDualStack".into();
             }),
             Self::DualStack(false) => edit(world, &|object| {
                 let spec = &mut object["spec"];
@@ -327,7 +329,7 @@ impl SourceEvent {
                 spec["clusterIPs"] = json!([spec["clusterIPs"][0]]);
             }),
             Self::Label(value) => edit(world, &|object| {
-                set_key(&mut object["metadata"], "labels", "color", *value)
+                set_key(&mut object["metadata"], "labels", "color", *value);
             }),
         }
     }
@@ -343,7 +345,7 @@ impl OurEvent {
         }
         let meta = |world: &mut World, map: &str, key: &str| {
             world.edit_service(name, |object| {
-                set_key(&mut object["metadata"], map, key, None)
+                set_key(&mut object["metadata"], map, key, None);
             });
         };
         match self {

@@ -60,7 +60,9 @@ fn any_order() -> impl Strategy<Value = Order> {
 fn facts(specs: &[PodSpec]) -> Vec<Arc<Pod>> {
     let mut world = World::new();
     world.create_service(source("s")).expect("a source");
-    specs.iter().for_each(|spec| world.put_pod(spec.clone()));
+    for spec in specs {
+        world.put_pod(spec.clone());
+    }
     world.view(&Lab::key(), None).pods
 }
 

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::config;
-use super::event::{Event, Fate, events, release};
-use crate::logic::contract::{LEADER_POD_UID, SERVICE_NAME, SOURCE_SERVICE};
+use super::event::{Event, Fate, any_fate, events, release};
+use crate::logic::contract::{LEADER_POD_UID, SERVICE_NAME, SOURCE_SERVICE, STICKY};
 use crate::logic::elect;
 use crate::logic::fsm::Phase;
 use crate::logic::model::{Pod, PodPhase, Service};
@@ -101,7 +101,7 @@ impl Arena {
                 Ok(()) => {}
                 // Somebody took the address; the shell lets the machine forget it.
                 Err(Refusal::Invalid(why)) if why.contains("already allocated") => {
-                    self.lab.machine.cluster_ips.clear()
+                    self.lab.machine.cluster_ips.clear();
                 }
                 Err(refusal) => assert!(
                     !is_fresh && !matches!(refusal, Refusal::Invalid(_)),
@@ -118,9 +118,9 @@ impl Arena {
 
     /// No more faults: everything comes to rest.
     fn peace(&mut self) {
-        ["s", "s-leader", "main"]
-            .iter()
-            .for_each(|name| release(&mut self.lab.world, name));
+        for name in &["s", "s-leader", "main"] {
+            release(&mut self.lab.world, name);
+        }
         let all = Event::Work(vec![
             Fate {
                 is_lost: false,
@@ -334,31 +334,35 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
         "the identity is told"
     );
     for slice in slices {
-        assert_eq!(
-            slice["metadata"]["labels"][SERVICE_NAME],
-            service["metadata"]["name"]
-        );
-        let owner = &slice["metadata"]["ownerReferences"][0];
-        assert_eq!(
-            owner["uid"], service["metadata"]["uid"],
-            "its owner is the leader Service"
-        );
-        let family = source
-            .families()
-            .into_iter()
-            .find(|family| slice["addressType"] == family.to_string());
-        let address = leader.and_then(|pod| pod.ips.of(family.expect("a family of the source")));
-        let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
-        let published: Vec<Value> = endpoints
-            .iter()
-            .map(|endpoint| endpoint["addresses"].clone())
-            .collect();
-        let wanted: Vec<Value> = address
-            .iter()
-            .map(|address| vec![address.to_string()].into())
-            .collect();
-        assert_eq!(published, wanted);
+        check_slice(slice, service, source, leader.map(|pod| &**pod));
     }
+}
+
+fn check_slice(slice: &Value, service: &Value, source: &Service, leader: Option<&Pod>) {
+    assert_eq!(
+        slice["metadata"]["labels"][SERVICE_NAME],
+        service["metadata"]["name"]
+    );
+    let owner = &slice["metadata"]["ownerReferences"][0];
+    assert_eq!(
+        owner["uid"], service["metadata"]["uid"],
+        "its owner is the leader Service"
+    );
+    let family = source
+        .families()
+        .into_iter()
+        .find(|family| slice["addressType"] == family.to_string());
+    let address = leader.and_then(|pod| pod.ips.of(family.expect("a family of the source")));
+    let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
+    let published: Vec<Value> = endpoints
+        .iter()
+        .map(|endpoint| endpoint["addresses"].clone())
+        .collect();
+    let wanted: Vec<Value> = address
+        .iter()
+        .map(|address| vec![address.to_string()].into())
+        .collect();
+    assert_eq!(published, wanted);
 }
 
 /// A value that only this process's memory makes valid may read otherwise after a crash.
@@ -379,7 +383,7 @@ proptest! {
     #[test]
     fn whatever_happens_peace_is_found_and_a_restart_changes_nothing(events in events(40)) {
         let mut arena = Arena::new();
-        events.iter().for_each(|event| arena.happen(event));
+        for event in &events { arena.happen(event); }
         arena.peace();
         check_peace(&arena.lab);
         let lab = &mut arena.lab;
@@ -390,5 +394,50 @@ proptest! {
             prop_assert_eq!(&lab.writes, &vec![]);
             prop_assert_eq!(objects, (lab.world.services.clone(), lab.world.slices.clone()));
         }
+    }
+}
+
+/// Events after which the end is a function of the facts alone: nobody is held, nothing is
+/// remembered that only one process could know.
+fn leaves_no_history(event: &Event) -> bool {
+    use super::event::{ForeignEvent, OurEvent, PodEvent, SourceEvent};
+    match event {
+        Event::Annotate(key, value) => {
+            let is_plain = !value.is_some_and(|value| matches!(value, "?" | "{" | "No" | "s"));
+            is_plain && !key.ends_with("-delay") && !key.ends_with("-duration") && *key != STICKY
+        }
+        Event::Pod(_, PodEvent::Terminate | PodEvent::Disrupted(_))
+        | Event::Source(SourceEvent::Finalize(_))
+        | Event::Ours(_, OurEvent::Hold)
+        | Event::Foreign(ForeignEvent::Service(_)) => false,
+        _ => true,
+    }
+}
+
+proptest! {
+    #![proptest_config(config(96))]
+
+    #[test]
+    fn crashes_and_lost_writes_in_any_order_come_to_the_same_end(
+        events in events(24), fates in prop::collection::vec(prop::collection::vec(any_fate(), 8), 1..6),
+    ) {
+        let mut arena = Arena::new();
+        arena.lab.world.annotate("s", STICKY, Some("false"));
+        arena.lab.settle();
+        let events: Vec<&Event> = events.iter().filter(|event| leaves_no_history(event)).collect();
+        for event in &events {
+            event.happen(&mut arena.lab.world);
+        }
+        let mut straight = Arena { lab: arena.lab.clone(), old: arena.old.clone() };
+        straight.peace();
+        for fates in fates {
+            arena.happen(&Event::Work(fates));
+            arena.happen(&Event::Crash);
+        }
+        arena.peace();
+        prop_assert_eq!(straight.lab.objects(), arena.lab.objects());
+        prop_assert_eq!(straight.lab.state(), arena.lab.state());
+        prop_assert_eq!(straight.lab.endpoints("s-leader"), arena.lab.endpoints("s-leader"));
+        check_peace(&arena.lab);
     }
 }
