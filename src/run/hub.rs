@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use super::Surroundings;
 use crate::logic::contract::reason;
-use crate::logic::event::{self, Subject};
-use crate::logic::fsm::{Cause, Note};
+use crate::logic::event::{Note, Severity, Subject};
+use crate::logic::fsm::Cause;
 use crate::logic::heal::Fought;
 use crate::logic::model::{Key, Service, Slice};
 use crate::logic::plan::{Action, Kind, Op, Target, Write};
@@ -236,7 +236,7 @@ impl Outlet for Hub {
 
     fn tell(&self, source: &Service, note: Note) {
         let service = source.key();
-        if note.warning {
+        if note.severity == Severity::Warning {
             tracing::warn!(%service, reason = note.reason, "{}", note.message);
         } else {
             // A change of leader has a line of its own, with fields.
@@ -299,11 +299,6 @@ fn send(events: &Events, around: &Surroundings, service: &Service, note: Note) {
         key: meta.key(),
         uid: meta.uid.clone(),
         version: meta.resource_version.clone(),
-    };
-    let note = if note.warning {
-        event::Note::warning(note.reason, note.message)
-    } else {
-        event::Note::normal(note.reason, note.message)
     };
     events.note(subject, note, around.clock.now());
 }
