@@ -438,6 +438,24 @@ async fn a_taken_address_is_replaced() {
     assert!(told[0].contains("a new cluster address"), "{told:?}");
 }
 
+/// §1: a server that gives the address back only a while after the deletion has been told (as the
+/// real one does) is asked again for the same one.
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_given_back_late_is_kept() {
+    let world = World::serving(&["a"]).await;
+    let address = world.cluster_ip("web").expect("has one");
+    world.kube.delete(Kind::Service, NS, "web-leader");
+    let holder = world.kube.service(NS, "holder").port("http", 80, 80);
+    holder
+        .with(|service| service["spec"]["clusterIP"] = address.clone().into())
+        .create();
+    tokio::time::sleep(ms(300)).await;
+    world.kube.delete(Kind::Service, NS, "holder");
+    world.until_leader("web", "a").await;
+    assert_eq!(world.cluster_ip("web"), Some(address));
+    assert_eq!(world.told("web", "WriteRefused"), [""; 0]);
+}
+
 /// §1: slices born of a selector on our own leader Service go with it, and it comes back.
 #[tokio::test(start_paused = true)]
 async fn a_selector_on_the_leader_service_is_taken_off_and_cleaned_up_after() {

@@ -44,6 +44,10 @@ const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Any other request may take this long.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// So many times a leader Service that was deleted is asked for with the address it had: some five
+/// seconds, by the delays of the back-off.
+const ADDRESS_ATTEMPTS: u32 = 6;
+
 /// A future to be run beside everything else.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Runs a task: tokio's spawn, or a simulation's.
@@ -217,7 +221,14 @@ impl Inner {
                 self.metrics
                     .decided_within(self.clock.moment().since(cause.at));
             }
-            let verdict = self.send(&write).await;
+            let verdict = match self.send(&write).await {
+                // The server tells of a deletion before it gives the Service's address back.
+                Verdict::AddressTaken(status) if attempt < ADDRESS_ATTEMPTS => Verdict::Failed {
+                    why: status.to_string(),
+                    retry_after: None,
+                },
+                verdict => verdict,
+            };
             let took = started.elapsed();
             drop(permit);
             // 4. First the slot, then the news: who hears of them may write the object again.

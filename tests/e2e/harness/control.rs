@@ -1,0 +1,133 @@
+//! The control plane: `scripts/control-plane`, or any program with the same sub-commands.
+//!
+//! `up` prints a kubeconfig; `kubeconfig-for --user NAME` prints another; `kill-apiserver`,
+//! `start-apiserver`, `pause`, `resume`, `compact`, `start-controller-manager`,
+//! `stop-controller-manager` and `down` do as they say. The audit log of the API server is read
+//! where it exists.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::process::Command;
+
+/// The controllers that run from the start. No garbage collector: the program has to do without.
+const CONTROLLERS: &str =
+    "endpointslice-controller,endpointslice-mirroring-controller,namespace-controller";
+
+/// A restarted manager looks at everything there is, thousands of objects that other scenarios
+/// left; at its usual 20 requests a second that takes minutes.
+const QUICK: [&str; 2] = [
+    "--controller-manager-arg=--kube-api-qps=1000",
+    "--controller-manager-arg=--kube-api-burst=2000",
+];
+
+/// One control plane, and how to command it.
+pub struct Control {
+    program: PathBuf,
+    dir: PathBuf,
+    is_ours: bool,
+}
+
+impl Control {
+    /// Starts a control plane, or takes the running one that `E2E_CONTROL_DIR` names.
+    pub async fn up(feature_gates: Option<&str>) -> Result<Self> {
+        let program = std::env::var_os("E2E_CONTROL").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/control-plane"),
+            PathBuf::from,
+        );
+        if let Some(dir) = std::env::var_os("E2E_CONTROL_DIR") {
+            return Ok(Self {
+                program,
+                dir: dir.into(),
+                is_ours: false,
+            });
+        }
+        let dir = std::env::temp_dir().join(format!("zen-lead-cp-e2e-{}", std::process::id()));
+        let control = Self {
+            program,
+            dir,
+            is_ours: true,
+        };
+        let mut arguments = vec![
+            "up",
+            "--fast",
+            "--controller-manager",
+            "--controllers",
+            CONTROLLERS,
+            "--admission-plugins",
+            "OwnerReferencesPermissionEnforcement",
+            "--audit-log",
+            "--apiserver-arg=--audit-log-maxsize=2000",
+        ];
+        arguments.extend(QUICK);
+        if let Some(gates) = feature_gates {
+            arguments.extend(["--feature-gates", gates]);
+        }
+        control.run(&arguments).await?;
+        Ok(control)
+    }
+
+    /// Performs a sub-command; its output, trimmed.
+    pub async fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.program)
+            .arg(arguments[0])
+            .arg("--dir")
+            .arg(&self.dir)
+            .args(&arguments[1..])
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .with_context(|| format!("run {}", self.program.display()))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("control-plane {arguments:?}: {}\n{said}", output.status);
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// The kubeconfig of the administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("kubeconfig")
+    }
+
+    /// Ends the controller manager.
+    pub async fn stop_controllers(&self) -> Result<()> {
+        self.run(&["stop-controller-manager"]).await.map(drop)
+    }
+
+    /// Starts it again, with `more` controllers beside the usual ones (",a,b").
+    pub async fn start_controllers(&self, more: &str) -> Result<()> {
+        let list = format!("{CONTROLLERS}{more}");
+        let mut arguments = vec!["start-controller-manager", "--controllers", &list];
+        arguments.extend(QUICK);
+        self.run(&arguments).await.map(drop)
+    }
+
+    /// A kubeconfig for another user, who has no rights yet.
+    pub async fn kubeconfig_for(&self, user: &str) -> Result<PathBuf> {
+        Ok(self.run(&["kubeconfig-for", "--user", user]).await?.into())
+    }
+
+    /// Where the API server writes down every request.
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir.join("log/audit.log")
+    }
+
+    /// Ends it, if it was started here; with `E2E_KEEP` it stays.
+    pub async fn down(&self) -> Result<()> {
+        if !self.is_ours {
+            return Ok(());
+        }
+        if std::env::var_os("E2E_KEEP").is_some() {
+            println!("kept: KUBECONFIG={}", self.kubeconfig().display());
+            println!(
+                "end it with: {} down --dir {}",
+                self.program.display(),
+                self.dir.display()
+            );
+            return Ok(());
+        }
+        self.run(&["down"]).await.map(drop)
+    }
+}

@@ -1,0 +1,345 @@
+//! Runs scenarios in phases and prints as `cargo test` does.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::control::Control;
+use super::controller::Controller;
+use super::suite::Suite;
+use super::test::Test;
+use super::{SOON, invariants};
+
+/// When a scenario runs, and with which instance of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Beside others, in a namespace of its own, with one instance that watches all of them.
+    Shared,
+    /// Beside others, with instances of its own for its namespace.
+    Own,
+    /// With nothing else running: it measures, or commands the API server.
+    Alone,
+}
+
+/// On which servers a scenario makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// Any server with a kubeconfig and the control hooks.
+    Both,
+    /// Only a real control plane, because of this.
+    RealOnly(&'static str),
+}
+
+/// A running scenario.
+pub type Run = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// One scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// What it verifies: rows of the contract.
+    pub rows: &'static [&'static str],
+    /// Where it makes sense.
+    pub on: On,
+    /// When it runs.
+    pub phase: Phase,
+    /// What it does.
+    pub run: fn(Arc<Test>) -> Run,
+}
+
+/// Declares the scenarios of a file: `Phase On name "row" "row";`.
+#[macro_export]
+macro_rules! scenarios {
+    ($($phase:ident $on:ident $(($why:literal))? $name:ident $($row:literal)+;)*) => {
+        /// The scenarios of this file.
+        pub const ALL: &[$crate::harness::runner::Scenario] = &[$(
+            $crate::harness::runner::Scenario {
+                name: stringify!($name),
+                rows: &[$($row),+],
+                on: $crate::harness::runner::On::$on $(($why))?,
+                phase: $crate::harness::runner::Phase::$phase,
+                run: |test| Box::pin($name(test)),
+            }
+        ),*];
+    };
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Only scenarios whose name contains one of these.
+    pub filters: Vec<String>,
+    /// And none of these.
+    pub skip: Vec<String>,
+    /// The filters are whole names.
+    pub exact: bool,
+    /// Print the names, run nothing.
+    pub list: bool,
+    /// Feature gates of the API server.
+    pub gates: Option<String>,
+    /// How many scenarios run side by side.
+    pub jobs: usize,
+}
+
+impl Asked {
+    fn wants(&self, name: &str) -> bool {
+        let fits = |filter: &String| {
+            if self.exact {
+                filter == name
+            } else {
+                name.contains(filter.as_str())
+            }
+        };
+        (self.filters.is_empty() || self.filters.iter().any(fits))
+            && !self.skip.iter().any(|skip| name.contains(skip.as_str()))
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: Vec<(&'static str, String)>,
+    ignored: usize,
+}
+
+/// Runs what was asked for; whether all of it passed.
+pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
+    let start = Instant::now();
+    let chosen: Vec<_> = all
+        .iter()
+        .filter(|s| asked.wants(s.name))
+        .copied()
+        .collect();
+    if asked.list {
+        list(&chosen);
+        return Ok(true);
+    }
+    println!("\nrunning {} tests", chosen.len());
+    let is_real = std::env::var("E2E_SERVER").is_ok_and(|server| server != "simkube")
+        || std::env::var("E2E_SERVER").is_err();
+    let mut tally = Tally::default();
+    let mut runnable = Vec::new();
+    for scenario in chosen.iter().copied() {
+        match scenario.on {
+            On::RealOnly(why) if !is_real => {
+                println!("test {} ... ignored, {why}", scenario.name);
+                tally.ignored += 1;
+            }
+            On::Both | On::RealOnly(_) => runnable.push(scenario),
+        }
+    }
+    if !runnable.is_empty() {
+        let suite = Suite::start(Control::up(asked.gates.as_deref()).await?).await?;
+        let outcome = tokio::select! {
+            biased;
+            outcome = phases(&suite, &runnable, asked, &mut tally) => outcome,
+            () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+        };
+        suite.control.down().await?;
+        outcome?;
+        if tally.failed.is_empty() {
+            std::fs::remove_dir_all(&suite.logs)?;
+        } else {
+            println!("\nlogs: {}", suite.logs.display());
+        }
+    }
+    report(&tally, all.len() - chosen.len(), start.elapsed());
+    Ok(tally.failed.is_empty())
+}
+
+async fn interrupted() {
+    let mut terminate = signal(SignalKind::terminate()).ok();
+    let terminated = async {
+        match &mut terminate {
+            Some(signal) => signal.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
+    }
+}
+
+fn list(chosen: &[Scenario]) {
+    for scenario in chosen {
+        let on = match scenario.on {
+            On::Both => "both",
+            On::RealOnly(_) => "real only",
+        };
+        println!(
+            "{}: test ({on}; {})",
+            scenario.name,
+            scenario.rows.join("; ")
+        );
+    }
+    let both = chosen.iter().filter(|s| s.on == On::Both).count();
+    let real = chosen.len() - both;
+    println!(
+        "\n{} tests: {both} for any server, {real} for a real one only",
+        chosen.len()
+    );
+}
+
+fn report(tally: &Tally, filtered: usize, took: Duration) {
+    if !tally.failed.is_empty() {
+        println!("\nfailures:\n");
+        for (name, why) in &tally.failed {
+            println!("---- {name} ----\n{why}\n");
+        }
+        println!("failures:");
+        for (name, _) in &tally.failed {
+            println!("    {name}");
+        }
+    }
+    println!(
+        "\ntest result: {}. {} passed; {} failed; {} ignored; 0 measured; {filtered} filtered out; \
+         finished in {:.2}s\n",
+        if tally.failed.is_empty() {
+            "ok"
+        } else {
+            "FAILED"
+        },
+        tally.passed,
+        tally.failed.len(),
+        tally.ignored,
+        took.as_secs_f64(),
+    );
+}
+
+async fn phases(
+    suite: &Arc<Suite>,
+    chosen: &[Scenario],
+    asked: &Asked,
+    tally: &mut Tally,
+) -> Result<()> {
+    for phase in [Phase::Shared, Phase::Own, Phase::Alone] {
+        let of_it: Vec<_> = chosen
+            .iter()
+            .filter(|s| s.phase == phase)
+            .copied()
+            .collect();
+        if of_it.is_empty() {
+            continue;
+        }
+        let jobs = match phase {
+            Phase::Alone => 1,
+            Phase::Shared | Phase::Own => asked.jobs,
+        };
+        if phase != Phase::Shared {
+            side_by_side(suite, &of_it, jobs, tally).await;
+            continue;
+        }
+        let mut controller =
+            suite.controller("shared", &["--leader-election-namespace", "default"])?;
+        controller.ready().await?;
+        side_by_side(suite, &of_it, jobs, tally).await;
+        if !controller.is_running() {
+            bail!(
+                "the shared zen-lead ended by itself:\n{}",
+                tail(&controller, "")
+            );
+        }
+        controller.stop().await?;
+    }
+    Ok(())
+}
+
+fn tail(controller: &Controller, about: &str) -> String {
+    tail_of(&controller.printed(), about)
+}
+
+fn tail_of(printed: &str, about: &str) -> String {
+    let lines: Vec<_> = printed
+        .lines()
+        .filter(|line| line.contains(about))
+        .collect();
+    let cut = lines.len().saturating_sub(30);
+    let short = |line: &&str| line.chars().take(600).collect::<String>();
+    lines[cut..]
+        .iter()
+        .map(short)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+async fn side_by_side(suite: &Arc<Suite>, of_it: &[Scenario], jobs: usize, tally: &mut Tally) {
+    let slots = Arc::new(Semaphore::new(jobs));
+    let mut running = JoinSet::new();
+    for scenario in of_it.iter().copied() {
+        let (slots, suite) = (Arc::clone(&slots), Arc::clone(suite));
+        running.spawn(async move {
+            let _slot = slots.acquire_owned().await;
+            // A task of its own, so that a panic is one scenario's failure.
+            let start = Instant::now();
+            let ended = tokio::spawn(one(suite, scenario)).await;
+            let (notes, why) = ended.unwrap_or_else(|panic| (vec![], Some(panic.to_string())));
+            (scenario.name, notes, why, start.elapsed())
+        });
+    }
+    while let Some(Ok((name, notes, why, took))) = running.join_next().await {
+        let word = if why.is_none() { "ok" } else { "FAILED" };
+        println!("test {name} ... {word} <{:.2}s>", took.as_secs_f64());
+        for note in notes {
+            println!("     {note}");
+        }
+        match why {
+            None => tally.passed += 1,
+            Some(why) => tally.failed.push((name, why)),
+        }
+    }
+}
+
+/// Checks the invariants; the watches of different kinds may not have caught up with each other.
+async fn lasting(test: &Test) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        match test.obs.look(invariants::check) {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(super::SHORT).await,
+            result => return result,
+        }
+    }
+}
+
+/// Runs one scenario; what it said, and why it failed.
+async fn one(suite: Arc<Suite>, scenario: Scenario) -> (Vec<String>, Option<String>) {
+    let test = match Test::start(&suite, scenario.name).await {
+        Ok(test) => Arc::new(test),
+        Err(why) => return (vec![], Some(format!("{why:#}"))),
+    };
+    let limit = SOON
+        * if scenario.phase == Phase::Alone {
+            16
+        } else {
+            6
+        };
+    let timed = tokio::time::timeout(limit, (scenario.run)(Arc::clone(&test))).await;
+    let result = timed.unwrap_or_else(|_| Err(anyhow::anyhow!("not done within {limit:?}")));
+    let disturbs = test.disturbs.load(std::sync::atomic::Ordering::Relaxed);
+    let result = match (result, disturbs) {
+        (Ok(()), false) => lasting(&test).await,
+        (result, _) => result,
+    };
+    let why = result.err().map(|why| {
+        let mut logs = test.logs.lock().clone();
+        logs.push(suite.logs.join("shared.log"));
+        logs.dedup();
+        let printed = logs
+            .iter()
+            .filter_map(|log| std::fs::read_to_string(log).ok());
+        let tails: Vec<_> = printed.map(|text| tail_of(&text, &test.ns)).collect();
+        let rows = scenario.rows.join("; ");
+        format!(
+            "verifies {rows}\n{why:#}\n--- log\n{}",
+            tails.join("\n---\n")
+        )
+    });
+    (test.said(), why)
+}

@@ -1,0 +1,112 @@
+//! What all scenarios of a run share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::api::Api;
+use super::audit::Audit;
+use super::control::Control;
+use super::controller::Controller;
+
+/// The user as whom the program runs; it may do what its documentation asks for, and no more.
+pub const USER: &str = "zen-lead-e2e";
+
+/// One run of the suite.
+pub struct Suite {
+    /// The administrator's connection.
+    pub api: Api,
+    /// The control plane.
+    pub control: Control,
+    /// Kubeconfig of [`USER`].
+    pub kubeconfig: PathBuf,
+    /// Every request.
+    pub audit: Audit,
+    /// Where logs go.
+    pub logs: PathBuf,
+    /// Tells namespaces of several runs on one control plane apart.
+    pub run: String,
+    addresses: AtomicU32,
+}
+
+/// The rights that the program needs in a namespace, or everywhere.
+pub fn rules() -> Value {
+    json!([
+        {"apiGroups": [""], "resources": ["services"],
+         "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"],
+         "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["", "events.k8s.io"], "resources": ["events"],
+         "verbs": ["create", "patch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+         "verbs": ["get", "list", "watch", "create", "update", "patch"]},
+    ])
+}
+
+impl Suite {
+    /// Connects, and makes what every scenario builds on: rights and Nodes.
+    pub async fn start(control: Control) -> Result<Arc<Self>> {
+        let api = Api::connect(&control.kubeconfig()).await?;
+        let kubeconfig = control.kubeconfig_for(USER).await?;
+        let logs = std::env::temp_dir().join(format!("zen-lead-e2e-{}", std::process::id()));
+        std::fs::create_dir_all(&logs)?;
+        let suite = Self {
+            audit: Audit(control.audit_log()),
+            api,
+            control,
+            kubeconfig,
+            logs,
+            run: format!("{:x}", std::process::id()),
+            addresses: AtomicU32::new(256),
+        };
+        suite.grant().await?;
+        for node in ["node-a", "node-b", "node-c"] {
+            let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}});
+            suite.ensure("/api/v1/nodes", &node).await?;
+        }
+        Ok(Arc::new(suite))
+    }
+
+    async fn grant(&self) -> Result<()> {
+        const RBAC: &str = "rbac.authorization.k8s.io";
+        let role = json!({
+            "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole",
+            "metadata": {"name": USER}, "rules": rules(),
+        });
+        let binding = json!({
+            "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRoleBinding",
+            "metadata": {"name": USER},
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": USER},
+            "subjects": [{"apiGroup": RBAC, "kind": "User", "name": USER}],
+        });
+        let base = format!("/apis/{RBAC}/v1");
+        self.ensure(&format!("{base}/clusterroles"), &role).await?;
+        let bindings = format!("{base}/clusterrolebindings");
+        self.ensure(&bindings, &binding).await
+    }
+
+    /// Creates an object unless there is one.
+    pub async fn ensure(&self, collection: &str, object: &Value) -> Result<()> {
+        match self.api.create(collection, object).await {
+            Err(why) if why.code != 409 => Err(why).context(collection.to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// An IPv4 address that no other pod of this run has.
+    pub fn address(&self) -> String {
+        let number = self.addresses.fetch_add(1, Ordering::Relaxed);
+        let [_, b, c, d] = number.to_be_bytes();
+        format!("10.{}.{c}.{d}", 128 + b)
+    }
+
+    /// Starts the program under test as [`USER`].
+    pub fn controller(&self, name: &str, arguments: &[&str]) -> Result<Controller> {
+        let log = self.logs.join(format!("{name}.log"));
+        Controller::start(&self.kubeconfig, log, arguments)
+    }
+}

@@ -1,0 +1,324 @@
+//! §2 what a leader Service takes over from its source, and what it never does.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::harness::api::Kind::{Service, Slice};
+use crate::harness::objects::{Svc, annotation, label, text, uid_of};
+use crate::harness::test::Test;
+use crate::scenarios;
+
+scenarios! {
+    Shared Both mirrored_keys_follow_and_vanish "§2 mirrored by allow-list, follows for as long as it lives";
+    Shared Both mirrored_keys_never_include_the_reserved "§2 never: inputs, kubernetes.io, GitOps, cloud keys" "Go failure 6";
+    Shared Both keys_and_fields_of_the_user_stay "§2 a key or spec field that a user sets himself";
+    Shared Both key_of_the_user_meets_a_mirrored_one "§2 mirrored keys are remembered";
+    Shared Both annotations_too_large_stay_out "§2 256 KiB: the largest mirrored ones stay out";
+    Own Both mirror_prefixes_by_flag "§2 --mirror-prefixes";
+    Own Both objects_of_the_go_program_are_adopted "preamble: replaceable in place" "§2 mirrored: without a list" "Go failure 6";
+}
+
+async fn mirrored_keys_follow_and_vanish(t: Arc<Test>) -> Result<()> {
+    let source = Svc::opted_in("web")
+        .label("team", "blue")
+        .label("app.kubernetes.io/name", "shop")
+        .label("app.kubernetes.io/component", "db")
+        .annotation("contact", "ops");
+    t.served_as(source, "web", 1).await?;
+    let first = t.exists(Service, "web-leader").await?;
+    ensure!(label(&first, "team") == Some("blue"));
+    ensure!(label(&first, "app.kubernetes.io/name") == Some("shop"));
+    ensure!(label(&first, "app.kubernetes.io/component") == Some("db"));
+    ensure!(annotation(&first, "contact") == Some("ops"));
+    let slice = t.exists(Slice, "web-leader").await?;
+    ensure!(
+        label(&slice, "team") == Some("blue"),
+        "a slice bears the mirrored labels"
+    );
+    ensure!(annotation(&slice, "contact").is_none());
+    let patch = json!({"metadata": {
+        "labels": {"team": "green", "tier": "1", "app.kubernetes.io/component": null},
+        "annotations": {"contact": null, "runbook": "page 4"},
+    }});
+    t.merge(Service, "web", patch).await?;
+    t.until(Service, "web-leader", "the edits follow", |now| {
+        label(now, "team") == Some("green")
+            && label(now, "tier") == Some("1")
+            && label(now, "app.kubernetes.io/component").is_none()
+            && annotation(now, "contact").is_none()
+            && annotation(now, "runbook") == Some("page 4")
+    })
+    .await?;
+    t.until(Slice, "web-leader", "the slice's labels follow", |now| {
+        label(now, "team") == Some("green")
+            && label(now, "tier") == Some("1")
+            && label(now, "app.kubernetes.io/component").is_none()
+    })
+    .await
+    .map(drop)
+}
+
+const RESERVED: [&str; 17] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "argocd.argoproj.io/instance",
+    "kustomize.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/name",
+    "meta.helm.sh/release-name",
+    "helm.sh/chart",
+    "kapp.k14s.io/app",
+    "objectset.rio.cattle.io/hash",
+    "service.cilium.io/global",
+    "networking.istio.io/exportTo",
+    "prometheus.io/scrape",
+    "external-dns.alpha.kubernetes.io/hostname",
+    "service.beta.kubernetes.io/aws-load-balancer-type",
+    "service.kubernetes.io/service-proxy-name",
+    "cloud.google.com/neg",
+    "app.kubernetes.io/instance",
+    "example.com/prefixed",
+];
+
+async fn mirrored_keys_never_include_the_reserved(t: Arc<Test>) -> Result<()> {
+    let mut source = Svc::opted_in("web")
+        .asks("sticky", "true")
+        .asks("strategy", "oldest");
+    for key in RESERVED {
+        source = source.label(key, "x").annotation(key, "x");
+    }
+    t.served_as(source, "web", 1).await?;
+    for seen in t
+        .history(Service, "web-leader")
+        .iter()
+        .chain(&t.history(Slice, "web-leader"))
+    {
+        for key in RESERVED {
+            ensure!(
+                label(&seen.object, key).is_none(),
+                "label {key} on {:?}",
+                seen.kind
+            );
+            ensure!(annotation(&seen.object, key).is_none(), "annotation {key}");
+        }
+        for key in ["enabled", "sticky", "strategy"] {
+            let key = format!("zen-lead.io/{key}");
+            ensure!(annotation(&seen.object, &key).is_none(), "{key} was copied");
+        }
+    }
+    Ok(())
+}
+
+async fn keys_and_fields_of_the_user_stay(t: Arc<Test>) -> Result<()> {
+    let pods = t.served("web", 2).await?;
+    let patch = json!({
+        "metadata": {"labels": {"mine": "1"}, "annotations": {"example.com/mine": "2"}},
+        "spec": {"sessionAffinity": "ClientIP", "publishNotReadyAddresses": true},
+    });
+    t.merge(Service, "web-leader", patch).await?;
+    t.merge(
+        Slice,
+        "web-leader",
+        json!({"metadata": {"labels": {"mine": "3"}}}),
+    )
+    .await?;
+    // Both objects are written for other reasons, and the user's things are still there.
+    t.ready(&pods[0], false).await?;
+    t.identified("web-leader", &pods[1]).await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"metadata": {"labels": {"team": "blue"}}}),
+    )
+    .await?;
+    t.until(Service, "web-leader", "the label follows", |now| {
+        label(now, "team") == Some("blue")
+    })
+    .await?;
+    t.until(Slice, "web-leader", "the label follows", |now| {
+        label(now, "team") == Some("blue")
+    })
+    .await?;
+    t.canary().await?;
+    let service = t.exists(Service, "web-leader").await?;
+    ensure!(label(&service, "mine") == Some("1"));
+    ensure!(annotation(&service, "example.com/mine") == Some("2"));
+    ensure!(text(&service, "/spec/sessionAffinity") == "ClientIP");
+    ensure!(service["spec"]["publishNotReadyAddresses"] == json!(true));
+    ensure!(label(&*t.exists(Slice, "web-leader").await?, "mine") == Some("3"));
+    Ok(())
+}
+
+async fn key_of_the_user_meets_a_mirrored_one(t: Arc<Test>) -> Result<()> {
+    t.served_as(Svc::opted_in("web").label("team", "blue"), "web", 1)
+        .await?;
+    let patch = json!({"metadata": {"labels": {"mine": "1"}}});
+    t.merge(Service, "web-leader", patch).await?;
+    // The source takes the same key up, and drops it again: from then on it was a mirrored one.
+    t.merge(
+        Service,
+        "web",
+        json!({"metadata": {"labels": {"mine": "source"}}}),
+    )
+    .await?;
+    t.until(Service, "web-leader", "the source's value wins", |now| {
+        label(now, "mine") == Some("source")
+    })
+    .await?;
+    t.merge(
+        Service,
+        "web",
+        json!({"metadata": {"labels": {"mine": null, "team": null}}}),
+    )
+    .await?;
+    t.until(Service, "web-leader", "both go", |now| {
+        label(now, "mine").is_none() && label(now, "team").is_none()
+    })
+    .await?;
+    let now = t.exists(Service, "web-leader").await?;
+    ensure!(label(&now, "zen-lead.io/source-service") == Some("web"));
+    Ok(())
+}
+
+async fn annotations_too_large_stay_out(t: Arc<Test>) -> Result<()> {
+    let half = "x".repeat(124 * 1024);
+    // Together just within what the API server lets a source have; ours does not fit on top.
+    let source = Svc::opted_in("web")
+        .annotation("large", &half)
+        .annotation("larger", &format!("{half}{}", "y".repeat(6 * 1024)))
+        .annotation("small", "1");
+    t.served_as(source, "web", 1).await?;
+    let leader = t.exists(Service, "web-leader").await?;
+    ensure!(
+        annotation(&leader, "larger").is_none(),
+        "the largest one did not stay out"
+    );
+    ensure!(
+        annotation(&leader, "large").is_some(),
+        "more stayed out than had to"
+    );
+    ensure!(annotation(&leader, "small") == Some("1"));
+    t.event("web", "InvalidAnnotation", &["256 KiB", "larger"])
+        .await
+        .map(drop)
+}
+
+async fn mirror_prefixes_by_flag(t: Arc<Test>) -> Result<()> {
+    let _controller = t
+        .controller(&["--mirror-prefixes", "example.com,example.org"])
+        .await?;
+    let source = Svc::opted_in("web")
+        .label("example.com/team", "a")
+        .annotation("example.org/note", "b")
+        .label("example.net/other", "c");
+    t.served_as(source, "web", 1).await?;
+    let leader = t.exists(Service, "web-leader").await?;
+    ensure!(label(&leader, "example.com/team") == Some("a"));
+    ensure!(annotation(&leader, "example.org/note") == Some("b"));
+    ensure!(label(&leader, "example.net/other").is_none());
+    Ok(())
+}
+
+/// What the Go program leaves behind: everything copied, one condition, no list of what it copied.
+async fn go_objects(t: &Test, source: &Value, pod: &crate::harness::objects::Made) -> Result<()> {
+    let owner = |object: &Value| {
+        json!([{"apiVersion": "v1", "kind": "Service", "name": text(object, "/metadata/name"),
+                "uid": uid_of(object), "controller": true}])
+    };
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "web-leader",
+            "labels": {"team": "blue", "app.kubernetes.io/managed-by": "zen-lead",
+                       "zen-lead.io/source-service": "web", "mine": "1"},
+            "annotations": {
+                "zen-lead.io/enabled": "true", "contact": "ops", "example.com/copied": "x",
+                "example.com/mine": "2",
+                "zen-lead.io/current-leader": pod.name, "zen-lead.io/leader-pod-name": pod.name,
+                "zen-lead.io/leader-pod-uid": pod.uid,
+                "zen-lead.io/leader-last-switch-time": "2026-01-02T03:04:05Z",
+            },
+            "ownerReferences": owner(source),
+        },
+        "spec": {"type": "ClusterIP",
+                 "ports": [{"name": "main", "port": 80, "protocol": "TCP", "targetPort": 8080}]},
+    });
+    let service = t.create(Service, &service).await?;
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": "web-leader",
+            "labels": {"team": "blue", "kubernetes.io/service-name": "web-leader",
+                       "app.kubernetes.io/managed-by": "zen-lead",
+                       "zen-lead.io/source-service": "web",
+                       "endpointslice.kubernetes.io/managed-by": "zen-lead"},
+            "ownerReferences": owner(&service),
+        },
+        "addressType": "IPv4",
+        "endpoints": [{
+            "addresses": [pod.ips[0]], "conditions": {"ready": true}, "nodeName": "node-a",
+            "targetRef": {"kind": "Pod", "namespace": t.ns, "name": pod.name, "uid": pod.uid},
+        }],
+        "ports": [{"name": "main", "port": 8080, "protocol": "TCP"}],
+    });
+    t.create(Slice, &slice).await.map(drop)
+}
+
+async fn objects_of_the_go_program_are_adopted(t: Arc<Test>) -> Result<()> {
+    t.disturbs();
+    let pods = t.pods("web", 3).await?;
+    let source = Svc::opted_in("web")
+        .label("team", "blue")
+        .annotation("contact", "ops")
+        .annotation("example.com/copied", "x");
+    let source = t.service(source).await?;
+    go_objects(&t, &source, &pods[1]).await?;
+    let service = t.exists(Service, "web-leader").await?;
+    let slice = t.exists(Slice, "web-leader").await?;
+    let from = std::time::Instant::now();
+
+    let _controller = t.controller(&[]).await?;
+    let adopted = t
+        .until(Service, "web-leader", "the inherited opt-in goes", |now| {
+            annotation(now, "zen-lead.io/enabled").is_none()
+                && annotation(now, "zen-lead.io/mirrored").is_some()
+        })
+        .await?;
+    t.until(Slice, "web-leader", "all three conditions", |now| {
+        now["endpoints"][0]["conditions"]["serving"] == json!(true)
+    })
+    .await?;
+    t.canary().await?;
+    ensure!(
+        uid_of(&adopted) == uid_of(&service),
+        "the Service was made anew"
+    );
+    ensure!(adopted["spec"]["clusterIP"] == service["spec"]["clusterIP"]);
+    ensure!(
+        uid_of(&*t.exists(Slice, "web-leader").await?) == uid_of(&slice),
+        "slice made anew"
+    );
+    t.leads("web-leader", &pods[1]).await?;
+    t.never_empty(&["web-leader"], from)?;
+    ensure!(annotation(&adopted, "contact") == Some("ops"));
+    ensure!(
+        annotation(&adopted, "example.com/copied").is_none(),
+        "copied by the Go program only"
+    );
+    ensure!(
+        annotation(&adopted, "example.com/mine") == Some("2"),
+        "the user's own"
+    );
+    ensure!(label(&adopted, "mine") == Some("1"), "the user's own");
+    let switched = annotation(&adopted, "zen-lead.io/leader-last-switch-time");
+    ensure!(
+        switched == Some("2026-01-02T03:04:05Z"),
+        "nothing was switched, {switched:?}"
+    );
+    ensure!(
+        t.event_objects("web", "LeaderChanged") == 0,
+        "adoption is no failover"
+    );
+    t.ready(&pods[1], false).await?;
+    t.leads("web-leader", &pods[0]).await.map(drop)
+}
