@@ -404,10 +404,13 @@ impl World {
             if let Some(slice) = self.slice(source) {
                 let _ = writeln!(text, "  {slice}");
             }
-            if let Some(replica) = &self.replica {
-                if let Some(debug) = replica.drive.debug(&Key::new(NS, source)) {
-                    let _ = writeln!(text, "  {debug:#}");
-                }
+            let key = Key::new(NS, source);
+            if let Some(debug) = self
+                .replica
+                .as_ref()
+                .and_then(|replica| replica.drive.debug(&key))
+            {
+                let _ = writeln!(text, "  {debug:#}");
             }
         }
         text
@@ -416,11 +419,14 @@ impl World {
 
 pub fn word(record: &Record) -> String {
     let kind = record.kind.map_or("?", Kind::name);
-    let mut name = record.name.clone();
-    if record.kind == Some(Kind::Event) {
-        let body: Value = serde_json::from_slice(&record.body).unwrap_or_default();
-        name = body["reason"].as_str().unwrap_or("again").to_owned();
-    }
+    let body: Value = match record.kind {
+        Some(Kind::Event) => serde_json::from_slice(&record.body).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    let name = match record.kind {
+        Some(Kind::Event) => body["reason"].as_str().unwrap_or("again"),
+        _ => &record.name,
+    };
     format!("{} {kind} {name}", record.verb.name())
 }
 
