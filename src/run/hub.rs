@@ -191,10 +191,10 @@ impl Hub {
         if !self.note_refusal(source, &write.target, why) {
             return;
         }
-        let kind = write.target.kind;
         let text = format!(
-            "The API server refused to {} {kind:?} {}: {why}",
+            "The API server refused to {} {} {}: {why}",
             write.action.verb(),
+            kind_name(write.target.kind),
             write.target.key.name
         );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
@@ -250,23 +250,22 @@ impl Outlet for Hub {
             (source.clone(), self.client.clone(), Arc::clone(&self.store));
         let (around, events) = (self.around.clone(), self.events.clone());
         (self.around.spawn)(Box::pin(async move {
-            let manager = other_manager(&client, &fought.target).await;
             let Fought {
                 target,
                 path,
                 delay,
             } = fought;
-            let what = if path.is_empty() {
-                "is deleted".to_owned()
+            let what = format!("{} {}", kind_name(target.kind), target.key.name);
+            let text = if path.is_empty() {
+                // Nothing is left that could say by whom.
+                format!("{what} is deleted again and again; it is made again in {delay:?}")
             } else {
-                format!("has {path} reverted")
+                let manager = other_manager(&client, &target).await;
+                format!(
+                    "{what} has {path} reverted again and again, last changed by {}; it is healed again in {delay:?}",
+                    manager.as_deref().unwrap_or("somebody unknown")
+                )
             };
-            let text = format!(
-                "{:?} {} {what} again and again, last changed by {}; it is healed again in {delay:?}",
-                target.kind,
-                target.key.name,
-                manager.as_deref().unwrap_or("somebody unknown")
-            );
             tracing::warn!(service = %source, %text);
             if let Some(service) = store.service(&source) {
                 send(
@@ -289,6 +288,14 @@ impl Hub {
         if let Some(service) = self.store.service(source) {
             Outlet::tell(self, &service, note);
         }
+    }
+}
+
+/// A kind as users know it.
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service => "Service",
+        Kind::Slice => "EndpointSlice",
     }
 }
 
