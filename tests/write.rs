@@ -192,6 +192,7 @@ fn describe(settled: &Settled) -> String {
         Verdict::Accepted(_) => "accepted".into(),
         Verdict::Overtaken(Observed::Gone(_)) => "overtaken: gone".into(),
         Verdict::Overtaken(_) => "overtaken".into(),
+        Verdict::AddressHeld(_) => "address held".into(),
         Verdict::AddressTaken(_) => "address taken".into(),
         Verdict::Refused(status) => format!("refused {}", status.code),
         Verdict::Quiet => "quiet".into(),

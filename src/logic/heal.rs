@@ -63,7 +63,13 @@ impl Heals {
                 self.fields.retain(|field| field.target != target);
                 return;
             }
-            Action::Create(_) => vec![("", 0)],
+            Action::Create(_) => {
+                // What was written into its predecessor, nobody reverted.
+                let whole = hash("");
+                self.fields
+                    .retain(|field| field.target != target || field.path == whole);
+                vec![("", 0)]
+            }
             Action::Patch { ops, .. } => ops.iter().map(|op| (op.path(), value_of(op))).collect(),
         };
         for (path, value) in fields {
@@ -112,6 +118,8 @@ impl Heals {
             };
             if is_left {
                 restrained.writes.push(write);
+            } else {
+                restrained.left.push(target);
             }
         }
         restrained
@@ -160,6 +168,8 @@ pub struct Restrained {
     pub until: Option<Moment>,
     /// Fights that nobody has been told of.
     pub fought: Vec<Fought>,
+    /// Objects that are left as they are altogether.
+    pub left: Vec<Target>,
 }
 
 impl Fight {
@@ -292,6 +302,21 @@ mod tests {
             is_free(&mut heals, &other, at(4)),
             "another value is a decision of ours"
         );
+    }
+
+    #[test]
+    fn what_an_object_lost_by_being_made_again_was_reverted_by_nobody() {
+        let mut heals = Heals::default();
+        let identity = patch("/metadata/annotations/leader", "a");
+        let create = Write {
+            action: Action::Create(Value::Null),
+            ..identity.clone()
+        };
+        for second in 0..6 {
+            heals.acknowledge(&create, at(second));
+            assert!(is_free(&mut heals, &identity, at(second)));
+            heals.acknowledge(&identity, at(second));
+        }
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Hub {
                 self.tell(&source, Note::warning(reason::WRITE_REFUSED, text));
             }
             Verdict::Refused(status) => self.report_refusal(&source, &write, &status.to_string()),
-            Verdict::Quiet | Verdict::Failed { .. } => {}
+            Verdict::AddressHeld(_) | Verdict::Quiet | Verdict::Failed { .. } => {}
         }
         if !touched.contains(&source) {
             touched.push(source);
@@ -160,6 +160,7 @@ impl Hub {
             }
             Verdict::Accepted(_) => return,
             Verdict::Overtaken(_) => return stats.cache_missed(),
+            Verdict::AddressHeld(_) => stats.failed("addressHeld"),
             Verdict::AddressTaken(_) => stats.failed("addressTaken"),
             Verdict::Refused(_) => stats.failed("writeRefused"),
             Verdict::Quiet => stats.failed("namespaceTerminating"),

@@ -172,7 +172,14 @@ impl Drive {
         );
         let step = std::mem::take(&mut cell.machine).step(&view, &context, now);
         let planned = plan::plan(&step.goal, &view);
-        let restrained = cell.heals.restrain(planned, now.moment);
+        let mut restrained = cell.heals.restrain(planned, now.moment);
+        if !restrained.left.is_empty() {
+            let planned = plan::plan_without(&step.goal, &view, &restrained.left);
+            let again = cell.heals.restrain(planned, now.moment);
+            restrained.writes = again.writes;
+            restrained.fought.extend(again.fought);
+            restrained.until = restrained.until.into_iter().chain(again.until).min();
+        }
         let writes = restrained.writes;
 
         self.store

@@ -44,9 +44,10 @@ const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Any other request may take this long.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// So many times a leader Service that was deleted is asked for with the address it had: some five
-/// seconds, by the delays of the back-off.
-const ADDRESS_ATTEMPTS: u32 = 6;
+/// So many times a leader Service that was deleted is asked for with the address it had.
+const ADDRESS_ATTEMPTS: u32 = 20;
+/// Between two of them: two seconds in all, where the server needs milliseconds.
+const ADDRESS_DELAY: Duration = Duration::from_millis(100);
 
 /// A future to be run beside everything else.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -80,6 +81,7 @@ struct Inner {
     slots: Mutex<HashMap<Key, Vec<Slot>, FixedState>>,
     failover: Semaphore,
     ordinary: Semaphore,
+    trailing: Semaphore,
     /// When the rate limit would be used up no more. Tokio's lock, held by the one whose turn is
     /// next until that has come: so they pass in the order in which they came.
     next_ordinary: tokio::sync::Mutex<Option<Instant>>,
@@ -103,6 +105,7 @@ impl Writer {
             client,
             failover: Semaphore::new(FAILOVER_SLOTS),
             ordinary: Semaphore::new(options.in_flight_max.max(1)),
+            trailing: Semaphore::new((options.in_flight_max / 4).max(1)),
             next_ordinary: tokio::sync::Mutex::new(None),
             options,
             metrics,
@@ -194,17 +197,17 @@ impl Inner {
                 continue;
             }
             // 2. A place in the lane. The decision may change, or be dropped, meanwhile.
-            let permits = if lane == Lane::Failover {
-                &self.failover
-            } else {
-                &self.ordinary
+            let permits = match lane {
+                Lane::Failover => &self.failover,
+                Lane::Ordinary => &self.ordinary,
+                Lane::Trailing => &self.trailing,
             };
             let permit = tokio::select! {
                 biased;
                 permit = permits.acquire() => permit.ok(),
                 () = wake.notified() => continue,
             };
-            if lane == Lane::Ordinary {
+            if lane != Lane::Failover {
                 tokio::select! {
                     biased;
                     () = self.pass_limit() => {}
@@ -223,10 +226,9 @@ impl Inner {
             }
             let verdict = match self.send(&write).await {
                 // The server tells of a deletion before it gives the Service's address back.
-                Verdict::AddressTaken(status) if attempt < ADDRESS_ATTEMPTS => Verdict::Failed {
-                    why: status.to_string(),
-                    retry_after: None,
-                },
+                Verdict::AddressTaken(status) if attempt < ADDRESS_ATTEMPTS => {
+                    Verdict::AddressHeld(status)
+                }
                 verdict => verdict,
             };
             let took = started.elapsed();
@@ -307,6 +309,10 @@ impl Inner {
             Verdict::Overtaken(_) => {
                 slot.rest();
                 true
+            }
+            Verdict::AddressHeld(_) => {
+                slot.pause(ADDRESS_DELAY);
+                false
             }
             Verdict::Refused(_) => {
                 slot.delay(true, REFUSED_DELAY, &self.options);

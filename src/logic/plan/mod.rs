@@ -87,21 +87,29 @@ impl Action {
 pub enum Lane {
     /// Moves traffic: has slots of its own and knows no rate limit.
     Failover,
-    /// Everything else.
+    /// Makes, mends or withdraws something.
     Ordinary,
+    /// Only says who leads: comes after everything that has to be there first.
+    Trailing,
 }
 
 /// Plans the writes that lead from what is in view to the goal.
 #[must_use]
 pub fn plan(goal: &Goal, view: &View) -> Vec<Write> {
+    plan_without(goal, view, &[])
+}
+
+/// The same where some slices are left as they are for a while: the rest does not wait for them.
+#[must_use]
+pub fn plan_without(goal: &Goal, view: &View, left: &[Target]) -> Vec<Write> {
     match goal {
         Goal::Untouched => Vec::new(),
         Goal::Withdraw => withdraw(&view.own_services(), &view.own_slices()),
-        Goal::Serve(desired) => serve(desired, view),
+        Goal::Serve(desired) => serve(desired, view, left),
     }
 }
 
-fn serve(desired: &Desired, view: &View) -> Vec<Write> {
+fn serve(desired: &Desired, view: &View, left: &[Target]) -> Vec<Write> {
     let own_services = view.own_services();
     let own_slices = view.own_slices();
     let Some(service) = own_services
@@ -130,7 +138,8 @@ fn serve(desired: &Desired, view: &View) -> Vec<Write> {
                 let write = if is_deleting {
                     None
                 } else {
-                    slice::diff(desired, *family, service, slice)
+                    let write = slice::diff(desired, *family, service, slice);
+                    write.filter(|write| !left.contains(&write.target))
                 };
                 all_stand &= write.is_none() && !is_deleting;
                 writes.extend(write);

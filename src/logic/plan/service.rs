@@ -91,6 +91,9 @@ pub(super) fn diff(desired: &Desired, service: &Service, leader_is_shown: bool) 
         let owner = owner_reference(&desired.source.name, &desired.source_uid);
         ops.push(Op::add("/metadata/ownerReferences", vec![owner]));
     }
+    let says_only = ops
+        .iter()
+        .all(|op| op.path().starts_with("/metadata/annotations"));
     (!ops.is_empty()).then(|| Write {
         target: Target {
             kind: Kind::Service,
@@ -100,7 +103,11 @@ pub(super) fn diff(desired: &Desired, service: &Service, leader_is_shown: bool) 
             version: meta.resource_version.clone(),
             ops,
         },
-        lane: Lane::Ordinary,
+        lane: if says_only {
+            Lane::Trailing
+        } else {
+            Lane::Ordinary
+        },
     })
 }
 

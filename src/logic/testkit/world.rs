@@ -38,6 +38,9 @@ pub(crate) struct World {
     pub(crate) families: Vec<&'static str>,
     pub(crate) seconds: i64,
     pub(crate) micros: i64,
+    /// Whether somebody took from a leader Service the list of what it mirrors: a key that the
+    /// source loses at the same time cannot be told from one of the user's own.
+    pub(crate) lost_memory: bool,
     version: u64,
     pub(super) counter: u32,
     pub(super) read_services: Read<Service>,
@@ -55,6 +58,7 @@ impl World {
             families: vec!["IPv4", "IPv6"],
             seconds: 1_000,
             micros: 0,
+            lost_memory: false,
             version: 100,
             counter: 0,
             read_services: Read::default(),

@@ -364,7 +364,10 @@ impl OurEvent {
             Self::Selector => world.edit_service(name, |object| object["spec"]["selector"] = json!({"app": "s"})),
             Self::StripLabels => world.edit_service(name, |object| object["metadata"]["labels"] = json!({})),
             Self::StripLabel => meta(world, "labels", SOURCE_SERVICE),
-            Self::StripMemory => meta(world, "annotations", MIRRORED),
+            Self::StripMemory => {
+                world.lost_memory = true;
+                meta(world, "annotations", MIRRORED)
+            }
             Self::EditPorts => world.edit_service(name, |object| object["spec"]["ports"] = json!([{"port": 7}])),
             Self::EditEndpoint => world.edit_slice(name, |slice| {
                 if slice["endpoints"].is_array() {

@@ -28,6 +28,8 @@ pub enum Verdict {
     Accepted(Observed),
     /// Somebody else was faster; this is the object now.
     Overtaken(Observed),
+    /// The cluster address that a leader Service had before is not given back yet, it seems.
+    AddressHeld(ApiStatus),
     /// The cluster address that a leader Service had before is gone.
     AddressTaken(ApiStatus),
     /// The server will not have it: quota, admission, RBAC, validation. Tried again with back-off.

@@ -107,6 +107,12 @@ impl Slot {
         self.not_before = None;
     }
 
+    /// Tries the same again after that long.
+    pub(super) fn pause(&mut self, delay: Duration) {
+        self.state = State::Waiting;
+        self.not_before = Some(Instant::now() + delay);
+    }
+
     /// Sets the time of the next attempt: quickly at first unless the server refused.
     pub(super) fn delay(&mut self, is_refused: bool, at_least: Duration, options: &WriterOptions) {
         self.state = State::Waiting;

@@ -504,7 +504,7 @@ fn a_move_of_traffic_stands_in_a_lane_of_its_own() {
     lab.world.delete_pod("a");
     lab.settle();
     let lanes: Vec<_> = lab.writes.iter().map(|write| write.lane).collect();
-    assert_eq!(lanes, [Lane::Failover, Lane::Ordinary]);
+    assert_eq!(lanes, [Lane::Failover, Lane::Trailing]);
     let guarded = lab
         .writes
         .iter()
