@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::harness::SOON;
 use crate::harness::api::Kind::{Service, Slice};
 use crate::harness::objects::{Svc, annotation, label, text, uid_of};
-use crate::harness::observe::Change;
 use crate::harness::test::Test;
 use crate::scenarios;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::harness::api::Kind::{Event, Pod as PodKind, Service, Slice};
+use crate::harness::api::Kind::{Service, Slice};
 use crate::harness::objects::{Svc, annotation, endpoints, label, text, uid_of};
 use crate::harness::observe::Change;
 use crate::harness::test::Test;
