@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use super::Surroundings;
 use crate::logic::contract::reason;
-use crate::logic::event::{self, Subject};
-use crate::logic::fsm::{Cause, Note};
+use crate::logic::event::{Note, Severity, Subject};
+use crate::logic::fsm::Cause;
 use crate::logic::heal::Fought;
 use crate::logic::model::{Key, Service, Slice};
 use crate::logic::plan::{Action, Kind, Op, Target, Write};
@@ -191,10 +191,10 @@ impl Hub {
         if !self.note_refusal(source, &write.target, why) {
             return;
         }
-        let kind = write.target.kind;
         let text = format!(
-            "The API server refused to {} {kind:?} {}: {why}",
+            "The API server refused to {} {} {}: {why}",
             write.action.verb(),
+            kind_name(write.target.kind),
             write.target.key.name
         );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
@@ -236,7 +236,7 @@ impl Outlet for Hub {
 
     fn tell(&self, source: &Service, note: Note) {
         let service = source.key();
-        if note.warning {
+        if note.severity == Severity::Warning {
             tracing::warn!(%service, reason = note.reason, "{}", note.message);
         } else {
             // A change of leader has a line of its own, with fields.
@@ -250,23 +250,22 @@ impl Outlet for Hub {
             (source.clone(), self.client.clone(), Arc::clone(&self.store));
         let (around, events) = (self.around.clone(), self.events.clone());
         (self.around.spawn)(Box::pin(async move {
-            let manager = other_manager(&client, &fought.target).await;
             let Fought {
                 target,
                 path,
                 delay,
             } = fought;
-            let what = if path.is_empty() {
-                "is deleted".to_owned()
+            let what = format!("{} {}", kind_name(target.kind), target.key.name);
+            let text = if path.is_empty() {
+                // Nothing is left that could say by whom.
+                format!("{what} is deleted again and again; it is made again in {delay:?}")
             } else {
-                format!("has {path} reverted")
+                let manager = other_manager(&client, &target).await;
+                format!(
+                    "{what} has {path} reverted again and again, last changed by {}; it is healed again in {delay:?}",
+                    manager.as_deref().unwrap_or("somebody unknown")
+                )
             };
-            let text = format!(
-                "{:?} {} {what} again and again, last changed by {}; it is healed again in {delay:?}",
-                target.kind,
-                target.key.name,
-                manager.as_deref().unwrap_or("somebody unknown")
-            );
             tracing::warn!(service = %source, %text);
             if let Some(service) = store.service(&source) {
                 send(
@@ -292,6 +291,14 @@ impl Hub {
     }
 }
 
+/// A kind as users know it.
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service => "Service",
+        Kind::Slice => "EndpointSlice",
+    }
+}
+
 /// Puts an event where it is sent from, some time.
 fn send(events: &Events, around: &Surroundings, service: &Service, note: Note) {
     let meta = &service.metadata;
@@ -299,11 +306,6 @@ fn send(events: &Events, around: &Surroundings, service: &Service, note: Note) {
         key: meta.key(),
         uid: meta.uid.clone(),
         version: meta.resource_version.clone(),
-    };
-    let note = if note.warning {
-        event::Note::warning(note.reason, note.message)
-    } else {
-        event::Note::normal(note.reason, note.message)
     };
     events.note(subject, note, around.clock.now());
 }

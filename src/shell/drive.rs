@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 use self::deadlines::{Deadlines, Entry};
 use self::report::{Trace, measure};
 use super::clock::{Clock, HEARTBEAT};
-use crate::logic::fsm::{Cause, Context, Machine, Note, Phase};
+use crate::logic::event::Note;
+use crate::logic::fsm::{Cause, Context, Machine, Phase};
 use crate::logic::heal::{Fought, Heals};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service};
@@ -135,9 +136,12 @@ impl Drive {
         for source in sources.by_ref().take(TOUCHES_PER_TURN) {
             self.touch(&source, cause);
         }
+        let mut deadlines = self.deadlines.lock();
         for source in sources {
-            self.schedule(source, cause.at);
+            deadlines.insert(cause.at, source, Some(cause));
         }
+        drop(deadlines);
+        self.earlier.notify_one();
     }
 
     /// Looks at one source: view, step, plan, and into the writer's slots.
@@ -174,7 +178,8 @@ impl Drive {
         self.store
             .pin(source, step.machine.leader().map(|leader| &leader.pod));
         let is_served = step.machine.phase != Phase::Unmanaged;
-        self.count_place(source, was_served, is_served, context.is_over_limit);
+        let waits = context.is_over_limit && self.store.concerns(source);
+        self.count_place(source, was_served, is_served, waits);
         cell.trace(&step, &writes, &before, now.wall);
         let stats = Arc::clone(
             cell.stats
@@ -236,8 +241,8 @@ impl Drive {
                 at: now,
                 pod_changed: None,
             };
-            for source in due {
-                self.touch(&source, cause);
+            for (source, news) in due {
+                self.touch(&source, news.unwrap_or(cause));
             }
             tokio::task::yield_now().await;
         }
@@ -245,7 +250,7 @@ impl Drive {
 
     /// Looks at a source at that moment, whatever else is planned for it.
     pub fn schedule(&self, source: Key, at: Moment) {
-        self.deadlines.lock().insert(at, source);
+        self.deadlines.lock().insert(at, source, None);
         self.earlier.notify_one();
     }
 
@@ -258,7 +263,7 @@ impl Drive {
         if let Some(old) = current {
             deadlines.remove(old);
         }
-        cell.deadline = at.map(|at| deadlines.insert(at, source.clone()));
+        cell.deadline = at.map(|at| deadlines.insert(at, source.clone(), None));
         drop(deadlines);
         if at.is_some() {
             self.earlier.notify_one();
@@ -277,21 +282,22 @@ impl Drive {
                 .is_some_and(|room| room.served >= max)
     }
 
-    /// Keeps the count of served Services, and gives a place that became free to one that waits.
-    fn count_place(&self, source: &Key, was_served: bool, is_served: bool, was_refused: bool) {
-        if self.settings.services_per_namespace_max.is_none() {
+    /// Keeps the count of served Services, and offers a place that is free to one that waits. Who
+    /// does not want it any more has the next one asked.
+    fn count_place(&self, source: &Key, was_served: bool, is_served: bool, waits: bool) {
+        let Some(max) = self.settings.services_per_namespace_max else {
             return;
-        }
+        };
         let next = {
             let mut rooms = self.rooms.lock();
             let room = rooms.entry(Arc::clone(&source.namespace)).or_default();
             room.served = room.served + usize::from(is_served) - usize::from(was_served);
-            if was_refused && !is_served {
+            if waits && !is_served {
                 room.waiting.insert(source.clone());
             } else {
                 room.waiting.remove(source);
             }
-            if was_served && !is_served {
+            if room.served < max {
                 room.waiting.pop_first()
             } else {
                 None

@@ -8,6 +8,7 @@
 )]
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,6 +65,7 @@ pub struct World {
     replica: Option<Replica>,
     began: Instant,
     starts: u64,
+    pods_made: AtomicUsize,
 }
 
 /// One life of the controller.
@@ -101,6 +103,7 @@ impl World {
             replica: None,
             began: Instant::now(),
             starts: 0,
+            pods_made: AtomicUsize::new(0),
         }
     }
 
@@ -132,7 +135,7 @@ impl World {
     }
 
     pub fn pod(&self, app: &str, name: &str) {
-        let number = self.kube.list(Kind::Pod, "").len() + 1;
+        let number = self.pods_made.fetch_add(1, Ordering::Relaxed) + 1;
         let (high, low) = (number / 250, number % 250 + 1);
         let pod = self.kube.pod(NS, name).labels(&[("app", app)]);
         pod.ip(&format!("10.1.{high}.{low}")).create();
@@ -401,10 +404,13 @@ impl World {
             if let Some(slice) = self.slice(source) {
                 let _ = writeln!(text, "  {slice}");
             }
-            if let Some(replica) = &self.replica {
-                if let Some(debug) = replica.drive.debug(&Key::new(NS, source)) {
-                    let _ = writeln!(text, "  {debug:#}");
-                }
+            let key = Key::new(NS, source);
+            if let Some(debug) = self
+                .replica
+                .as_ref()
+                .and_then(|replica| replica.drive.debug(&key))
+            {
+                let _ = writeln!(text, "  {debug:#}");
             }
         }
         text
@@ -413,11 +419,14 @@ impl World {
 
 pub fn word(record: &Record) -> String {
     let kind = record.kind.map_or("?", Kind::name);
-    let mut name = record.name.clone();
-    if record.kind == Some(Kind::Event) {
-        let body: Value = serde_json::from_slice(&record.body).unwrap_or_default();
-        name = body["reason"].as_str().unwrap_or("again").to_owned();
-    }
+    let body: Value = match record.kind {
+        Some(Kind::Event) => serde_json::from_slice(&record.body).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    let name = match record.kind {
+        Some(Kind::Event) => body["reason"].as_str().unwrap_or("again"),
+        _ => &record.name,
+    };
     format!("{} {kind} {name}", record.verb.name())
 }
 

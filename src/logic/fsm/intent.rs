@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::notes::{Note, Topic};
+use super::notes::Topic;
 use super::{Context, Machine, Phase};
 use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE, reason};
+use crate::logic::event::Note;
 use crate::logic::mirror::{Mirror, Mirrored};
 use crate::logic::model::{Service, ServiceType};
 use crate::logic::settings::{self, Exposure, OptIn, Settings};

@@ -24,11 +24,12 @@ mod wish;
 
 use std::sync::Arc;
 
-pub use notes::{Note, Said, Topic};
+pub use notes::{Said, Topic};
 pub use report::{Report, Switched};
 
 use super::desired::Goal;
 use super::elect::{Hold, Reason};
+use super::event::Note;
 use super::mirror::Mirror;
 use super::model::{Service, Uid};
 use super::settings::{Exposure, Settings};

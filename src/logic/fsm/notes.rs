@@ -3,37 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::logic::contract::reason;
-
-/// An event about the source, to be sent after everything that matters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it is a warning.
-    pub warning: bool,
-    /// Its reason, of [`crate::logic::contract::reason`].
-    pub reason: &'static str,
-    /// What is to be read.
-    pub message: String,
-}
-
-impl Note {
-    /// Something that went as it should.
-    pub fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            warning: false,
-            reason,
-            message: message.into(),
-        }
-    }
-
-    /// Something that needs a person.
-    pub fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            warning: true,
-            reason,
-            message: message.into(),
-        }
-    }
-}
+use crate::logic::event::Note;
 
 /// What a note is about. Of each topic there is one current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

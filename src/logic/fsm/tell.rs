@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Machine;
-use super::notes::{self, Note, Topic};
+use super::notes::{self, Topic};
 use super::report::{self, Switched};
 use crate::logic::contract::reason;
 use crate::logic::desired::Goal;
 use crate::logic::elect::{self, Reason, Rules, Verdict};
+use crate::logic::event::Note;
 use crate::logic::model::{AddressType, Slice};
 use crate::logic::time::Now;
 use crate::logic::view::View;

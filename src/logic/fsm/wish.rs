@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::Machine;
-use super::notes::{Note, Topic};
+use super::notes::Topic;
 use crate::logic::contract::{PREFIX, reason};
 use crate::logic::desired::{self, Desired};
 use crate::logic::elect::{self, Verdict};
+use crate::logic::event::Note;
 use crate::logic::mirror::{Mirror, Mirrored};
 use crate::logic::model::{Family, Labels, Port, Service};
 use crate::logic::settings::Exposure;

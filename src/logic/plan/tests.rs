@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Action, Kind};
+use crate::logic::event::Severity;
 use crate::logic::mirror::Mirror;
 use crate::logic::testkit::{Lab, pod, set_key, source};
 
@@ -317,10 +318,9 @@ fn annotations_stay_within_the_servers_limit() {
         "/metadata/annotations/mine",
         &kib(50).into(),
     );
-    let told = lab
-        .notes
-        .iter()
-        .any(|note| note.warning && note.message.ends_with("left out: large"));
+    let told = lab.notes.iter().any(|note| {
+        note.severity == Severity::Warning && note.message.ends_with("left out: large")
+    });
     assert!(told, "{:?}", lab.notes);
     lab.world.annotate("s-leader", "mine", None);
     lab.settle();

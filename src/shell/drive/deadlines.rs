@@ -2,24 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use crate::logic::fsm::Cause;
 use crate::logic::model::Key;
 use crate::logic::time::Moment;
 
 /// One entry: its moment, and a number that makes it unique and keeps the order of insertion.
 pub(super) type Entry = (Moment, u64);
 
+/// Whom to look at, and because of which news; none when the time itself is the news.
+pub(super) type Due = (Key, Option<Cause>);
+
 /// All deadlines in the order in which they come.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    due: BTreeMap<Entry, Key>,
+    due: BTreeMap<Entry, Due>,
     sequence: u64,
 }
 
 impl Deadlines {
-    pub(super) fn insert(&mut self, at: Moment, source: Key) -> Entry {
+    pub(super) fn insert(&mut self, at: Moment, source: Key, cause: Option<Cause>) -> Entry {
         self.sequence += 1;
         let entry = (at, self.sequence);
-        self.due.insert(entry, source);
+        self.due.insert(entry, (source, cause));
         entry
     }
 
@@ -37,7 +41,7 @@ impl Deadlines {
     }
 
     /// Takes out those that have come, at most `max`.
-    pub(super) fn take(&mut self, now: Moment, max: usize) -> Vec<Key> {
+    pub(super) fn take(&mut self, now: Moment, max: usize) -> Vec<Due> {
         let mut due = Vec::new();
         while due.len() < max {
             match self.due.first_entry() {
@@ -57,16 +61,21 @@ mod tests {
     fn come_in_order_and_no_more_than_asked_for() {
         let mut deadlines = Deadlines::default();
         let key = |name: &str| Key::new("n", name);
-        deadlines.insert(Moment(5), key("b"));
-        let gone = deadlines.insert(Moment(1), key("gone"));
-        deadlines.insert(Moment(5), key("c"));
-        deadlines.insert(Moment(2), key("a"));
-        deadlines.insert(Moment(9), key("later"));
+        deadlines.insert(Moment(5), key("b"), None);
+        let gone = deadlines.insert(Moment(1), key("gone"), None);
+        let cause = Cause {
+            at: Moment(4),
+            pod_changed: None,
+        };
+        deadlines.insert(Moment(5), key("c"), Some(cause));
+        deadlines.insert(Moment(2), key("a"), None);
+        deadlines.insert(Moment(9), key("later"), None);
         deadlines.remove(gone);
         assert!(!deadlines.contains(gone));
         assert_eq!(deadlines.next(), Some(Moment(2)));
-        assert_eq!(deadlines.take(Moment(5), 2), [key("a"), key("b")]);
-        assert_eq!(deadlines.take(Moment(5), 2), [key("c")]);
+        let due = [(key("a"), None), (key("b"), None)];
+        assert_eq!(deadlines.take(Moment(5), 2), due);
+        assert_eq!(deadlines.take(Moment(5), 2), [(key("c"), Some(cause))]);
         assert_eq!(deadlines.take(Moment(5), 2), []);
         assert_eq!(deadlines.next(), Some(Moment(9)));
     }
