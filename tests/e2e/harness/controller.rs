@@ -18,9 +18,16 @@ pub fn binary() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_zen-lead").into(), PathBuf::from)
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// Ports that were free a moment ago, all of them different: they are held at the same time.
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut held = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
 /// A running (or ended) zen-lead.
@@ -40,7 +47,7 @@ pub struct Controller {
 impl Controller {
     /// Starts it as the user of a kubeconfig. Does not wait for anything.
     pub fn start(kubeconfig: &Path, log: PathBuf, arguments: &[&str]) -> Result<Self> {
-        let (metrics_port, probes_port, debug_port) = (free_port()?, free_port()?, free_port()?);
+        let [metrics_port, probes_port, debug_port] = free_ports()?;
         let printed = std::fs::File::options()
             .create(true)
             .append(true)

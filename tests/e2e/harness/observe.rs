@@ -43,6 +43,14 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The revision of the server's storage that made it so.
+    pub fn version(&self) -> u64 {
+        let version = self.object["metadata"]["resourceVersion"].as_str();
+        version
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_default()
+    }
+
     /// The object's name.
     pub fn name(&self) -> &str {
         name_of(&self.object)
@@ -69,6 +77,15 @@ impl Log {
             .iter()
             .filter(move |((of, _), _)| *of == kind)
             .map(|(_, object)| object)
+    }
+
+    /// Services and slices in the order in which the server changed them: the watches of two
+    /// kinds may arrive in any order, the resource versions tell.
+    pub fn ordered(&self) -> Vec<&Seen> {
+        let is_ours = |seen: &&Seen| matches!(seen.kind, Kind::Service | Kind::Slice);
+        let mut history: Vec<_> = self.history.iter().filter(is_ours).collect();
+        history.sort_by_key(|seen| seen.version());
+        history
     }
 
     fn take(&mut self, kind: Kind, change: Change, object: Value) {

@@ -328,13 +328,16 @@ async fn one(suite: Arc<Suite>, scenario: Scenario) -> (Vec<String>, Option<Stri
         (result, _) => result,
     };
     let why = result.err().map(|why| {
+        // Its own instances print about nothing else; of the shared one a part is enough.
         let mut logs = test.logs.lock().clone();
-        logs.push(suite.logs.join("shared.log"));
         logs.dedup();
-        let printed = logs
-            .iter()
-            .filter_map(|log| std::fs::read_to_string(log).ok());
-        let tails: Vec<_> = printed.map(|text| tail_of(&text, &test.ns)).collect();
+        let own = logs.iter().map(|log| (log.clone(), ""));
+        let shared = (suite.logs.join("shared.log"), test.ns.as_str());
+        let tails = own.chain([shared]).filter_map(|(log, about)| {
+            let printed = std::fs::read_to_string(log).ok()?;
+            Some(tail_of(&printed, about))
+        });
+        let tails: Vec<_> = tails.collect();
         let rows = scenario.rows.join("; ");
         format!(
             "verifies {rows}\n{why:#}\n--- log\n{}",

@@ -141,6 +141,30 @@ impl Test {
         self.obs.look(|log| events(log, about, reason).len())
     }
 
+    /// That no leader Service of this name ever went before its slices had been emptied.
+    pub fn traffic_went_first(&self, leader: &str) -> Result<()> {
+        self.obs.look(|log| {
+            let mut published = 0;
+            for seen in log
+                .ordered()
+                .into_iter()
+                .filter(|seen| seen.name() == leader)
+            {
+                let deleted = seen.change == Change::Deleted;
+                if seen.kind == Kind::Slice {
+                    published = if deleted {
+                        0
+                    } else {
+                        endpoints(&seen.object).len()
+                    };
+                } else if deleted {
+                    ensure!(published == 0, "{leader} went before its slice");
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Has the program serve something new, so that everything older has been seen by it.
     pub async fn canary(&self) -> Result<()> {
         static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::harness::SOON;
 use crate::harness::api::Kind::{self, Service, Slice};
 use crate::harness::api::Patch;
 use crate::harness::objects::{Made, Svc, is_our_slice, label, text, uid_of};
@@ -293,25 +294,25 @@ async fn leader_service_deleted_and_address_taken(t: Arc<Test>) -> Result<()> {
         .await?;
     ensure!(taken["spec"]["clusterIP"] == address);
     controller.signal(Signal::CONT)?;
+    let from = Instant::now();
     let now = t
-        .until(Service, "web-leader", "a new one", |now| {
-            uid_of(now) != uid_of(&before)
+        .obs
+        .wait("a new one", SOON * 2, |log| {
+            let now = log.get(Service, "web-leader");
+            now.filter(|now| uid_of(now) != uid_of(&before)).cloned()
         })
         .await?;
+    t.say(format!("a new address after {:.1?}", from.elapsed()));
     ensure!(now["spec"]["clusterIP"] != address);
     t.leads("web-leader", &pods[0]).await?;
     t.obs
-        .wait(
-            "a Warning that names the lost address",
-            crate::harness::SOON,
-            |log| {
-                let told = |event: &Arc<Value>| {
-                    text(event, "/type") == "Warning"
-                        && text(event, "/message").contains(address.as_str().unwrap_or("?"))
-                };
-                log.all(Kind::Event).any(told).then_some(())
-            },
-        )
+        .wait("a Warning that names the lost address", SOON, |log| {
+            let told = |event: &Arc<Value>| {
+                text(event, "/type") == "Warning"
+                    && text(event, "/message").contains(address.as_str().unwrap_or("?"))
+            };
+            log.all(Kind::Event).any(told).then_some(())
+        })
         .await?;
     t.untouched(Service, &taken)
 }

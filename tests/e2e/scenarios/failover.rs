@@ -346,6 +346,8 @@ async fn no_pods_at_all(t: Arc<Test>) -> Result<()> {
 async fn selector_moves_to_other_pods(t: Arc<Test>) -> Result<()> {
     let blue = t.served("web", 2).await?;
     let green = t.pods("green", 1).await?;
+    // Services and pods come by different watches: the pods have to be known first.
+    t.canary().await?;
     let lost = std::time::Instant::now();
     t.merge(
         Service,

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use crate::harness::SOON;
 use crate::harness::api::Kind::{Service, Slice};
 use crate::harness::objects::{Svc, annotation, label, text, uid_of};
-use crate::harness::observe::Change;
 use crate::harness::test::Test;
 use crate::scenarios;
 
@@ -117,23 +116,7 @@ async fn type_headless_on_and_off(t: Arc<Test>) -> Result<()> {
             .await?;
         t.leads("web-leader", &pods[0]).await?;
     }
-    // Withdrawn first: no slice with an endpoint outlived its Service.
-    t.obs.look(|log| {
-        let mut published = false;
-        for seen in log
-            .history
-            .iter()
-            .filter(|seen| seen.name() == "web-leader")
-        {
-            let deleted = seen.change == Change::Deleted;
-            if seen.kind == Slice {
-                published = !deleted && !seen.object["endpoints"].is_null();
-            } else if seen.kind == Service && deleted {
-                ensure!(!published, "the Service went before its slice");
-            }
-        }
-        Ok(())
-    })
+    t.traffic_went_first("web-leader")
 }
 
 async fn type_headless_needs_no_ports(t: Arc<Test>) -> Result<()> {

@@ -76,7 +76,7 @@ async fn renamed(t: &Test, from: &str, to: &str) -> Result<()> {
     let came = t.history(Slice, to);
     let came = came.iter().rev().find(|seen| seen.change == Change::Added);
     ensure!(
-        matches!((came, gone), (Some(came), Some(gone)) if came.at <= gone.at),
+        matches!((came, gone), (Some(came), Some(gone)) if came.version() <= gone.version()),
         "{from} went before {to} was there"
     );
     Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::harness::api::Kind::{Event, Pod as PodKind, Service, Slice};
+use crate::harness::api::Kind::{Service, Slice};
 use crate::harness::objects::{Svc, annotation, endpoints, label, text, uid_of};
 use crate::harness::observe::Change;
 use crate::harness::test::Test;
@@ -165,42 +165,18 @@ async fn enabled_typo_does_not_opt_in(t: Arc<Test>) -> Result<()> {
     Ok(())
 }
 
-/// Traffic goes first: the slice was empty or gone before the Service went.
-fn traffic_went_first(t: &Test, leader: &str) -> Result<()> {
-    t.obs.look(|log| {
-        let mut published = 0;
-        for seen in &log.history {
-            let deleted = seen.change == Change::Deleted;
-            match seen.kind {
-                Slice if seen.name() == leader => {
-                    published = if deleted {
-                        0
-                    } else {
-                        endpoints(&seen.object).len()
-                    };
-                }
-                Service if seen.name() == leader && deleted => {
-                    ensure!(published == 0, "the Service went before its slice");
-                }
-                Service | Slice | PodKind | Event => {}
-            }
-        }
-        Ok(())
-    })
-}
-
 async fn opt_out_by_removal(t: Arc<Test>) -> Result<()> {
     t.served("web", 2).await?;
     t.ask("web", "enabled", None).await?;
     t.withdrawn("web-leader").await?;
-    traffic_went_first(&t, "web-leader")
+    t.traffic_went_first("web-leader")
 }
 
 async fn opt_out_by_false_and_back(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 2).await?;
     t.ask("web", "enabled", Some("false")).await?;
     t.withdrawn("web-leader").await?;
-    traffic_went_first(&t, "web-leader")?;
+    t.traffic_went_first("web-leader")?;
     t.ask("web", "enabled", Some("true")).await?;
     t.leads("web-leader", &pods[0]).await?;
     // Out and in faster than anything can be taken down.
@@ -231,14 +207,14 @@ async fn selector_removed_leaves(t: Arc<Test>) -> Result<()> {
         .await?;
     t.event("web", "InvalidService", &["selector"]).await?;
     t.withdrawn("web-leader").await?;
-    traffic_went_first(&t, "web-leader")
+    t.traffic_went_first("web-leader")
 }
 
 async fn source_deleted(t: Arc<Test>) -> Result<()> {
     t.served("web", 1).await?;
     t.delete(Service, "web").await?;
     t.withdrawn("web-leader").await?;
-    traffic_went_first(&t, "web-leader")
+    t.traffic_went_first("web-leader")
 }
 
 async fn source_recreated_at_once(t: Arc<Test>) -> Result<()> {
