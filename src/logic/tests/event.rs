@@ -366,7 +366,7 @@ impl OurEvent {
             Self::StripLabel => meta(world, "labels", SOURCE_SERVICE),
             Self::StripMemory => {
                 world.lost_memory = true;
-                meta(world, "annotations", MIRRORED)
+                meta(world, "annotations", MIRRORED);
             }
             Self::EditPorts => world.edit_service(name, |object| object["spec"]["ports"] = json!([{"port": 7}])),
             Self::EditEndpoint => world.edit_slice(name, |slice| {
