@@ -77,10 +77,12 @@ impl Machine {
         self.last = self.last.take().or(last);
         self.switched = self.switched.take().or(switched);
 
-        // A slice that somebody deleted while nobody watched took no leadership with it.
+        // A slice that somebody deleted while nobody watched took no leadership with it, if the
+        // pod could be published anew.
         let on_record = || {
             let is_lost = !was_withdrawn && view.own_slices().is_empty();
             let uid = recorded.clone().filter(|_| is_lost)?;
+            view.pod(&uid).filter(|pod| pod.ready && !pod.terminating)?;
             let name = remembers(LEADER_POD_NAME)?.into();
             Some(TargetRef {
                 name,
