@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use zen_lead::config::Config;
 use zen_lead::metrics::Metrics;
 use zen_lead::run::{Clients, Controller, Surroundings};
+use zen_lead::shell::api;
 use zen_lead::shell::clock::Clock;
 use zen_lead::shell::serve::{self, Handlers, Listeners};
 use zen_lead::shell::transport::{self, Tuning};
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            tracing::error!("{why:#}");
+            // Libraries differ in whether an error repeats its cause; it is said once.
+            tracing::error!("{}", api::chain(&*why));
             ExitCode::FAILURE
         }
     }
