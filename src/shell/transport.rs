@@ -298,13 +298,13 @@ mod tests {
         let file = |path: &str| Some(Place::Kubeconfig(path.to_owned()));
         for (kubeconfig, home_exists, in_cluster, expected) in [
             (Some("/a:/b"), true, true, file("/a:/b")),
-            (None, true, true, file("/root/.kube/config")),
+            (None, true, true, file("/home/me/.kube/config")),
             (None, false, true, Some(Place::InCluster)),
             (None, false, false, None),
         ] {
             let var = |name: &str| match name {
                 "KUBECONFIG" => kubeconfig.map(str::to_owned),
-                "HOME" => Some("/root".to_owned()),
+                "HOME" => Some("/home/me".to_owned()),
                 SERVICE_HOST => in_cluster.then(|| "10.0.0.1".to_owned()),
                 other => panic!("{other} is not looked at"),
             };
@@ -313,7 +313,7 @@ mod tests {
                 Some(expected) => assert_eq!(place.expect("a place"), expected),
                 None => assert_eq!(
                     place.expect_err("no place").to_string(),
-                    "no API server: KUBECONFIG is not set, /root/.kube/config does not exist, and \
+                    "no API server: KUBECONFIG is not set, /home/me/.kube/config does not exist, and \
                      KUBERNETES_SERVICE_HOST is not set; expected one of them"
                 ),
             }
