@@ -129,16 +129,7 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
             .any(|(uid, until)| *uid == pod.uid && now < *until)
     };
     let last_resort = |pod: &Pod| pod.disrupted || is_shunned(pod);
-    let others: Vec<&Arc<Pod>> = ballot
-        .pods
-        .iter()
-        .filter(|pod| {
-            ballot
-                .incumbent
-                .is_none_or(|incumbent| *incumbent.uid != pod.uid)
-        })
-        .filter(|pod| is_electable(rules, pod) && now >= pod.ready_since + rules.min_ready)
-        .collect();
+    let others = challengers(rules, ballot, now);
     let rank = |pod: &'b Arc<Pod>| rank(rules, pod, last_resort(pod));
     let best = others.iter().copied().min_by_key(|pod| rank(pod));
     let watch = || next_candidate(rules, ballot, now);
@@ -192,6 +183,21 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
             None => kept(pod, Hold::Firm, if rules.sticky { None } else { watch() }),
         },
     }
+}
+
+/// Every pod but the incumbent that may become leader now.
+fn challengers<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Vec<&'b Arc<Pod>> {
+    let leads = |pod: &Pod| {
+        ballot
+            .incumbent
+            .is_some_and(|incumbent| *incumbent.uid == pod.uid)
+    };
+    let is_ripe = |pod: &Pod| now >= pod.ready_since + rules.min_ready;
+    ballot
+        .pods
+        .iter()
+        .filter(|pod| !leads(pod) && is_electable(rules, pod) && is_ripe(pod))
+        .collect()
 }
 
 /// How the incumbent stands, before anybody else is looked at.

@@ -155,23 +155,32 @@ fn serve(desired: &Desired, view: &View) -> Vec<Write> {
         writes.extend(service::diff(desired, service, all_stand));
     }
 
-    // 3. Leftovers: withdrawn once their successor stands, and not left on a dead leader till then.
+    // 3. Leftovers.
     let is_kept = |slice: &Slice| kept.iter().any(|meta| meta.name == slice.metadata.name);
     let mut services = own_services.clone();
     services.retain(|service| service.metadata.name != desired.name);
     let mut slices = own_slices.clone();
     slices.retain(|slice| !is_kept(slice));
-    if all_stand && !is_deleting {
-        writes.extend(withdraw(&services, &slices));
-    } else {
-        let is_apart = |slice: &Slice| services.iter().any(|service| belongs(slice, service));
-        writes.extend(
-            slices
-                .iter()
-                .filter_map(|slice| follow(desired, slice, is_apart(slice))),
-        );
-    }
+    let has_successor = all_stand && !is_deleting;
+    writes.extend(leave(desired, has_successor, &services, &slices));
     writes
+}
+
+/// Leftovers are withdrawn once their successor stands, and not left on a dead leader till then.
+fn leave(
+    desired: &Desired,
+    has_successor: bool,
+    services: &[&Arc<Service>],
+    slices: &[&Arc<Slice>],
+) -> Vec<Write> {
+    if has_successor {
+        return withdraw(services, slices);
+    }
+    let is_apart = |slice: &Slice| services.iter().any(|service| belongs(slice, service));
+    slices
+        .iter()
+        .filter_map(|slice| follow(desired, slice, is_apart(slice)))
+        .collect()
 }
 
 fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option<Write> {
