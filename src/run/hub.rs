@@ -249,7 +249,7 @@ impl Outlet for Hub {
         let (source, client, store) =
             (source.clone(), self.client.clone(), Arc::clone(&self.store));
         let (around, events) = (self.around.clone(), self.events.clone());
-        (self.around.spawn)(Box::pin(async move {
+        let _runs_alone = (self.around.spawn)(Box::pin(async move {
             let manager = other_manager(&client, &fought.target).await;
             let Fought {
                 target,

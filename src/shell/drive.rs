@@ -176,6 +176,10 @@ impl Drive {
         let is_served = step.machine.phase != Phase::Unmanaged;
         self.count_place(source, was_served, is_served, context.is_over_limit);
         cell.trace(&step, &writes, &before, now.wall);
+        let state = step.machine.phase.name();
+        if state != before.0 {
+            tracing::debug!(service = %source, from = before.0, to = state, "state");
+        }
         let stats = Arc::clone(
             cell.stats
                 .get_or_insert_with(|| self.metrics.service(source)),

@@ -19,6 +19,7 @@ use kube_client::Client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use answer::{Observed, Settled, Verdict};
@@ -46,8 +47,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A future to be run beside everything else.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-/// Runs a task: tokio's spawn, or a simulation's.
-pub type Spawn = Arc<dyn Fn(Task) + Send + Sync>;
+/// Runs a task until it ends or is aborted: tokio's spawn, or a simulation's.
+pub type Spawn = Arc<dyn Fn(Task) -> AbortHandle + Send + Sync>;
 
 /// How writes are sent.
 pub struct WriterOptions {
@@ -147,7 +148,7 @@ impl Writer {
         }
         for target in started {
             let worker = Arc::clone(&self.0).work(source.clone(), target);
-            (self.0.options.spawn)(Box::pin(worker));
+            let _runs_alone = (self.0.options.spawn)(Box::pin(worker));
         }
     }
 

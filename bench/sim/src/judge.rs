@@ -1,0 +1,526 @@
+//! Watches every change and every request, and says what must never happen. Knows what the
+//! controller can have seen, never what it thinks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use simkube::{Committed, FrameInfo, Kind, Observer, RequestInfo};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::event::{SOURCES, is_foreign, name_of};
+use crate::facts::{PodFact, SourceFact, text};
+use crate::trace::Trace;
+
+const SOURCE: &str = "zen-lead.io/source-service";
+/// A slice under way to its deletion may have been the memory of who led.
+const IN_FLIGHT: Duration = Duration::from_secs(15);
+/// A restart can read slices that are so much out of date.
+const STALE_MAX: Duration = Duration::from_secs(60);
+
+/// The judge of one run. Locked for one look.
+pub(crate) struct Judge {
+    inner: Mutex<Inner>,
+    trace: Trace,
+    /// Something is wrong.
+    pub(crate) alarm: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    violation: Option<String>,
+    /// When each resourceVersion was the last one.
+    clock: Vec<(Instant, u64)>,
+    pods: History<PodFact>,
+    sources: History<SourceFact>,
+    seen_pods: Floor,
+    seen_services: Floor,
+    /// What had been seen when a write was asked for.
+    asked: BTreeMap<u64, Asked>,
+    /// Identities of what the controller made.
+    made: BTreeSet<String>,
+    slices: BTreeMap<String, SliceFact>,
+    /// By source: who leads, as far as anybody can know.
+    leaders: BTreeMap<String, BTreeSet<String>>,
+    /// Who does so no more, since when, and whether the slice went with him.
+    former: Vec<(Instant, String, bool)>,
+    life: Option<Instant>,
+    wall_jumped: bool,
+    foreign: BTreeMap<(Kind, String), Value>,
+}
+
+type History<T> = BTreeMap<String, Vec<Version<T>>>;
+
+struct Version<T> {
+    rv: u64,
+    at: Instant,
+    fact: Option<T>,
+}
+
+/// The resourceVersion that the controller has seen for certain, with the one before this instant.
+#[derive(Clone, Copy, Default)]
+struct Floor {
+    rv: u64,
+    before: u64,
+    since: Option<Instant>,
+}
+
+impl Floor {
+    fn raise(&mut self, rv: u64, now: Instant) {
+        if rv <= self.rv {
+            return;
+        }
+        if self.since.is_none_or(|since| since < now) {
+            self.before = self.rv;
+            self.since = Some(now);
+        }
+        self.rv = rv;
+    }
+
+    fn set(&mut self, rv: u64) {
+        *self = Self {
+            rv,
+            before: rv,
+            since: None,
+        };
+    }
+
+    /// What it had seen before this very moment: within a moment the order is unknown.
+    fn before(&self, now: Instant) -> u64 {
+        if self.since.is_some_and(|since| since < now) {
+            self.rv
+        } else {
+            self.before
+        }
+    }
+}
+
+struct Asked {
+    at: Instant,
+    pods: u64,
+    services: u64,
+}
+
+struct SliceFact {
+    source: String,
+    service: String,
+    family: String,
+    leaders: Vec<String>,
+    by_us: bool,
+}
+
+/// The versions that were current at `floor` or later.
+fn visible<T>(versions: &[Version<T>], floor: u64) -> impl Iterator<Item = (usize, &Version<T>)> {
+    let first = versions
+        .iter()
+        .rposition(|version| version.rv <= floor)
+        .unwrap_or(0);
+    versions.iter().enumerate().skip(first)
+}
+
+impl Judge {
+    pub(crate) fn new(trace: Trace) -> Self {
+        Self {
+            inner: Mutex::default(),
+            trace,
+            alarm: Notify::new(),
+        }
+    }
+
+    pub(crate) fn violation(&self) -> Option<String> {
+        self.inner.lock().violation.clone()
+    }
+
+    /// Notes what is wrong; the first one counts.
+    pub(crate) fn accuse(&self, what: String) {
+        self.trace.say(&format!("VIOLATION {what}"));
+        self.inner.lock().violation.get_or_insert(what);
+        self.alarm.notify_one();
+    }
+
+    /// A new life begins: it will list, and see at least what is there now.
+    pub(crate) fn born(&self) {
+        let mut inner = self.inner.lock();
+        let rv = inner.clock.last().map(|(_, rv)| *rv).unwrap_or_default();
+        inner.seen_pods.set(rv);
+        inner.seen_services.set(rv);
+        inner.life = Some(Instant::now());
+    }
+
+    pub(crate) fn wall_jumped(&self) {
+        self.inner.lock().wall_jumped = true;
+    }
+
+    /// A list shows the past.
+    pub(crate) fn told_of_the_past(&self, kind: Option<Kind>, ago: Duration) {
+        let mut inner = self.inner.lock();
+        let then = Instant::now().checked_sub(ago);
+        let at = inner
+            .clock
+            .partition_point(|(at, _)| then.is_none_or(|then| *at <= then));
+        let rv = at.checked_sub(1).map_or(0, |at| inner.clock[at].1);
+        let floor = match kind {
+            Some(Kind::Pod) => &mut inner.seen_pods,
+            Some(Kind::Service) => &mut inner.seen_services,
+            _ => return,
+        };
+        if rv < floor.rv {
+            floor.set(rv);
+        }
+    }
+
+    /// A frame is sent.
+    pub(crate) fn shown(&self, frame: &FrameInfo) {
+        if frame.initial {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        let floor = match frame.kind {
+            Kind::Pod => &mut inner.seen_pods,
+            Kind::Service => &mut inner.seen_services,
+            _ => return,
+        };
+        floor.raise(frame.rv, Instant::now());
+    }
+
+    /// A request arrives.
+    pub(crate) fn asked(&self, request: &RequestInfo) {
+        if !request.verb.is_write() {
+            return;
+        }
+        let is_allowed = matches!(
+            request.kind,
+            Some(Kind::Service | Kind::EndpointSlice | Kind::Event | Kind::Lease)
+        );
+        if !is_allowed
+            || (request.kind == Some(Kind::Service) && SOURCES.contains(&request.name.as_str()))
+        {
+            self.accuse(format!(
+                "{} of {:?} {}",
+                request.verb.name(),
+                request.kind,
+                request.name
+            ));
+        }
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        let asked = Asked {
+            at: now,
+            pods: inner.seen_pods.before(now),
+            services: inner.seen_services.before(now),
+        };
+        inner.asked.insert(request.number, asked);
+    }
+
+    /// Whether the foreign objects are as they were made.
+    pub(crate) fn foreign(&self) -> BTreeMap<(Kind, String), Value> {
+        self.inner.lock().foreign.clone()
+    }
+
+    /// Whether the controller made an object.
+    pub(crate) fn made(&self, object: &Value) -> bool {
+        let inner = self.inner.lock();
+        object["metadata"]["uid"]
+            .as_str()
+            .is_some_and(|uid| inner.made.contains(uid))
+    }
+}
+
+impl Observer for Judge {
+    fn committed(&self, change: &Committed<'_>) {
+        let object = change.new.or(change.old).unwrap_or(&Value::Null);
+        let what = match (change.old, change.new) {
+            (None, _) => "created",
+            (_, None) => "deleted",
+            _ => "changed",
+        };
+        if change.kind != Kind::Event {
+            let by = change.request.map_or(String::new(), |request| {
+                format!(" by request {}", request.number)
+            });
+            self.trace.say(&format!(
+                "{} {} {what}{by}: {}",
+                change.kind.name(),
+                name_of(object),
+                brief(change.kind, change.new)
+            ));
+        }
+        let verdict = self.inner.lock().judge(change, object);
+        if let Err(what) = verdict {
+            self.accuse(what);
+        }
+    }
+}
+
+/// What matters of an object, on one line.
+fn brief(kind: Kind, object: Option<&Value>) -> String {
+    let Some(object) = object else {
+        return String::new();
+    };
+    let endpoints = |slice: &Value| {
+        let all = slice["endpoints"].as_array().cloned().unwrap_or_default();
+        let name = |endpoint: &Value| {
+            format!(
+                "{}/{}",
+                text(&endpoint["targetRef"]["name"]),
+                text(&endpoint["addresses"][0])
+            )
+        };
+        format!(
+            "[{}] for {}",
+            all.iter().map(name).collect::<Vec<_>>().join(" "),
+            text(&slice["metadata"]["labels"]["kubernetes.io/service-name"])
+        )
+    };
+    match kind {
+        Kind::EndpointSlice => endpoints(object),
+        Kind::Pod => {
+            let fact = PodFact::of(object);
+            let flag = |is: bool, name: &'static str| if is { name } else { "" };
+            format!(
+                "app={}{}{}{}{} {}",
+                fact.labels.get("app").cloned().unwrap_or_default(),
+                flag(fact.ready, " ready"),
+                flag(!fact.running, " not-running"),
+                flag(fact.terminating, " terminating"),
+                flag(fact.disrupted, " disrupted"),
+                fact.ips.join(" "),
+            )
+        }
+        Kind::Service => {
+            let fact = SourceFact::of(object);
+            let settings: Vec<String> = fact
+                .annotations
+                .iter()
+                .map(|(key, value)| format!("{}={value}", key.trim_start_matches("zen-lead.io/")))
+                .collect();
+            format!(
+                "{} app={:?} ports={}",
+                settings.join(" "),
+                fact.selector.get("app"),
+                fact.ports.len()
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+impl Inner {
+    fn judge(&mut self, change: &Committed<'_>, object: &Value) -> Result<(), String> {
+        let now = Instant::now();
+        self.clock.push((now, change.rv));
+        let name = name_of(object).to_owned();
+        let by_us = change.request.is_some();
+        if by_us {
+            self.check_ours(change, &name)?;
+        } else if change.new.is_some_and(is_foreign) {
+            self.foreign
+                .insert((change.kind, name.clone()), object.clone());
+        } else if change.new.is_none() {
+            self.foreign.remove(&(change.kind, name.clone()));
+        }
+        match change.kind {
+            Kind::Pod => {
+                let fact = change.new.map(PodFact::of);
+                self.pods.entry(name).or_default().push(Version {
+                    rv: change.rv,
+                    at: now,
+                    fact,
+                });
+            }
+            Kind::Service if SOURCES.contains(&name.as_str()) => {
+                let fact = change.new.map(SourceFact::of);
+                self.sources.entry(name).or_default().push(Version {
+                    rv: change.rv,
+                    at: now,
+                    fact,
+                });
+            }
+            Kind::EndpointSlice => self.judge_slice(change, object, &name, now)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The controller writes what it made, and nothing else.
+    fn check_ours(&mut self, change: &Committed<'_>, name: &str) -> Result<(), String> {
+        if change.kind == Kind::Event {
+            return Ok(());
+        }
+        let uid = |object: &Value| text(&object["metadata"]["uid"]);
+        match change.old {
+            None => {
+                self.made.extend(change.new.map(uid));
+                Ok(())
+            }
+            Some(old) if self.made.contains(&uid(old)) => Ok(()),
+            Some(_) => Err(format!(
+                "{} {name} is not the controller's, and it wrote it",
+                change.kind.name()
+            )),
+        }
+    }
+
+    fn judge_slice(
+        &mut self,
+        change: &Committed<'_>,
+        object: &Value,
+        name: &str,
+        now: Instant,
+    ) -> Result<(), String> {
+        let uid = text(&object["metadata"]["uid"]);
+        if !self.made.contains(&uid) {
+            return Ok(());
+        }
+        let by_us = change.request.is_some();
+        let leaders: Vec<String> = change.new.map(published).unwrap_or_default();
+        let labels = &object["metadata"]["labels"];
+        let known = self.slices.get(name);
+        let source = known.map_or_else(|| text(&labels[SOURCE]), |slice| slice.source.clone());
+        let changed = known.is_none_or(|slice| slice.leaders != leaders);
+        let fact = SliceFact {
+            source: source.clone(),
+            service: text(&labels["kubernetes.io/service-name"]),
+            family: text(&object["addressType"]),
+            by_us: if changed {
+                by_us
+            } else {
+                known.is_some_and(|slice| slice.by_us)
+            },
+            leaders: leaders.clone(),
+        };
+        if by_us && change.new.is_some() {
+            self.check_published(change, object, name, &fact, now)?;
+        }
+        if change.new.is_some() {
+            self.slices.insert(name.to_owned(), fact);
+        } else {
+            self.slices.remove(name);
+        }
+        let mut published: BTreeSet<String> = self
+            .slices
+            .values()
+            .filter(|slice| slice.source == source)
+            .flat_map(|slice| slice.leaders.iter().cloned())
+            .collect();
+        let leaders = self.leaders.entry(source).or_default();
+        if !by_us {
+            // What hands did, a restart takes for the truth; without one the leader stays.
+            published.extend(leaders.iter().cloned());
+        }
+        let gone = leaders
+            .difference(&published)
+            .map(|uid| (now, uid.clone(), change.new.is_none()));
+        self.former.extend(gone);
+        *leaders = published;
+        Ok(())
+    }
+
+    fn check_published(
+        &self,
+        change: &Committed<'_>,
+        slice: &Value,
+        name: &str,
+        fact: &SliceFact,
+        now: Instant,
+    ) -> Result<(), String> {
+        if fact.leaders.len() > 1 {
+            return Err(format!("slice {name} has more than one endpoint"));
+        }
+        let Some(uid) = fact.leaders.first() else {
+            return Ok(());
+        };
+        let is_second = |(other, slice): (&String, &SliceFact)| {
+            *other != name
+                && slice.by_us
+                && slice.service == fact.service
+                && slice.family == fact.family
+                && !slice.leaders.is_empty()
+        };
+        if self.slices.iter().any(is_second) {
+            return Err(format!(
+                "a second endpoint of {} and {} in slice {name}",
+                fact.service, fact.family
+            ));
+        }
+        if self.may_stay(&fact.source, uid, now) {
+            return Ok(());
+        }
+        let asked = change
+            .request
+            .and_then(|request| self.asked.get(&request.number));
+        let Some(asked) = asked else {
+            return Err("a write that nobody asked for".into());
+        };
+        let pod = text(&slice["endpoints"][0]["targetRef"]["name"]);
+        if self.was_eligible(&fact.source, &pod, uid, asked) {
+            Ok(())
+        } else {
+            Err(format!(
+                "slice {name} publishes {pod} ({uid}), which was not eligible in any view that the controller can have had"
+            ))
+        }
+    }
+
+    fn may_stay(&self, source: &str, uid: &String, now: Instant) -> bool {
+        let leads = self
+            .leaders
+            .get(source)
+            .is_some_and(|leaders| leaders.contains(uid));
+        let is_young = self.life.is_some_and(|life| now < life + STALE_MAX);
+        let was = self.former.iter().any(|(at, former, with_slice)| {
+            former == uid
+                && ((*with_slice && now < *at + IN_FLIGHT)
+                    || (is_young && self.life.is_some_and(|life| life < *at + STALE_MAX)))
+        });
+        leads || was
+    }
+
+    fn was_eligible(&self, source: &str, pod: &str, uid: &str, asked: &Asked) -> bool {
+        let pods = self.pods.get(pod).map_or(&[][..], Vec::as_slice);
+        let sources = self.sources.get(source).map_or(&[][..], Vec::as_slice);
+        visible(pods, asked.pods).any(|(at, version)| {
+            let Some(fact) = version.fact.as_ref().filter(|fact| fact.uid == uid) else {
+                return false;
+            };
+            visible(sources, asked.services).any(|(_, source)| {
+                source.fact.as_ref().is_some_and(|source| {
+                    let since = ready_since(&pods[..=at], uid);
+                    // Transition times are whole seconds, and a jump of the clock falsifies them.
+                    let ripe = since + Duration::from_millis(source.min_ready_ms());
+                    let is_ripe =
+                        self.wall_jumped || asked.at + Duration::from_millis(1_000) >= ripe;
+                    fact.is_eligible(source) && is_ripe
+                })
+            })
+        })
+    }
+}
+
+/// Since when the last of these versions has been Ready.
+fn ready_since(versions: &[Version<PodFact>], uid: &str) -> Instant {
+    let is_ready = |version: &&Version<PodFact>| {
+        version
+            .fact
+            .as_ref()
+            .is_some_and(|fact| fact.ready && fact.uid == uid)
+    };
+    let ready = versions.iter().rev().take_while(is_ready).last();
+    ready
+        .or(versions.last())
+        .map_or_else(Instant::now, |version| version.at)
+}
+
+/// Identities of the pods that a slice publishes; an endpoint without one counts as itself.
+fn published(slice: &Value) -> Vec<String> {
+    let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+    endpoints
+        .map(|endpoint| {
+            endpoint["targetRef"]["uid"]
+                .as_str()
+                .map_or_else(|| endpoint.to_string(), str::to_owned)
+        })
+        .collect()
+}

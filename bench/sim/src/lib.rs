@@ -1,0 +1,30 @@
+//! Deterministic simulation: the whole controller against [`simkube`], one thread, a paused clock,
+//! and one seed that decides everything.
+//!
+//! [`Plan::of`] draws a schedule of events and faults from a seed, [`run`] plays it and judges what
+//! it sees, [`shrink`] makes a failing schedule small. The same plan gives the same trace, bit for
+//! bit: see [`Outcome::hash`].
+//!
+//! ```text
+//!  chance ─► plan ─► run ──► event (users, kubelets, strangers) ─► simkube
+//!                     │  └─► trouble (what breaks)  ◄───────────────┤
+//!                     │                                             │ every change
+//!                     ├─► replica (one life of the controller) ◄───►│
+//!                     └─► oracle (after a minute of peace)    judge ◄┘
+//! ```
+
+mod chance;
+mod event;
+mod facts;
+mod judge;
+mod oracle;
+mod plan;
+mod replica;
+mod run;
+mod trace;
+mod trouble;
+
+pub use chance::Chance;
+pub use event::{Event, ServiceEdit, SliceEdit};
+pub use plan::{FRAME_TROUBLES, Fault, FrameTrouble, Plan, Step, TROUBLES, Trouble, What, World};
+pub use run::{Outcome, run};
