@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::model::{EndpointPort, Family, NamedPort, Pod, PodPhase, Port, TargetPort, Uid};
 use super::settings::Strategy;
 use super::time::Moment;
+use crate::planted::{self, Bug};
 
 /// How long a leader that was left for a disruption is not returned to: an eviction may be called
 /// off, and the next one would bounce the leadership.
@@ -178,7 +179,9 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
             }
         }
         Standing::Waits(pod, until) => kept(pod, Hold::Suspect(pod.ready_since), Some(until)),
-        Standing::Firm(pod) => match best.filter(|best| !rules.sticky && rank(best) < rank(pod)) {
+        Standing::Firm(pod) => match best
+            .filter(|best| (!rules.sticky || planted::is(Bug::NotSticky)) && rank(best) < rank(pod))
+        {
             Some(best) => elected(Some(best), Some(Reason::Strategy)),
             None => kept(pod, Hold::Firm, if rules.sticky { None } else { watch() }),
         },
@@ -192,7 +195,8 @@ fn challengers<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Vec<&
             .incumbent
             .is_some_and(|incumbent| *incumbent.uid == pod.uid)
     };
-    let is_ripe = |pod: &Pod| now >= pod.ready_since + rules.min_ready;
+    let is_ripe =
+        |pod: &Pod| now >= pod.ready_since + rules.min_ready || planted::is(Bug::MinReadyIgnored);
     ballot
         .pods
         .iter()
@@ -233,7 +237,8 @@ fn judge<'b>(
     } else {
         Reason::NotReady
     };
-    let can_be_reached = pod.ips.of(rules.family).is_some() && resolves_any(rules.ports, pod);
+    let has_address = pod.ips.of(rules.family).is_some() || planted::is(Bug::DeadAddress);
+    let can_be_reached = has_address && resolves_any(rules.ports, pod);
     if !can_be_reached {
         return Standing::Lost(reason);
     }
@@ -258,7 +263,7 @@ fn suspect_until(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Moment> {
 fn is_electable(rules: &Rules<'_>, pod: &Pod) -> bool {
     pod.ready
         && pod.phase == PodPhase::Running
-        && !pod.terminating
+        && (!pod.terminating || planted::is(Bug::TerminatingElected))
         && pod.ips.of(rules.family).is_some()
         && resolves_any(rules.ports, pod)
 }

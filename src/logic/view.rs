@@ -6,6 +6,7 @@ use super::contract::{
     LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SLICE_MANAGED_BY, SOURCE_SERVICE,
 };
 use super::model::{Family, Key, Meta, OwnerReference, Pod, Service, Slice, Uid};
+use crate::planted::{self, Bug};
 
 /// A snapshot of all facts that concern one source.
 #[derive(Clone, Debug)]
@@ -105,6 +106,11 @@ impl View {
         let meta = &service.metadata;
         if meta.name == self.key.name {
             return false;
+        }
+        if planted::is(Bug::StrangerAdopted)
+            && meta.name.strip_suffix(LEADER_SUFFIX) == Some(&*self.key.name)
+        {
+            return true;
         }
         let source_uid = self.source.as_ref().map(|source| &source.metadata.uid);
         let controller = meta.controller().filter(|owner| &*owner.kind == "Service");

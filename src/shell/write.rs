@@ -32,6 +32,7 @@ use crate::logic::fsm::Cause;
 use crate::logic::model::Key;
 use crate::logic::plan::{Action, Lane, Target, Write};
 use crate::metrics::Metrics;
+use crate::planted::{self, Bug};
 
 /// Failover writes in flight. More than an API server works on at once, and less than what would
 /// have it shed load when a node with a thousand leaders dies.
@@ -287,6 +288,11 @@ impl Inner {
         };
         let slot = &mut slots[at];
         match verdict {
+            Verdict::Refused(_) if planted::is(Bug::RefusedForEver) => true,
+            Verdict::Failed { .. } if planted::is(Bug::SilenceIsConsent) => {
+                slots.swap_remove(at);
+                true
+            }
             Verdict::Accepted(_) | Verdict::AddressTaken(_) => {
                 slots.swap_remove(at);
                 if slots.is_empty() {
@@ -351,6 +357,9 @@ impl Inner {
         let is_create = matches!(write.action, Action::Create(_));
         match status.code {
             404 if !is_create => Verdict::Overtaken(Observed::Gone(write.target.clone())),
+            409 if planted::is(Bug::ConflictIgnored) => {
+                Verdict::Overtaken(Observed::Gone(write.target.clone()))
+            }
             409 => self.read(write, timeout).await,
             _ => answer::refused(write, status),
         }
@@ -401,18 +410,20 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
         ),
         Action::Patch { version, ops } => {
             let guard = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string() });
-            let mut body = format!("[{guard}");
-            for op in ops {
-                body.push(',');
-                // Plain data always serializes.
-                body.push_str(&serde_json::to_string(op).unwrap_or_default());
+            let mut parts = vec![guard.to_string()];
+            if planted::is(Bug::NoVersionGuard) {
+                parts.clear();
             }
-            body.push(']');
+            // Plain data always serializes.
+            parts.extend(
+                ops.iter()
+                    .map(|op| serde_json::to_string(op).unwrap_or_default()),
+            );
             (
                 http::Method::PATCH,
                 at(true),
                 "application/json-patch+json",
-                body,
+                format!("[{}]", parts.join(",")),
             )
         }
         Action::Delete { uid, version } => {

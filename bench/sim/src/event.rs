@@ -7,17 +7,19 @@ use simkube::{Kind, SimKube};
 use crate::chance::Chance;
 
 /// The only namespace.
-pub const NS: &str = "shop";
+pub(crate) const NS: &str = "shop";
 /// Sources.
-pub const SOURCES: [&str; 4] = ["a", "b", "c", "d"];
+pub(crate) const SOURCES: [&str; 4] = ["a", "b", "c", "d"];
 /// Pods.
-pub const PODS: [&str; 10] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9"];
+pub(crate) const PODS: [&str; 10] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9"];
+/// What pods are of; few, so that a Service has several.
+const APPS: [&str; 6] = ["a", "a", "a", "b", "b", "c"];
 const NODES: [&str; 3] = ["n0", "n1", "n2"];
 const ENABLED: &str = "zen-lead.io/enabled";
 const NAME: &str = "zen-lead.io/leader-service-name";
 const SOURCE: &str = "zen-lead.io/source-service";
 /// Bears every object that the workload made beside our objects.
-pub const FOREIGN: &str = "foreign";
+pub(crate) const FOREIGN: &str = "foreign";
 /// Names that sources ask for, or hold by default.
 const NAMES: [&str; 7] = [
     "a-leader", "b-leader", "c-leader", "d-leader", "shared", "main-a", "main-b",
@@ -25,6 +27,7 @@ const NAMES: [&str; 7] = [
 
 /// Something happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of the fields say what they are")]
 pub enum Event {
     /// A Service comes, opted in or not.
     Source {
@@ -98,8 +101,33 @@ pub enum Event {
     HandService { of: &'static str, edit: ServiceEdit },
     /// Somebody edits a slice of ours.
     HandSlice { of: &'static str, edit: SliceEdit },
+    /// Something happens to whoever leads.
+    OfLeader { of: &'static str, act: PodAct },
     /// The garbage collector comes by.
     Collect,
+}
+
+/// What happens to the pod that leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodAct {
+    /// It is not Ready any more.
+    Unready,
+    /// It flaps.
+    Flap,
+    /// It is deleted, with grace.
+    Terminate,
+    /// It is killed.
+    Kill,
+    /// It is about to be evicted.
+    Disrupt,
+    /// It moves to another address.
+    Move,
+    /// It loses its address.
+    Isolate,
+    /// It ends.
+    Fail,
+    /// It loses its label.
+    Unlabel,
 }
 
 /// What hands do to a leader Service.
@@ -141,9 +169,10 @@ pub enum SliceEdit {
 impl Event {
     /// The name under which its occurrences are counted.
     #[must_use]
-    pub fn kind(&self) -> String {
+    pub(crate) fn kind(&self) -> String {
         match self {
             Self::HandService { edit, .. } => format!("HandService {edit:?}"),
+            Self::OfLeader { act, .. } => format!("OfLeader {act:?}"),
             Self::HandSlice { edit, .. } => format!("HandSlice {edit:?}"),
             other => {
                 let text = format!("{other:?}");
@@ -154,10 +183,10 @@ impl Event {
     }
 
     /// A pod that comes.
-    pub fn pod(chance: &mut Chance, name: &'static str) -> Self {
+    pub(crate) fn pod(chance: &mut Chance, name: &'static str) -> Self {
         Self::Pod {
             name,
-            app: chance.pick(&SOURCES),
+            app: chance.pick(&APPS),
             node: chance.pick(&NODES),
             ip: 10 + u8::try_from(chance.below(200)).unwrap_or_default(),
             ready: chance.percent(80),
@@ -165,10 +194,10 @@ impl Event {
     }
 
     /// A source that comes.
-    pub fn source(chance: &mut Chance, name: &'static str, dual_stack: bool) -> Self {
+    pub(crate) fn source(chance: &mut Chance, name: &'static str, dual_stack: bool) -> Self {
         Self::Source {
             name,
-            app: name,
+            app: chance.pick(&[name, "a", "b"]),
             ports: chance.pick(&[0, 0, 1, 2, 5]),
             enabled: chance.percent(85),
             dual: dual_stack && chance.percent(50),
@@ -176,7 +205,7 @@ impl Event {
     }
 
     /// Anything. `late`: near the end, where nothing may happen whose effects last for minutes.
-    pub fn any(chance: &mut Chance, dual_stack: bool, late: bool) -> Self {
+    pub(crate) fn any(chance: &mut Chance, dual_stack: bool, late: bool) -> Self {
         let source = chance.pick(&SOURCES);
         let pod = chance.pick(&PODS);
         match chance.below(100) {
@@ -218,13 +247,17 @@ impl Event {
                 name: source,
                 dual: chance.percent(50),
             },
-            34..=43 => Self::pod(chance, pod),
-            44..=57 => Self::Ready {
+            40..=46 | 62..=66 => Self::pod(chance, pod),
+            47..=57 => Self::Ready {
                 name: pod,
                 ready: chance.percent(60),
             },
-            58..=61 => Self::Terminate { name: pod },
-            62..=66 => Self::Finish { name: pod },
+            58..=59 => Self::Terminate { name: pod },
+            60..=61 => Self::Finish { name: pod },
+            99 | 34..=39 => Self::OfLeader {
+                of: source,
+                act: act(chance, late),
+            },
             67..=69 if !late => Self::Disrupt {
                 name: pod,
                 on: chance.percent(70),
@@ -243,7 +276,7 @@ impl Event {
             },
             77..=79 => Self::Relabel {
                 name: pod,
-                app: chance.pick(&SOURCES),
+                app: chance.pick(&APPS),
             },
             80..=82 => Self::Node {
                 name: chance.pick(&NODES),
@@ -272,7 +305,7 @@ impl Event {
                     ServiceEdit::Delete,
                 ]),
             },
-            94..=98 => Self::HandSlice {
+            94..=97 => Self::HandSlice {
                 of: source,
                 edit: chance.pick(&[
                     SliceEdit::Unlabel,
@@ -288,8 +321,13 @@ impl Event {
     }
 
     /// Happens.
-    pub fn happen(&self, kube: &SimKube) {
+    pub(crate) fn happen(&self, kube: &SimKube) {
         match *self {
+            Self::OfLeader { of, act } => {
+                if let Some(name) = leader(kube, of) {
+                    act.happen(kube, &name);
+                }
+            }
             Self::Source {
                 name,
                 app,
@@ -374,6 +412,65 @@ impl Event {
     }
 }
 
+fn act(chance: &mut Chance, late: bool) -> PodAct {
+    match chance.below(18) {
+        0..=3 => PodAct::Unready,
+        4..=5 => PodAct::Flap,
+        6..=7 => PodAct::Terminate,
+        8..=10 => PodAct::Kill,
+        11..=12 if !late => PodAct::Disrupt,
+        11..=13 => PodAct::Move,
+        14 => PodAct::Isolate,
+        15 => PodAct::Fail,
+        _ => PodAct::Unlabel,
+    }
+}
+
+/// Who leads, according to the first slice.
+fn leader(kube: &SimKube, of: &str) -> Option<String> {
+    let slice = ours(kube, Kind::EndpointSlice, of)?;
+    Some(
+        slice["endpoints"][0]["targetRef"]["name"]
+            .as_str()?
+            .to_owned(),
+    )
+}
+
+impl PodAct {
+    fn happen(self, kube: &SimKube, name: &str) {
+        match self {
+            Self::Unready => {
+                kube.set_ready(NS, name, false);
+            }
+            Self::Flap => {
+                kube.set_ready(NS, name, false);
+                kube.set_ready(NS, name, true);
+            }
+            Self::Terminate => {
+                kube.delete_pod(NS, name, 30);
+            }
+            Self::Kill => {
+                kube.delete_pod(NS, name, 0);
+            }
+            Self::Disrupt => {
+                kube.set_condition(NS, name, "DisruptionTarget", "True");
+            }
+            Self::Move => {
+                kube.set_ips(NS, name, &["10.1.1.77"]);
+            }
+            Self::Isolate => {
+                kube.set_ips(NS, name, &[]);
+            }
+            Self::Fail => {
+                kube.set_phase(NS, name, "Failed");
+            }
+            Self::Unlabel => {
+                kube.label(Kind::Pod, NS, name, "app", None);
+            }
+        }
+    }
+}
+
 fn requested(chance: &mut Chance, source: &'static str) -> Option<&'static str> {
     match chance.below(8) {
         0..=2 => None,
@@ -447,13 +544,13 @@ fn setting(chance: &mut Chance, name: &'static str) -> Event {
 
 /// The name of an object.
 #[must_use]
-pub fn name_of(object: &Value) -> &str {
+pub(crate) fn name_of(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
 /// Whether the workload made an object to stand beside ours.
 #[must_use]
-pub fn is_foreign(object: &Value) -> bool {
+pub(crate) fn is_foreign(object: &Value) -> bool {
     object["metadata"]["annotations"][FOREIGN] == "yes"
 }
 

@@ -144,6 +144,23 @@ impl SourceFact {
             .map(String::as_str)
     }
 
+    /// Whether it certainly wants this family under this name, and headless or not as ever.
+    pub(crate) fn serves(&self, name: &str, service: &str, family: &str) -> bool {
+        let wanted = self
+            .setting("leader-service-name")
+            .map_or_else(|| format!("{name}-leader"), str::to_owned);
+        !self.deleting
+            && self.enabled.as_deref() == Some("true")
+            && !self.selector.is_empty()
+            && !self.ports.is_empty()
+            && wanted == service
+            && matches!(
+                self.setting("leader-service-type"),
+                None | Some("ClusterIP")
+            )
+            && self.families.first().is_some_and(|first| first == family)
+    }
+
     /// `min-ready-duration` in milliseconds; 0 for what cannot be read.
     pub(crate) fn min_ready_ms(&self) -> u64 {
         match self.setting("min-ready-duration") {

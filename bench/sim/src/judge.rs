@@ -17,6 +17,17 @@ use crate::trace::Trace;
 const SOURCE: &str = "zen-lead.io/source-service";
 /// A slice under way to its deletion may have been the memory of who led.
 const IN_FLIGHT: Duration = Duration::from_secs(15);
+/// How long an object's requests are counted.
+const WINDOW: Duration = Duration::from_secs(10);
+/// What a change can still cause: it may be seen late, and two durations may run from it.
+const ECHO: Duration = Duration::from_secs(45);
+/// Requests that one object may take in a window in which nothing happens: a decision of a timer
+/// (three), and the retries of a back-off that starts anew (20 ms, 500 ms, then seconds).
+const REQUESTS_IDLE: usize = 12;
+/// A change can cause two decisions, one at once and one by a timer, of three requests each.
+const REQUESTS_PER_CHANGE: usize = 6;
+/// A request that went wrong is made again, and a conflict is looked into.
+const REQUESTS_PER_FAULT: usize = 3;
 /// A restart can read slices that are so much out of date.
 const STALE_MAX: Duration = Duration::from_secs(60);
 
@@ -49,6 +60,12 @@ struct Inner {
     life: Option<Instant>,
     wall_jumped: bool,
     foreign: BTreeMap<(Kind, String), Value>,
+    /// When others changed something, when a fault hit, and when each object was written to.
+    changes: Vec<Instant>,
+    faults: Vec<Instant>,
+    requests: BTreeMap<(Option<Kind>, String), Vec<Instant>>,
+    /// When a hand was last laid on an object of ours.
+    touched: Option<Instant>,
 }
 
 type History<T> = BTreeMap<String, Vec<Version<T>>>;
@@ -109,6 +126,8 @@ struct SliceFact {
     family: String,
     leaders: Vec<String>,
     by_us: bool,
+    /// Its labels and its owner say whose it is.
+    is_marked: bool,
 }
 
 /// The versions that were current at `floor` or later.
@@ -147,6 +166,21 @@ impl Judge {
         inner.seen_pods.set(rv);
         inner.seen_services.set(rv);
         inner.life = Some(Instant::now());
+        // It looks at everything anew.
+        inner.changes.push(Instant::now());
+    }
+
+    /// A fault hit a request or a frame.
+    pub(crate) fn hurt(&self) {
+        self.inner.lock().faults.push(Instant::now());
+    }
+
+    /// The controller says why it left a leader.
+    pub(crate) fn left(&self, source: &str, from: &str, reason: &str) {
+        let verdict = self.inner.lock().check_reason(source, from, reason);
+        if let Err(what) = verdict {
+            self.accuse(what);
+        }
     }
 
     pub(crate) fn wall_jumped(&self) {
@@ -212,6 +246,15 @@ impl Judge {
             services: inner.seen_services.before(now),
         };
         inner.asked.insert(request.number, asked);
+        let verdict = if request.kind == Some(Kind::Event) {
+            Ok(())
+        } else {
+            inner.check_budget(request, now)
+        };
+        drop(inner);
+        if let Err(what) = verdict {
+            self.accuse(what);
+        }
     }
 
     /// Whether the foreign objects are as they were made.
@@ -315,6 +358,14 @@ impl Inner {
         let by_us = change.request.is_some();
         if by_us {
             self.check_ours(change, &name)?;
+        } else {
+            self.changes.push(now);
+            if self.made.contains(&text(&object["metadata"]["uid"])) {
+                self.touched = Some(now);
+            }
+        }
+        if by_us {
+            // Said above.
         } else if change.new.is_some_and(is_foreign) {
             self.foreign
                 .insert((change.kind, name.clone()), object.clone());
@@ -338,6 +389,7 @@ impl Inner {
                     fact,
                 });
             }
+            Kind::Service if by_us && change.new.is_none() => self.check_withdrawn(&name)?,
             Kind::EndpointSlice => self.judge_slice(change, object, &name, now)?,
             _ => {}
         }
@@ -390,9 +442,12 @@ impl Inner {
                 known.is_some_and(|slice| slice.by_us)
             },
             leaders: leaders.clone(),
+            is_marked: labels[SOURCE].is_string()
+                && object["metadata"]["ownerReferences"].is_array(),
         };
         if by_us && change.new.is_some() {
             self.check_published(change, object, name, &fact, now)?;
+            self.check_left(change, name, &fact, now)?;
         }
         if change.new.is_some() {
             self.slices.insert(name.to_owned(), fact);
@@ -496,6 +551,193 @@ impl Inner {
                 })
             })
         })
+    }
+}
+
+/// What the controller must not do without need.
+impl Inner {
+    /// Requests for one object are bounded by what can have caused them.
+    fn check_budget(&mut self, request: &RequestInfo, now: Instant) -> Result<(), String> {
+        let since = |times: &[Instant], window: Duration| {
+            times
+                .iter()
+                .rev()
+                .take_while(|at| now < **at + window)
+                .count()
+        };
+        let changes = since(&self.changes, ECHO);
+        let faults = since(&self.faults, WINDOW);
+        let all = self
+            .requests
+            .entry((request.kind, request.name.clone()))
+            .or_default();
+        all.push(now);
+        let count = since(all, WINDOW);
+        let allowed = REQUESTS_IDLE + REQUESTS_PER_CHANGE * changes + REQUESTS_PER_FAULT * faults;
+        if count <= allowed {
+            return Ok(());
+        }
+        Err(format!(
+            "{count} writes of {:?} {} within {WINDOW:?}, of which {allowed} can have a cause ({changes} changes, {faults} faults)",
+            request.kind, request.name
+        ))
+    }
+
+    /// Traffic is withdrawn before a leader Service goes.
+    fn check_withdrawn(&self, service: &str) -> Result<(), String> {
+        let is_live = |(_, slice): &(&String, &SliceFact)| {
+            slice.service == service && slice.by_us && slice.is_marked && !slice.leaders.is_empty()
+        };
+        match self.slices.iter().find(is_live) {
+            Some((name, _)) => Err(format!(
+                "Service {service} is deleted, and slice {name} still publishes a leader"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Who led until now had to be left, in some view that the controller can have had.
+    fn check_left(
+        &self,
+        change: &Committed<'_>,
+        name: &str,
+        fact: &SliceFact,
+        now: Instant,
+    ) -> Result<(), String> {
+        let Some(asked) = change
+            .request
+            .and_then(|request| self.asked.get(&request.number))
+        else {
+            return Ok(());
+        };
+        let Some(before) = self
+            .slices
+            .get(name)
+            .filter(|slice| slice.by_us && slice.leaders != fact.leaders)
+        else {
+            return Ok(());
+        };
+        let is_touched = self.touched.is_some_and(|at| now < at + STALE_MAX);
+        let is_young = self
+            .life
+            .is_some_and(|life| now < life + Duration::from_secs(15));
+        let (Some(old), false) = (before.leaders.first(), is_touched || is_young) else {
+            return Ok(());
+        };
+        let sources = self
+            .sources
+            .get(&fact.source)
+            .map_or(&[][..], Vec::as_slice);
+        let wants = |(_, version): (usize, &Version<SourceFact>)| {
+            version
+                .fact
+                .as_ref()
+                .is_some_and(|source| source.serves(&fact.source, &fact.service, &fact.family))
+        };
+        // A younger version than the one that is known may change everything.
+        if !visible(sources, asked.services).all(wants) {
+            return Ok(());
+        }
+        let all: Vec<&SourceFact> = visible(sources, asked.services)
+            .filter_map(|(_, version)| version.fact.as_ref())
+            .collect();
+        let is_sure = |uid: &str| {
+            self.pods
+                .values()
+                .find_map(|versions| self.surely_eligible(versions, uid, &all, asked))
+        };
+        if fact.leaders.is_empty() {
+            let could = self.pods.values().find_map(|versions| {
+                let uid = &versions.last()?.fact.as_ref()?.uid;
+                self.surely_eligible(versions, uid, &all, asked)
+            });
+            return could.map_or(Ok(()), |pod| {
+                Err(format!("slice {name} is emptied, and {pod} could lead"))
+            });
+        }
+        let is_sticky = all
+            .iter()
+            .all(|source| matches!(source.setting("sticky"), None | Some("true")));
+        match is_sure(old).filter(|_| is_sticky) {
+            Some(pod) => Err(format!(
+                "slice {name} leaves {pod}, which could go on leading"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The name of a pod that is eligible and not about to go, in every view that the controller
+    /// can have had.
+    fn surely_eligible<'a>(
+        &self,
+        versions: &'a [Version<PodFact>],
+        uid: &str,
+        sources: &[&SourceFact],
+        asked: &Asked,
+    ) -> Option<&'a str> {
+        let mut name = None;
+        for (at, version) in visible(versions, asked.pods) {
+            let pod = version
+                .fact
+                .as_ref()
+                .filter(|pod| pod.uid == uid && !pod.disrupted)?;
+            let ripe = |source: &&SourceFact| {
+                // With a margin for when the controller saw it.
+                let wait = source.min_ready_ms();
+                wait == 0
+                    || (!self.wall_jumped
+                        && ready_since(&versions[..=at], uid) + Duration::from_millis(wait) + ECHO
+                            < asked.at)
+            };
+            if version.rv > asked.pods
+                || !sources
+                    .iter()
+                    .all(|source| pod.is_eligible(source) && ripe(source))
+            {
+                return None;
+            }
+            name = Some(pod.name.as_str());
+        }
+        name
+    }
+
+    /// A leader was left for the reason that is told.
+    fn check_reason(&self, source: &str, from: &str, reason: &str) -> Result<(), String> {
+        let now = Instant::now();
+        let name = source.rsplit('/').next().unwrap_or_default();
+        let recent = |at: Instant| now < at + STALE_MAX;
+        let versions = self.pods.get(from).map_or(&[][..], Vec::as_slice);
+        let first = versions
+            .iter()
+            .rposition(|version| !recent(version.at))
+            .unwrap_or(0);
+        let versions = &versions[first..];
+        let uid = versions
+            .first()
+            .and_then(|version| version.fact.as_ref())
+            .map(|pod| &pod.uid);
+        let any = |holds: &dyn Fn(&PodFact) -> bool| {
+            versions.iter().any(|version| {
+                version
+                    .fact
+                    .as_ref()
+                    .is_none_or(|pod| Some(&pod.uid) != uid || holds(pod))
+            })
+        };
+        let holds = match reason {
+            "deleted" => any(&|pod| !pod.running),
+            "noIP" => any(&|pod| pod.ips.is_empty() || pod.ips.len() == 1),
+            "terminating" => any(&|pod| pod.terminating),
+            "disrupted" => any(&|pod| pod.disrupted),
+            _ => true,
+        };
+        if holds {
+            Ok(())
+        } else {
+            Err(format!(
+                "source {name} left {from} because it was {reason}, and it was not"
+            ))
+        }
     }
 }
 

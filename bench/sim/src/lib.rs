@@ -13,6 +13,7 @@
 //!                     └─► oracle (after a minute of peace)    judge ◄┘
 //! ```
 
+mod batch;
 mod chance;
 mod event;
 mod facts;
@@ -21,10 +22,12 @@ mod oracle;
 mod plan;
 mod replica;
 mod run;
+mod shrink;
 mod trace;
 mod trouble;
 
-pub use chance::Chance;
-pub use event::{Event, ServiceEdit, SliceEdit};
-pub use plan::{FRAME_TROUBLES, Fault, FrameTrouble, Plan, Step, TROUBLES, Trouble, What, World};
+pub use batch::{Batch, Failure, batch, kinds};
+pub use event::{Event, PodAct, ServiceEdit, SliceEdit};
+pub use plan::{Fault, FrameTrouble, Plan, Step, Trouble, What, World};
 pub use run::{Outcome, run};
+pub use shrink::shrink;

@@ -6,7 +6,7 @@ use crate::chance::Chance;
 use crate::event::{Event, PODS, SOURCES};
 
 /// Virtual time in which things happen, in milliseconds.
-pub const SPAN_MS: u64 = 600_000;
+pub(crate) const SPAN_MS: u64 = 600_000;
 /// Nothing whose effects last for minutes happens in so much of it before the end.
 const LATE_MS: u64 = 120_000;
 
@@ -58,6 +58,7 @@ pub enum What {
 
 /// Something breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of the fields say what they are")]
 pub enum Fault {
     /// For a while, requests have trouble.
     Requests {
@@ -136,7 +137,7 @@ pub enum FrameTrouble {
 }
 
 /// All there are.
-pub const TROUBLES: [Trouble; 11] = [
+pub(crate) const TROUBLES: [Trouble; 11] = [
     Trouble::Slow,
     Trouble::LostBefore,
     Trouble::LostAfter,
@@ -150,7 +151,7 @@ pub const TROUBLES: [Trouble; 11] = [
     Trouble::Stale,
 ];
 /// All there are.
-pub const FRAME_TROUBLES: [FrameTrouble; 4] = [
+pub(crate) const FRAME_TROUBLES: [FrameTrouble; 4] = [
     FrameTrouble::Twice,
     FrameTrouble::Cut,
     FrameTrouble::End,
@@ -169,7 +170,7 @@ impl Plan {
             refuses_by_status: chance.percent(50),
             history: usize::try_from(chance.pick(&[20, 200, 1_000])).unwrap_or(200),
             chunk: chance.percent(20).then_some(113),
-            collector_ms: chance.pick(&[None, Some(1_000), Some(20_000)]),
+            collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
         };
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));
@@ -205,7 +206,7 @@ fn beginning(chance: &mut Chance, world: &World) -> Vec<Step> {
 
 /// At least sixty events; half of them follow close on another.
 fn workload(chance: &mut Chance, world: &World) -> Vec<Step> {
-    let count = chance.between(60, 90);
+    let count = chance.between(80, 120);
     let mut last = 1_000;
     let mut steps = Vec::new();
     for _ in 0..count {

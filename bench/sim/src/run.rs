@@ -7,8 +7,9 @@ use std::time::Duration;
 use simkube::{Expiry, Kind, Options, Rule, SimKube};
 use tokio::time::{Instant, sleep, sleep_until};
 use zen_lead::config::{Config, Flags};
+use zen_lead::logic::model::Key;
 
-use crate::event::NS;
+use crate::event::{NS, SOURCES};
 use crate::judge::Judge;
 use crate::oracle;
 use crate::plan::{Fault, Plan, SPAN_MS, What};
@@ -28,6 +29,8 @@ pub struct Outcome {
     pub violation: Option<String>,
     /// The last lines of the trace.
     pub trace: Vec<String>,
+    /// What the controller thought in the end, if something was wrong.
+    pub machines: Vec<String>,
     /// Of the whole trace.
     pub hash: u64,
     /// How often each event, fault, edge and reason occurred.
@@ -41,26 +44,30 @@ pub struct Outcome {
 #[must_use]
 pub fn run(plan: &Plan) -> Outcome {
     let trace = Trace::new();
-    let heard = tracing::subscriber::set_default(Ear(trace.clone()));
+    let judge = Arc::new(Judge::new(trace.clone()));
+    let ear = Ear {
+        trace: trace.clone(),
+        judge: Arc::clone(&judge),
+    };
+    let heard = tracing::subscriber::set_default(ear);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    let (violation, counts) = runtime.block_on(async {
+    let (violation, machines, counts) = runtime.block_on(async {
         trace.begin();
-        let mut stage = Stage::new(plan, trace.clone());
+        let mut stage = Stage::new(plan, trace.clone(), judge);
         let violation = stage.play(plan).await.err();
-        if let Some(what) = &violation {
-            stage.judge.accuse(what.clone());
-        }
+        let machines = violation.as_ref().map(|_| stage.machines());
         stage.leave().await;
-        (violation, stage.counts())
+        (violation, machines.unwrap_or_default(), stage.counts())
     });
     drop(heard);
     Outcome {
         violation,
         trace: trace.lines(),
+        machines,
         hash: trace.hash(),
         counts,
     }
@@ -119,12 +126,11 @@ fn config() -> Config {
 }
 
 impl Stage {
-    fn new(plan: &Plan, trace: Trace) -> Self {
+    fn new(plan: &Plan, trace: Trace, judge: Arc<Judge>) -> Self {
         let options = options(plan);
         let wall = Wall::new(options.epoch);
         let kube = SimKube::new(options);
         kube.namespace(NS);
-        let judge = Arc::new(Judge::new(trace.clone()));
         let troubles = Arc::new(Troubles::new(plan.seed, Arc::clone(&judge)));
         kube.set_faults(Arc::clone(&troubles) as _);
         kube.set_observer(Arc::clone(&judge) as _);
@@ -384,6 +390,17 @@ impl Stage {
             self.gate.open();
             self.after(down_ms, Due::Start);
         }
+    }
+
+    fn machines(&self) -> Vec<String> {
+        let Some(replica) = &self.replica else {
+            return Vec::new();
+        };
+        let key = |name: &str| Key::new(NS, name);
+        let all = SOURCES
+            .iter()
+            .filter_map(|name| replica.drive.debug(&key(name)));
+        all.map(|machine| format!("{machine:#}")).collect()
     }
 
     fn make_peace(&mut self) {

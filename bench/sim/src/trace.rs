@@ -11,6 +11,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
+use crate::judge::Judge;
+
 /// Lines that are kept.
 const LINES: usize = 60;
 
@@ -148,7 +150,10 @@ impl Said {
 }
 
 /// Listens to the controller's log on this thread.
-pub(crate) struct Ear(pub(crate) Trace);
+pub(crate) struct Ear {
+    pub(crate) trace: Trace,
+    pub(crate) judge: Arc<Judge>,
+}
 
 impl Subscriber for Ear {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -168,7 +173,11 @@ impl Subscriber for Ear {
     fn event(&self, event: &Event<'_>) {
         let mut said = Said::default();
         event.record(&mut said);
-        self.0.heard(&said);
+        self.trace.heard(&said);
+        if said.message == "leader changed" {
+            let [source, from, reason] = ["service", "from", "reason"].map(|name| said.field(name));
+            self.judge.left(&source, &from, &reason);
+        }
     }
 
     fn enter(&self, _: &Id) {}

@@ -97,6 +97,7 @@ impl Faults for Troubles {
         let death = is_core.then(|| self.inner.lock().deaths.pop()).flatten();
         if let Some(applied) = death {
             self.count("CrashInWrite".into());
+            self.judge.hurt();
             self.death.notify_one();
             return Verdict::Hang { applied };
         }
@@ -117,6 +118,7 @@ impl Faults for Troubles {
                     self.judge.told_of_the_past(request.kind, ago);
                 }
                 self.count(fault.kind());
+                self.judge.hurt();
                 return verdict;
             }
         }
@@ -143,6 +145,7 @@ impl Faults for Troubles {
                     trouble, percent, ..
                 } if chance.percent(percent.into()) => {
                     self.count(fault.kind());
+                    self.judge.hurt();
                     let verdict = match trouble {
                         FrameTrouble::Twice => FrameVerdict::Twice,
                         FrameTrouble::Cut => FrameVerdict::Cut {

@@ -19,6 +19,7 @@ use super::contract::SERVICE_NAME;
 use super::desired::{Desired, Goal};
 use super::model::{AddressType, Key, Meta, Service, Slice, Uid, Version};
 use super::view::{View, evasive_name, slice_name};
+use crate::planted::{self, Bug};
 
 /// An object that is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -173,6 +174,9 @@ fn leave(
     services: &[&Arc<Service>],
     slices: &[&Arc<Slice>],
 ) -> Vec<Write> {
+    if planted::is(Bug::LeftoversForgotten) {
+        return Vec::new();
+    }
     if has_successor {
         return withdraw(services, slices);
     }
@@ -239,6 +243,12 @@ fn belongs(slice: &Slice, service: &Service) -> bool {
 
 /// Takes objects down: slices first, and a Service once no slice of it is left.
 fn withdraw(services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
+    if planted::is(Bug::ServiceBeforeSlices) && !services.is_empty() {
+        let all = services.iter();
+        return all
+            .filter_map(|service| delete(Kind::Service, &service.metadata))
+            .collect();
+    }
     let free = services
         .iter()
         .filter(|service| !slices.iter().any(|slice| belongs(slice, service)));
