@@ -128,6 +128,7 @@ pub fn kinds() -> BTreeSet<String> {
     let frames = FRAME_TROUBLES.map(|trouble| format!("fault frame {trouble:?}"));
     let others = [
         "Lag",
+        "Blackout",
         "Forbid",
         "Compact",
         "watches closed",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use simkube::{Committed, FrameInfo, Kind, Observer, RequestInfo};
+use simkube::{Committed, FrameInfo, Kind, Observer, Record, RequestInfo, Verb};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -66,6 +66,16 @@ struct Inner {
     requests: BTreeMap<(Option<Kind>, String), Vec<Instant>>,
     /// When a hand was last laid on an object of ours.
     touched: Option<Instant>,
+    /// Requests that a fault hit.
+    hurt: BTreeSet<u64>,
+    /// Whether a life has begun and asked for nothing yet.
+    is_new: bool,
+    /// The latest request.
+    asked_last: u64,
+    /// The first request of each life.
+    lives: Vec<u64>,
+    /// Who changed an object, after which request: a request, or somebody else.
+    writers: BTreeMap<(Kind, String), Vec<(u64, Option<u64>)>>,
 }
 
 type History<T> = BTreeMap<String, Vec<Version<T>>>;
@@ -76,16 +86,31 @@ struct Version<T> {
     fact: Option<T>,
 }
 
-/// The resourceVersion that the controller has seen for certain, with the one before this instant.
+/// What the controller has seen of one kind, for certain.
 #[derive(Clone, Copy, Default)]
 struct Floor {
+    /// The latest resourceVersion, and what it was before this instant.
     rv: u64,
     before: u64,
     since: Option<Instant>,
+    /// A list may have shown this past since then: what is known does not go back, but what is
+    /// gone may have come back.
+    past: u64,
+    /// Whether anything has been shown in this life.
+    is_synced: bool,
+}
+
+/// What it had seen at some moment.
+#[derive(Clone, Copy)]
+struct Sight {
+    rv: u64,
+    past: u64,
 }
 
 impl Floor {
     fn raise(&mut self, rv: u64, now: Instant) {
+        self.is_synced = true;
+        self.past = self.past.max(rv);
         if rv <= self.rv {
             return;
         }
@@ -96,28 +121,42 @@ impl Floor {
         self.rv = rv;
     }
 
-    fn set(&mut self, rv: u64) {
+    /// A life begins with a list.
+    fn begin(&mut self, rv: u64) {
         *self = Self {
             rv,
             before: rv,
             since: None,
+            past: rv,
+            is_synced: false,
         };
     }
 
-    /// What it had seen before this very moment: within a moment the order is unknown.
-    fn before(&self, now: Instant) -> u64 {
-        if self.since.is_some_and(|since| since < now) {
+    fn look_back(&mut self, rv: u64) {
+        if !self.is_synced && rv < self.rv {
+            (self.rv, self.before) = (rv, rv);
+        }
+        self.past = self.past.min(rv);
+    }
+
+    /// Before this very moment: within a moment the order is unknown.
+    fn before(&self, now: Instant) -> Sight {
+        let rv = if self.since.is_some_and(|since| since < now) {
             self.rv
         } else {
             self.before
+        };
+        Sight {
+            rv,
+            past: self.past.min(rv),
         }
     }
 }
 
 struct Asked {
     at: Instant,
-    pods: u64,
-    services: u64,
+    pods: Sight,
+    services: Sight,
 }
 
 struct SliceFact {
@@ -130,12 +169,12 @@ struct SliceFact {
     is_marked: bool,
 }
 
-/// The versions that were current at `floor` or later.
-fn visible<T>(versions: &[Version<T>], floor: u64) -> impl Iterator<Item = (usize, &Version<T>)> {
-    let first = versions
-        .iter()
-        .rposition(|version| version.rv <= floor)
-        .unwrap_or(0);
+/// The versions that the controller can have taken for the current one.
+fn visible<T>(versions: &[Version<T>], sight: Sight) -> impl Iterator<Item = (usize, &Version<T>)> {
+    let current = |rv: u64| versions.iter().rposition(|version| version.rv <= rv);
+    let (known, past) = (current(sight.rv), current(sight.past).unwrap_or(0));
+    let is_known = known.is_some_and(|known| versions[known].fact.is_some());
+    let first = if is_known { known.unwrap_or(0) } else { past };
     versions.iter().enumerate().skip(first)
 }
 
@@ -163,16 +202,50 @@ impl Judge {
     pub(crate) fn born(&self) {
         let mut inner = self.inner.lock();
         let rv = inner.clock.last().map(|(_, rv)| *rv).unwrap_or_default();
-        inner.seen_pods.set(rv);
-        inner.seen_services.set(rv);
+        inner.seen_pods.begin(rv);
+        inner.seen_services.begin(rv);
         inner.life = Some(Instant::now());
+        inner.is_new = true;
         // It looks at everything anew.
         inner.changes.push(Instant::now());
     }
 
     /// A fault hit a request or a frame.
-    pub(crate) fn hurt(&self) {
-        self.inner.lock().faults.push(Instant::now());
+    pub(crate) fn hurt(&self, request: Option<u64>) {
+        let mut inner = self.inner.lock();
+        inner.faults.push(Instant::now());
+        inner.hurt.extend(request);
+    }
+
+    /// Looks through all requests in the end.
+    pub(crate) fn check_requests(&self, all: &[Record]) -> Result<(), String> {
+        let inner = self.inner.lock();
+        let mut answered: BTreeMap<(Kind, &str), u64> = BTreeMap::new();
+        for record in all {
+            let Some(kind @ (Kind::Service | Kind::EndpointSlice)) =
+                record.kind.filter(|_| record.is_write())
+            else {
+                continue;
+            };
+            check_guard(record)?;
+            if inner.lives.contains(&record.number) {
+                answered.clear();
+            }
+            let object = (kind, record.name.as_str());
+            // Two sources may ask for the same name at the same moment.
+            let is_create = record.verb == Verb::Create;
+            if record.status == 409 && !is_create && !inner.hurt.contains(&record.number) {
+                inner.check_race(record, answered.get(&object).copied())?;
+            }
+            let is_answered =
+                (200..300).contains(&record.status) && !inner.hurt.contains(&record.number);
+            if is_answered {
+                answered.insert(object, record.number);
+            } else {
+                answered.remove(&object);
+            }
+        }
+        Ok(())
     }
 
     /// The controller says why it left a leader.
@@ -195,13 +268,10 @@ impl Judge {
             .clock
             .partition_point(|(at, _)| then.is_none_or(|then| *at <= then));
         let rv = at.checked_sub(1).map_or(0, |at| inner.clock[at].1);
-        let floor = match kind {
-            Some(Kind::Pod) => &mut inner.seen_pods,
-            Some(Kind::Service) => &mut inner.seen_services,
-            _ => return,
-        };
-        if rv < floor.rv {
-            floor.set(rv);
+        match kind {
+            Some(Kind::Pod) => inner.seen_pods.look_back(rv),
+            Some(Kind::Service) => inner.seen_services.look_back(rv),
+            _ => {}
         }
     }
 
@@ -221,6 +291,13 @@ impl Judge {
 
     /// A request arrives.
     pub(crate) fn asked(&self, request: &RequestInfo) {
+        {
+            let mut inner = self.inner.lock();
+            if std::mem::take(&mut inner.is_new) {
+                inner.lives.push(request.number);
+            }
+            inner.asked_last = request.number;
+        }
         if !request.verb.is_write() {
             return;
         }
@@ -356,6 +433,13 @@ impl Inner {
         self.clock.push((now, change.rv));
         let name = name_of(object).to_owned();
         let by_us = change.request.is_some();
+        self.writers
+            .entry((change.kind, name.clone()))
+            .or_default()
+            .push((
+                self.asked_last,
+                change.request.map(|request| request.number),
+            ));
         if by_us {
             self.check_ours(change, &name)?;
         } else {
@@ -554,8 +638,54 @@ impl Inner {
     }
 }
 
+/// Writes are fenced by the version that they were planned against.
+fn check_guard(record: &Record) -> Result<(), String> {
+    let body: Value = serde_json::from_slice(&record.body).unwrap_or_default();
+    let is_guarded = match record.verb {
+        Verb::Patch => body[0]["op"] == "replace" && body[0]["path"] == "/metadata/resourceVersion",
+        Verb::Delete => {
+            body["preconditions"]["resourceVersion"].is_string()
+                && body["preconditions"]["uid"].is_string()
+        }
+        _ => true,
+    };
+    if is_guarded {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} {} is not guarded: {body}",
+            record.verb.name(),
+            record.name
+        ))
+    }
+}
+
 /// What the controller must not do without need.
 impl Inner {
+    /// Nobody loses a race against himself: the answer to a write is a fact.
+    fn check_race(&self, record: &Record, answered: Option<u64>) -> Result<(), String> {
+        let Some(kind) = record.kind else {
+            return Ok(());
+        };
+        let writers = self
+            .writers
+            .get(&(kind, record.name.clone()))
+            .map_or(&[][..], Vec::as_slice);
+        let before = writers
+            .iter()
+            .rfind(|(at, _)| *at < record.number)
+            .map(|(_, by)| *by);
+        match (before, answered) {
+            (Some(Some(by)), Some(answered)) if by == answered => Err(format!(
+                "{} {} (request {}) conflicts with request {by}, whose answer had come",
+                record.verb.name(),
+                record.name,
+                record.number
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Requests for one object are bounded by what can have caused them.
     fn check_budget(&mut self, request: &RequestInfo, now: Instant) -> Result<(), String> {
         let since = |times: &[Instant], window: Duration| {
@@ -689,7 +819,7 @@ impl Inner {
                         && ready_since(&versions[..=at], uid) + Duration::from_millis(wait) + ECHO
                             < asked.at)
             };
-            if version.rv > asked.pods
+            if version.rv > asked.pods.rv
                 || !sources
                     .iter()
                     .all(|source| pod.is_eligible(source) && ripe(source))
@@ -716,6 +846,15 @@ impl Inner {
             .first()
             .and_then(|version| version.fact.as_ref())
             .map(|pod| &pod.uid);
+        // The name may be that of a later pod.
+        let led = |uid: &String| {
+            let of = self.former.iter().rev();
+            of.take_while(|(at, ..)| recent(*at))
+                .any(|(_, former, _)| former == uid)
+        };
+        if !uid.is_some_and(led) {
+            return Ok(());
+        }
         let any = |holds: &dyn Fn(&PodFact) -> bool| {
             versions.iter().any(|version| {
                 version

@@ -80,6 +80,8 @@ pub enum Fault {
         resource: &'static str,
         for_ms: u64,
     },
+    /// A watch shows nothing for a while, and then what it missed is forgotten: a new list.
+    Blackout { kind: Kind, for_ms: u64 },
     /// The server forgets its history.
     Compact,
     /// All watches of a kind end, cleanly or not.
@@ -137,7 +139,9 @@ pub enum FrameTrouble {
 }
 
 /// All there are.
-pub(crate) const TROUBLES: [Trouble; 11] = [
+pub(crate) const TROUBLES: [Trouble; 12] = [
+    // Twice as often: it hits lists only.
+    Trouble::Stale,
     Trouble::Slow,
     Trouble::LostBefore,
     Trouble::LostAfter,
@@ -166,7 +170,7 @@ impl Plan {
         let mut chance = Chance::new(seed);
         let world = World {
             dual_stack: chance.percent(40),
-            streaming: chance.percent(75),
+            streaming: chance.percent(55),
             refuses_by_status: chance.percent(50),
             history: usize::try_from(chance.pick(&[20, 200, 1_000])).unwrap_or(200),
             chunk: chance.percent(20).then_some(113),
@@ -245,27 +249,31 @@ fn fault(chance: &mut Chance, for_ms: u64) -> Fault {
     let down_ms = chance.pick(&[0, 5, 300, 5_000, 40_000]);
     let percent = chance.pick(&[10, 30, 70, 100]);
     match chance.below(100) {
-        0..=39 => Fault::Requests {
+        0..=36 => Fault::Requests {
             trouble: chance.pick(&TROUBLES),
             percent,
             for_ms,
         },
-        40..=51 => Fault::Frames {
+        37..=47 => Fault::Frames {
             trouble: chance.pick(&FRAME_TROUBLES),
             percent: percent.min(70),
             for_ms,
         },
-        52..=62 => Fault::Lag {
+        48..=57 => Fault::Lag {
             kind: chance.pick(&WATCHED),
             by_ms: chance.pick(&[20, 500, 5_000]),
             for_ms,
         },
-        63..=66 => Fault::Forbid {
+        58..=62 => Fault::Forbid {
             verb: chance.pick(&["create", "patch", "delete", "list", "watch"]),
             resource: chance.pick(&["services", "endpointslices", "pods", "events"]),
             for_ms,
         },
-        67..=70 => Fault::Compact,
+        63..=64 => Fault::Compact,
+        65..=70 => Fault::Blackout {
+            kind: chance.pick(&[Kind::Pod, Kind::Pod, Kind::Service, Kind::EndpointSlice]),
+            for_ms,
+        },
         71..=75 => Fault::Unwatch {
             kind: chance.pick(&WATCHED),
             broken: chance.percent(50),

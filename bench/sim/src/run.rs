@@ -59,7 +59,7 @@ pub fn run(plan: &Plan) -> Outcome {
         trace.begin();
         let mut stage = Stage::new(plan, trace.clone(), judge);
         let violation = stage.play(plan).await.err();
-        let machines = violation.as_ref().map(|_| stage.machines());
+        let machines = violation.as_deref().map(|what| stage.machines(what));
         stage.leave().await;
         (violation, machines.unwrap_or_default(), stage.counts())
     });
@@ -81,6 +81,7 @@ enum Due {
     Resume,
     Allow,
     Collect,
+    Forget(Kind),
 }
 
 struct Stage {
@@ -211,6 +212,7 @@ impl Stage {
         }
         self.wait_until(Instant::now() + PEACE / 2).await?;
         oracle::check(&self.kube, &self.judge)?;
+        self.judge.check_requests(&self.kube.requests())?;
         let before = self.writes();
         self.wait_until(Instant::now() + QUIET).await?;
         let after = self.writes();
@@ -286,6 +288,11 @@ impl Stage {
                 self.denied.retain(|(until, _)| now < *until);
                 self.deny();
             }
+            Due::Forget(kind) => {
+                self.trace.say("the server forgets");
+                self.kube.compact_to_now();
+                self.kube.break_watches(*kind);
+            }
             Due::Collect => {
                 self.kube.gc();
                 if let Some(every) = plan.world.collector_ms {
@@ -305,7 +312,12 @@ impl Stage {
         let what = fault.kind();
         match *fault {
             Fault::Requests { .. } | Fault::Frames { .. } | Fault::Lag { .. } => {
-                self.troubles.begin(fault)
+                self.troubles.begin(fault);
+            }
+            Fault::Blackout { kind, for_ms } => {
+                self.count(format!("fault {what}"));
+                self.troubles.begin(fault);
+                self.after(for_ms, Due::Forget(kind));
             }
             Fault::CrashInWrite { .. } => {
                 if self.replica.is_some() {
@@ -392,15 +404,17 @@ impl Stage {
         }
     }
 
-    fn machines(&self) -> Vec<String> {
+    /// What the controller thinks of the source that a violation names.
+    fn machines(&self, violation: &str) -> Vec<String> {
         let Some(replica) = &self.replica else {
             return Vec::new();
         };
         let key = |name: &str| Key::new(NS, name);
-        let all = SOURCES
-            .iter()
-            .filter_map(|name| replica.drive.debug(&key(name)));
-        all.map(|machine| format!("{machine:#}")).collect()
+        let named = |name: &&&str| violation.contains(&format!("source {name}"));
+        let all = SOURCES.iter().filter(named);
+        all.filter_map(|name| replica.drive.debug(&key(name)))
+            .map(|machine| format!("{machine:#}"))
+            .collect()
     }
 
     fn make_peace(&mut self) {

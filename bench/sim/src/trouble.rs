@@ -47,7 +47,8 @@ impl Troubles {
         let for_ms = match *fault {
             Fault::Requests { for_ms, .. }
             | Fault::Frames { for_ms, .. }
-            | Fault::Lag { for_ms, .. } => for_ms,
+            | Fault::Lag { for_ms, .. }
+            | Fault::Blackout { for_ms, .. } => for_ms,
             Fault::CrashInWrite { applied, .. } => {
                 inner.deaths.push(applied);
                 return;
@@ -97,7 +98,7 @@ impl Faults for Troubles {
         let death = is_core.then(|| self.inner.lock().deaths.pop()).flatten();
         if let Some(applied) = death {
             self.count("CrashInWrite".into());
-            self.judge.hurt();
+            self.judge.hurt(Some(request.number));
             self.death.notify_one();
             return Verdict::Hang { applied };
         }
@@ -118,7 +119,7 @@ impl Faults for Troubles {
                     self.judge.told_of_the_past(request.kind, ago);
                 }
                 self.count(fault.kind());
-                self.judge.hurt();
+                self.judge.hurt(Some(request.number));
                 return verdict;
             }
         }
@@ -134,6 +135,9 @@ impl Faults for Troubles {
         let mut chance = Chance::new(self.seed ^ number.wrapping_mul(0x2545_f491_4f6c_dd1d));
         for fault in self.active() {
             match fault {
+                Fault::Blackout { kind, .. } if kind == frame.kind => {
+                    return FrameVerdict::HoldUntil(Instant::now() + ms(1_000));
+                }
                 Fault::Lag { kind, by_ms, .. } if kind == frame.kind => {
                     let until = frame.at + ms(by_ms);
                     if until > Instant::now() {
@@ -145,7 +149,7 @@ impl Faults for Troubles {
                     trouble, percent, ..
                 } if chance.percent(percent.into()) => {
                     self.count(fault.kind());
-                    self.judge.hurt();
+                    self.judge.hurt(None);
                     let verdict = match trouble {
                         FrameTrouble::Twice => FrameVerdict::Twice,
                         FrameTrouble::Cut => FrameVerdict::Cut {

@@ -124,7 +124,7 @@ fn serve(desired: &Desired, view: &View) -> Vec<Write> {
     let mut all_stand = true;
     for (index, family) in desired.families.iter().enumerate() {
         let name = slice_name(&desired.name, (index > 0).then_some(*family));
-        match find(view, &own_slices, &name, (*family).into()) {
+        match find(view, &own_slices, &desired.name, &name, (*family).into()) {
             Found::Ours(slice) => {
                 kept.push(&slice.metadata);
                 let is_deleting = slice.metadata.deletion_timestamp.is_some();
@@ -202,10 +202,12 @@ enum Found<'a> {
     Nowhere,
 }
 
-/// Looks under the contract name, then under the evasive one.
+/// Looks under the contract name, then under the evasive one. Free is neither as long as another
+/// source publishes under our Service's name.
 fn find<'a>(
     view: &View,
     own: &[&'a Arc<Slice>],
+    service: &str,
     name: &Arc<str>,
     family: AddressType,
 ) -> Found<'a> {
@@ -220,6 +222,7 @@ fn find<'a>(
             .iter()
             .any(|slice| &*slice.metadata.name == name)
     };
+    let is_held = view.held_by(service).is_some();
     for name in [name, &evasive] {
         match under(name) {
             Some(slice) if slice.address_type == family => return Found::Ours(slice),
@@ -229,7 +232,7 @@ fn find<'a>(
     }
     [name, &evasive]
         .into_iter()
-        .find(|name| !is_taken(name))
+        .find(|name| !is_held && !is_taken(name))
         .map_or(Found::Nowhere, |name| Found::Free(Arc::clone(name)))
 }
 
