@@ -169,6 +169,14 @@ impl SourceFact {
             _ => 0,
         }
     }
+
+    /// The same; the longest there is for what cannot be read, where the last valid value stays.
+    pub(crate) fn min_ready_max_ms(&self) -> u64 {
+        match self.setting("min-ready-duration") {
+            Some("-1s" | "soon") => 4_000,
+            _ => self.min_ready_ms(),
+        }
+    }
 }
 
 fn is_usable(ip: &str) -> bool {

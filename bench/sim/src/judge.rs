@@ -574,6 +574,7 @@ impl Inner {
         let is_second = |(other, slice): (&String, &SliceFact)| {
             *other != name
                 && slice.by_us
+                && slice.is_marked
                 && slice.service == fact.service
                 && slice.family == fact.family
                 && !slice.leaders.is_empty()
@@ -748,10 +749,12 @@ impl Inner {
             return Ok(());
         };
         let is_touched = self.touched.is_some_and(|at| now < at + STALE_MAX);
+        // What was decided stays decided while its write is tried again.
+        let is_late = self.faults.last().is_some_and(|at| now < *at + STALE_MAX);
         let is_young = self
             .life
             .is_some_and(|life| now < life + Duration::from_secs(15));
-        let (Some(old), false) = (before.leaders.first(), is_touched || is_young) else {
+        let (Some(old), false) = (before.leaders.first(), is_touched || is_young || is_late) else {
             return Ok(());
         };
         let sources = self
@@ -813,7 +816,7 @@ impl Inner {
                 .filter(|pod| pod.uid == uid && !pod.disrupted)?;
             let ripe = |source: &&SourceFact| {
                 // With a margin for when the controller saw it.
-                let wait = source.min_ready_ms();
+                let wait = source.min_ready_max_ms();
                 wait == 0
                     || (!self.wall_jumped
                         && ready_since(&versions[..=at], uid) + Duration::from_millis(wait) + ECHO
