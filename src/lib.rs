@@ -46,6 +46,7 @@ pub mod jitter;
 pub mod logic;
 pub mod logs;
 pub mod metrics;
+pub mod planted;
 pub mod run;
 pub mod shell;
 pub mod store;

@@ -56,7 +56,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let around = Surroundings {
         clock: clock.clone(),
         jitter: jitter::from_entropy(),
-        spawn: Arc::new(|task| drop(tokio::spawn(task))),
+        spawn: Arc::new(|task| tokio::spawn(task).abort_handle()),
     };
     let controller = Controller::new(Arc::clone(&config), clients, around, Arc::clone(&metrics));
     let drive = controller.drive();

@@ -5,6 +5,7 @@
 
 mod feeds;
 mod hub;
+mod parts;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use kube_client::Client;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::logic::mirror::Mirror;
@@ -28,6 +28,7 @@ use crate::shell::sweep;
 use crate::shell::write::{Spawn, Writer, WriterOptions};
 use crate::store::Store;
 use hub::Hub;
+use parts::Parts;
 
 /// For one request about an Event.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +51,7 @@ pub struct Surroundings {
     pub clock: Clock,
     /// A number in `[0, 1)`.
     pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
-    /// Runs the writer's workers.
+    /// Runs every task there is.
     pub spawn: Spawn,
 }
 
@@ -156,7 +157,7 @@ impl Controller {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), &'static str> {
         // One replica: what it says about its Services counts.
         self.metrics.active(true);
-        let mut parts: JoinSet<&'static str> = JoinSet::new();
+        let mut parts = Parts::new(Arc::clone(&self.around.spawn));
         let scopes = self.scopes();
         let sync = Arc::new(FirstSync::new(
             3 * scopes.len(),
@@ -170,24 +171,22 @@ impl Controller {
         }
         let drive = Arc::clone(&self.drive);
         let alive = self.alive("deadlines");
-        parts.spawn(async move {
+        parts.spawn("deadlines", async move {
             drive.run(alive).await;
-            "deadlines"
         });
         self.sweep(&mut parts, scopes);
         let poster = self.poster;
         let client = self.clients.write.clone();
-        parts.spawn(async move {
+        parts.spawn("events", async move {
             poster
                 .run(|request| send_event(client.clone(), request))
                 .await;
-            "events"
         });
 
         let ended = tokio::select! {
             biased;
             () = stop => None,
-            part = parts.join_next() => Some(part.and_then(Result::ok).unwrap_or("a part")),
+            part = parts.first_to_end() => Some(part),
         };
         parts.shutdown().await;
         if tokio::time::timeout(CLOSE_MAX, self.writer.close())

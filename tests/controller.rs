@@ -408,6 +408,45 @@ async fn two_sources_ask_for_the_same_name() {
     );
 }
 
+/// The same: who waits for a name does not take it from him who has it, when somebody deletes his
+/// leader Service. For a moment that would have been two endpoints.
+#[tokio::test(start_paused = true)]
+async fn a_name_stays_with_the_one_who_has_it() {
+    let mut world = World::new();
+    // News of a name reach the sources in order of their names: the one who waits comes first.
+    for (name, pod) in [("zwei", "b"), ("eins", "a")] {
+        world.source(name).annotation(NAME, "primary").create();
+        world.pod(name, pod);
+        if name == "zwei" {
+            world.start("").await;
+            world.settle().await;
+        }
+    }
+    world.settle().await;
+    let service = world.kube.get(Kind::Service, NS, "primary");
+    let address = service.expect("served")["spec"]["clusterIP"].clone();
+    world.clear();
+    world.kube.delete(Kind::Service, NS, "primary");
+    world.settle().await;
+    let service = world.kube.get(Kind::Service, NS, "primary");
+    let service = service.expect("made again");
+    assert_eq!(
+        service["metadata"]["labels"]["zen-lead.io/source-service"],
+        "zwei"
+    );
+    assert_eq!(service["spec"]["clusterIP"], address);
+    let slices = world.kube.list(Kind::EndpointSlice, NS);
+    assert_eq!(slices.len(), 1, "{slices:?}");
+    assert_eq!(
+        world.writes(),
+        [
+            "create Service primary",
+            "patch EndpointSlice primary",
+            "patch Service primary"
+        ]
+    );
+}
+
 /// §1: a leader Service that somebody deleted is made again with the addresses that it had.
 #[tokio::test(start_paused = true)]
 async fn a_deleted_leader_service_comes_back_with_its_address() {

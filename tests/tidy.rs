@@ -42,11 +42,12 @@ fn sources(roots: &[&str]) -> Vec<Source> {
     found
 }
 
-/// The lines of a file before its tests; a file of tests has none.
+/// The lines of a file before its tests; a file of tests, or of what only tests use, has none.
 fn code(source: &Source) -> Vec<&str> {
     if source.path.ends_with("tests.rs")
         || source.path.contains("/tests/")
-        || source.path.ends_with("testkit.rs")
+        || source.path.starts_with("src/logic/testkit")
+        || source.path.starts_with("src/logic/props")
         || source.path == "src/logic/reflect/server.rs"
     {
         return Vec::new();

@@ -46,7 +46,7 @@ impl Desk {
                 attempts: 2,
             },
             jitter: Arc::new(|| JITTER),
-            spawn: Arc::new(|task| drop(tokio::spawn(task))),
+            spawn: Arc::new(|task| tokio::spawn(task).abort_handle()),
         };
         let client = world.kube.client_named("write");
         let writer = Writer::new(client, options, Arc::new(Metrics::new(500)), clock);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::model::{EndpointPort, Family, NamedPort, Pod, PodPhase, Port, TargetPort, Uid};
 use super::settings::Strategy;
 use super::time::Moment;
+use crate::planted::{self, Bug};
 
 /// How long a leader that was left for a disruption is not returned to: an eviction may be called
 /// off, and the next one would bounce the leadership.
@@ -129,16 +130,7 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
             .any(|(uid, until)| *uid == pod.uid && now < *until)
     };
     let last_resort = |pod: &Pod| pod.disrupted || is_shunned(pod);
-    let others: Vec<&Arc<Pod>> = ballot
-        .pods
-        .iter()
-        .filter(|pod| {
-            ballot
-                .incumbent
-                .is_none_or(|incumbent| *incumbent.uid != pod.uid)
-        })
-        .filter(|pod| is_electable(rules, pod) && now >= pod.ready_since + rules.min_ready)
-        .collect();
+    let others = challengers(rules, ballot, now);
     let rank = |pod: &'b Arc<Pod>| rank(rules, pod, last_resort(pod));
     let best = others.iter().copied().min_by_key(|pod| rank(pod));
     let watch = || next_candidate(rules, ballot, now);
@@ -160,7 +152,13 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
     };
 
     let Some(incumbent) = ballot.incumbent else {
-        let returning = returning(rules, ballot, &others, best, &last_resort);
+        // After a time without any leader a sticky Service returns to the last one, but not to
+        // one that is about to go while another stays.
+        let returning = others.iter().copied().find(|pod| {
+            rules.sticky
+                && ballot.last == Some(&pod.uid)
+                && best.is_some_and(|best| last_resort(best) || !last_resort(pod))
+        });
         return elected(returning.or(best), None);
     };
     match judge(rules, ballot, incumbent, now) {
@@ -181,27 +179,29 @@ pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict
             }
         }
         Standing::Waits(pod, until) => kept(pod, Hold::Suspect(pod.ready_since), Some(until)),
-        Standing::Firm(pod) => match best.filter(|best| !rules.sticky && rank(best) < rank(pod)) {
+        Standing::Firm(pod) => match best
+            .filter(|best| (!rules.sticky || planted::is(Bug::NotSticky)) && rank(best) < rank(pod))
+        {
             Some(best) => elected(Some(best), Some(Reason::Strategy)),
             None => kept(pod, Hold::Firm, if rules.sticky { None } else { watch() }),
         },
     }
 }
 
-/// After a time without any leader a sticky Service returns to the last one, but not to one that is
-/// about to go while another stays.
-fn returning<'b>(
-    rules: &Rules<'_>,
-    ballot: &Ballot<'_>,
-    others: &[&'b Arc<Pod>],
-    best: Option<&Arc<Pod>>,
-    last_resort: &impl Fn(&Pod) -> bool,
-) -> Option<&'b Arc<Pod>> {
-    others.iter().copied().find(|pod| {
-        rules.sticky
-            && ballot.last == Some(&pod.uid)
-            && best.is_some_and(|best| last_resort(best) || !last_resort(pod))
-    })
+/// Every pod but the incumbent that may become leader now.
+fn challengers<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Vec<&'b Arc<Pod>> {
+    let leads = |pod: &Pod| {
+        ballot
+            .incumbent
+            .is_some_and(|incumbent| *incumbent.uid == pod.uid)
+    };
+    let is_ripe =
+        |pod: &Pod| now >= pod.ready_since + rules.min_ready || planted::is(Bug::MinReadyIgnored);
+    ballot
+        .pods
+        .iter()
+        .filter(|pod| !leads(pod) && is_electable(rules, pod) && is_ripe(pod))
+        .collect()
 }
 
 /// How the incumbent stands, before anybody else is looked at.
@@ -237,7 +237,8 @@ fn judge<'b>(
     } else {
         Reason::NotReady
     };
-    let can_be_reached = pod.ips.of(rules.family).is_some() && resolves_any(rules.ports, pod);
+    let has_address = pod.ips.of(rules.family).is_some() || planted::is(Bug::DeadAddress);
+    let can_be_reached = has_address && resolves_any(rules.ports, pod);
     if !can_be_reached {
         return Standing::Lost(reason);
     }
@@ -262,7 +263,7 @@ fn suspect_until(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Moment> {
 fn is_electable(rules: &Rules<'_>, pod: &Pod) -> bool {
     pod.ready
         && pod.phase == PodPhase::Running
-        && !pod.terminating
+        && (!pod.terminating || planted::is(Bug::TerminatingElected))
         && pod.ips.of(rules.family).is_some()
         && resolves_any(rules.ports, pod)
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::contract::{
-    LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SLICE_MANAGED_BY, SOURCE_SERVICE,
+    LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SERVICE_NAME, SLICE_MANAGED_BY,
+    SOURCE_SERVICE,
 };
 use super::model::{Family, Key, Meta, OwnerReference, Pod, Service, Slice, Uid};
+use crate::planted::{self, Bug};
 
 /// A snapshot of all facts that concern one source.
 #[derive(Clone, Debug)]
@@ -106,6 +108,11 @@ impl View {
         if meta.name == self.key.name {
             return false;
         }
+        if planted::is(Bug::StrangerAdopted)
+            && meta.name.strip_suffix(LEADER_SUFFIX) == Some(&*self.key.name)
+        {
+            return true;
+        }
         let source_uid = self.source.as_ref().map(|source| &source.metadata.uid);
         let controller = meta.controller().filter(|owner| &*owner.kind == "Service");
         if controller.is_some_and(|owner| Some(&owner.uid) == source_uid) {
@@ -174,6 +181,23 @@ impl View {
             })
         };
         self.bears_our_labels(meta) && (is_orphan || is_left_behind())
+    }
+
+    /// The other source whose slice hangs on the leader Service `service`, whether or not that
+    /// exists: he serves under this name, or is about to withdraw. A second slice beside it would
+    /// be a second endpoint.
+    #[must_use]
+    pub fn held_by(&self, service: &str) -> Option<&Arc<str>> {
+        let held = self.slices.iter().find(|slice| {
+            let meta = &slice.metadata;
+            meta.labels.get(SERVICE_NAME) == Some(service)
+                && meta.labels.get(SLICE_MANAGED_BY) == Some(MANAGER)
+                && meta.labels.get(SOURCE_SERVICE) != Some(&*self.key.name)
+                // What was orphaned, nobody withdraws.
+                && !meta.owner_references.is_empty()
+                && !self.owns_slice(slice)
+        })?;
+        held.metadata.labels.shared(SOURCE_SERVICE)
     }
 
     fn bears_our_labels(&self, meta: &Meta) -> bool {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
+use super::parts::Parts;
 use super::{Controller, FirstSync};
 use crate::logic::contract::SOURCE_SERVICE;
 use crate::logic::fsm::Cause;
@@ -21,12 +21,7 @@ use crate::store::Origin;
 const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 impl Controller {
-    pub(super) fn watch_services(
-        &self,
-        parts: &mut JoinSet<&'static str>,
-        scope: &Scope,
-        sync: &Arc<FirstSync>,
-    ) {
+    pub(super) fn watch_services(&self, parts: &mut Parts, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let within = scope.namespace().map(Arc::<str>::from);
         let mut synced = sync.once();
@@ -52,12 +47,7 @@ impl Controller {
         });
     }
 
-    pub(super) fn watch_slices(
-        &self,
-        parts: &mut JoinSet<&'static str>,
-        scope: &Scope,
-        sync: &Arc<FirstSync>,
-    ) {
+    pub(super) fn watch_slices(&self, parts: &mut Parts, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let within = scope.namespace().map(Arc::<str>::from);
         let mut synced = sync.once();
@@ -89,12 +79,7 @@ impl Controller {
         );
     }
 
-    pub(super) fn watch_pods(
-        &self,
-        parts: &mut JoinSet<&'static str>,
-        scope: &Scope,
-        sync: &Arc<FirstSync>,
-    ) {
+    pub(super) fn watch_pods(&self, parts: &mut Parts, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, drive, clock) = (
             Arc::clone(&self.store),
             Arc::clone(&self.drive),
@@ -140,7 +125,7 @@ impl Controller {
 
     fn watch<T: Object>(
         &self,
-        parts: &mut JoinSet<&'static str>,
+        parts: &mut Parts,
         scope: &Scope,
         selectors: Selectors,
         apply: impl FnMut(Change<T>, Moment) + Send + 'static,
@@ -185,7 +170,7 @@ impl Controller {
         };
         let clock = self.around.clock.clone();
         let jitter = Arc::clone(&self.around.jitter);
-        parts.spawn(async move {
+        parts.spawn("watch", async move {
             watch::run(
                 source,
                 apply,
@@ -194,11 +179,10 @@ impl Controller {
                 move || jitter(),
             )
             .await;
-            "watch"
         });
     }
 
-    pub(super) fn sweep(&mut self, parts: &mut JoinSet<&'static str>, scopes: Vec<Scope>) {
+    pub(super) fn sweep(&mut self, parts: &mut Parts, scopes: Vec<Scope>) {
         let (_, nobody) = mpsc::channel(1);
         let asked = std::mem::replace(&mut self.asked, nobody);
         let alive = self.alive("sweep");
@@ -226,14 +210,13 @@ impl Controller {
             },
         };
         let drive = Arc::clone(&self.drive);
-        parts.spawn(async move {
+        parts.spawn("sweep", async move {
             // Before the first sync nobody knows which Services are leader Services.
             while !drive.is_open() {
                 alive();
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             sweep.run(asked, alive).await;
-            "sweep"
         });
     }
 }

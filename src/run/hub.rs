@@ -18,6 +18,7 @@ use crate::logic::heal::Fought;
 use crate::logic::model::{Key, Service, Slice};
 use crate::logic::plan::{Action, Kind, Op, Target, Write};
 use crate::metrics::{Metrics, Operation, Outcome};
+use crate::planted::{self, Bug};
 use crate::shell::api;
 use crate::shell::drive::{Drive, Outlet};
 use crate::shell::events::Events;
@@ -92,7 +93,9 @@ impl Hub {
                     // A full queue means that everything will be looked at before long.
                     let _ = self.ask.try_send(write.target.key.clone());
                 }
-                touched = self.apply(observed);
+                if !planted::is(Bug::AnswerIgnored) {
+                    touched = self.apply(observed);
+                }
             }
             Verdict::Overtaken(observed) => touched = self.apply(observed),
             Verdict::AddressTaken(status) => {
@@ -104,6 +107,7 @@ impl Hub {
                 self.tell(&source, Note::warning(reason::WRITE_REFUSED, text));
             }
             Verdict::Refused(status) => self.report_refusal(&source, &write, &status.to_string()),
+            Verdict::Failed { .. } if planted::is(Bug::SilenceIsConsent) => return,
             Verdict::AddressHeld(_) | Verdict::Quiet | Verdict::Failed { .. } => {}
         }
         if !touched.contains(&source) {
@@ -250,7 +254,7 @@ impl Outlet for Hub {
         let (source, client, store) =
             (source.clone(), self.client.clone(), Arc::clone(&self.store));
         let (around, events) = (self.around.clone(), self.events.clone());
-        (self.around.spawn)(Box::pin(async move {
+        let _runs_alone = (self.around.spawn)(Box::pin(async move {
             let Fought {
                 target,
                 path,

@@ -25,6 +25,7 @@ use crate::logic::model::{Key, Service};
 use crate::logic::plan::{self, Write};
 use crate::logic::time::Moment;
 use crate::metrics::{Metrics, Outcome, ServiceStats};
+use crate::planted::{self, Bug};
 use crate::store::Store;
 
 /// So many Services are worked off before other tasks of the thread get their turn.
@@ -188,12 +189,17 @@ impl Drive {
         let waits = context.is_over_limit && self.store.concerns(source);
         self.count_place(source, was_served, is_served, waits);
         cell.trace(&step, &writes, &before, now.wall);
+        let state = step.machine.phase.name();
+        if state != before.0 {
+            tracing::debug!(service = %source, from = before.0, to = state, "state");
+        }
         let stats = Arc::clone(
             cell.stats
                 .get_or_insert_with(|| self.metrics.service(source)),
         );
         measure(&stats, &view, &step);
         let deadline = step.deadline.into_iter().chain(restrained.until).min();
+        let deadline = deadline.filter(|_| !planted::is(Bug::TimerLost));
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
         self.outlet.submit(source, writes, cause);

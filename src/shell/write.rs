@@ -19,6 +19,7 @@ use kube_client::Client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use answer::{Observed, Settled, Verdict};
@@ -31,6 +32,7 @@ use crate::logic::fsm::Cause;
 use crate::logic::model::Key;
 use crate::logic::plan::{Action, Lane, Target, Write};
 use crate::metrics::Metrics;
+use crate::planted::{self, Bug};
 
 /// Failover writes in flight. More than an API server works on at once, and less than what would
 /// have it shed load when a node with a thousand leaders dies.
@@ -51,8 +53,8 @@ const ADDRESS_DELAY: Duration = Duration::from_millis(100);
 
 /// A future to be run beside everything else.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-/// Runs a task: tokio's spawn, or a simulation's.
-pub type Spawn = Arc<dyn Fn(Task) + Send + Sync>;
+/// Runs a task until it ends or is aborted: tokio's spawn, or a simulation's.
+pub type Spawn = Arc<dyn Fn(Task) -> AbortHandle + Send + Sync>;
 
 /// How writes are sent.
 pub struct WriterOptions {
@@ -154,7 +156,7 @@ impl Writer {
         }
         for target in started {
             let worker = Arc::clone(&self.0).work(source.clone(), target);
-            (self.0.options.spawn)(Box::pin(worker));
+            let _runs_alone = (self.0.options.spawn)(Box::pin(worker));
         }
     }
 
@@ -299,6 +301,11 @@ impl Inner {
         };
         let slot = &mut slots[at];
         match verdict {
+            Verdict::Refused(_) if planted::is(Bug::RefusedForEver) => true,
+            Verdict::Failed { .. } if planted::is(Bug::SilenceIsConsent) => {
+                slots.swap_remove(at);
+                true
+            }
             Verdict::Accepted(_) | Verdict::AddressTaken(_) => {
                 slots.swap_remove(at);
                 if slots.is_empty() {
@@ -367,6 +374,9 @@ impl Inner {
         let is_create = matches!(write.action, Action::Create(_));
         match status.code {
             404 if !is_create => Verdict::Overtaken(Observed::Gone(write.target.clone())),
+            409 if planted::is(Bug::ConflictIgnored) => {
+                Verdict::Overtaken(Observed::Gone(write.target.clone()))
+            }
             409 => self.read(write, timeout).await,
             _ => answer::refused(write, status),
         }
@@ -417,18 +427,20 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
         ),
         Action::Patch { version, ops } => {
             let guard = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string() });
-            let mut body = format!("[{guard}");
-            for op in ops {
-                body.push(',');
-                // Plain data always serializes.
-                body.push_str(&serde_json::to_string(op).unwrap_or_default());
+            let mut parts = vec![guard.to_string()];
+            if planted::is(Bug::NoVersionGuard) {
+                parts.clear();
             }
-            body.push(']');
+            // Plain data always serializes.
+            parts.extend(
+                ops.iter()
+                    .map(|op| serde_json::to_string(op).unwrap_or_default()),
+            );
             (
                 http::Method::PATCH,
                 at(true),
                 "application/json-patch+json",
-                body,
+                format!("[{}]", parts.join(",")),
             )
         }
         Action::Delete { uid, version } => {

@@ -6,6 +6,7 @@ use super::namespace::{Names, Namespace};
 use crate::logic::model::Key;
 use crate::logic::settings::{self, OptIn};
 use crate::logic::view::View;
+use crate::planted::{self, Bug};
 
 impl Namespace {
     /// Whether a source is opted in, or anything in sight could be its.
@@ -28,6 +29,11 @@ impl Namespace {
             .chain(self.related_slices.keys())
             .cloned()
             .collect();
+        let related = if planted::is(Bug::DrainForgotten) {
+            Names::new()
+        } else {
+            related
+        };
         let opted_in = self
             .services
             .values()
@@ -91,6 +97,11 @@ impl Namespace {
             .filter_map(|slice| slice.leader())
             .map(|leader| &leader.name);
         let pods: Names = leaders.chain(self.pins.get(name)).cloned().collect();
+        let pods = if planted::is(Bug::IncumbentNotPinned) {
+            Names::new()
+        } else {
+            pods
+        };
         view.referenced = pods
             .iter()
             .filter_map(|pod| self.pods.get(pod))

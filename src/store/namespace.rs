@@ -12,6 +12,7 @@ use crate::logic::model::{Labels, Meta, Pod, Service, Slice, Version};
 use crate::logic::settings::{self, OptIn};
 use crate::logic::time::Now;
 use crate::logic::view::{Stranger, sources_of};
+use crate::planted::{self, Bug};
 
 type Map<V> = HashMap<Arc<str>, V, FixedState>;
 pub(super) type Names = BTreeSet<Arc<str>>;
@@ -62,6 +63,7 @@ impl Namespace {
         if before
             .as_ref()
             .is_some_and(|before| pod.version.is_older_than(&before.version))
+            && !planted::is(Bug::StaleBelieved)
         {
             return Touched::new();
         }
@@ -308,7 +310,8 @@ fn is_news(known: Option<&Meta>, grave: Option<&Version>, meta: &Meta, origin: O
     let version = &meta.resource_version;
     match known {
         Some(known) => {
-            let is_older = version.is_older_than(&known.resource_version);
+            let is_older =
+                version.is_older_than(&known.resource_version) && !planted::is(Bug::StaleBelieved);
             // Versions that do not compare: the watch has the last word.
             let compares = matches!(
                 (version, &known.resource_version),

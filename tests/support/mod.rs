@@ -164,7 +164,7 @@ impl World {
             jitter: jitter::from_seed(self.starts),
             spawn: Arc::new(move |task| {
                 let mut workers = spawner.lock().expect("no panic");
-                workers.spawn(task);
+                workers.spawn(task)
             }),
         };
         let clients = Clients {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::kind::Kind;
@@ -97,6 +98,8 @@ pub struct FrameInfo {
     pub rv: u64,
     /// When the change happened.
     pub at: Instant,
+    /// Part of a streaming list: says nothing about the objects that follow.
+    pub initial: bool,
 }
 
 /// What happens to a frame.
@@ -131,6 +134,27 @@ pub trait Faults: Send + Sync {
     fn on_frame(&self, _frame: &FrameInfo) -> FrameVerdict {
         FrameVerdict::Deliver
     }
+}
+
+/// A change that has been stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed<'a> {
+    /// The request behind it; none if a fixture did it.
+    pub request: Option<&'a RequestInfo>,
+    /// Kind of the object.
+    pub kind: Kind,
+    /// Its resourceVersion after the change, or of its end.
+    pub rv: u64,
+    /// The object before; none if it is new. Without `kind` and `apiVersion`.
+    pub old: Option<&'a Value>,
+    /// The object after; none if it is gone.
+    pub new: Option<&'a Value>,
+}
+
+/// Sees every change, in order, right after it was stored and before any watch shows it.
+pub trait Observer: Send + Sync {
+    /// A change has been stored. May look at the server.
+    fn committed(&self, change: &Committed<'_>);
 }
 
 /// Everything works.

@@ -41,7 +41,7 @@
 //! # Faults
 //!
 //! A [`Faults`] plan is asked once for each request and once for each frame of a watch; [`Verdict`]
-//! and [`FrameVerdict`] say what it can answer. Beside it, [`SimKube::compact_to_now`],
+//! and [`FrameVerdict`] say what it can answer. An [`Observer`] sees every change. Beside them, [`SimKube::compact_to_now`],
 //! [`SimKube::close_watches`], [`SimKube::set_deny`] and [`SimKube::set_admission`] upset a client.
 //!
 //! # Determinism
@@ -94,7 +94,10 @@ pub use api::path::Verb;
 pub use api::status::{ApiError, Cause, Details};
 pub use body::SimBody;
 pub use builders::{PodBuilder, ServiceBuilder};
-pub use fault::{ConnectionReset, Faults, FrameInfo, FrameVerdict, NoFaults, RequestInfo, Verdict};
+pub use fault::{
+    Committed, ConnectionReset, Faults, FrameInfo, FrameVerdict, NoFaults, Observer, RequestInfo,
+    Verdict,
+};
 pub use loopback::Authority;
 pub use options::{Admission, Expiry, Options, Refusal, Rule, WallClock};
 pub use record::Record;

@@ -17,7 +17,7 @@ use tower::BoxError;
 use crate::api::status::ApiError;
 use crate::body::{SimBody, failure};
 use crate::call::Call;
-use crate::fault::{ConnectionReset, Faults, NoFaults, RequestInfo, Verdict};
+use crate::fault::{Committed, ConnectionReset, Faults, NoFaults, Observer, RequestInfo, Verdict};
 use crate::options::Options;
 use crate::record::Record;
 use crate::state::State;
@@ -28,6 +28,7 @@ pub(crate) struct Core {
     /// Never held across an await or while a fault plan is asked.
     pub(crate) state: Mutex<State>,
     faults: RwLock<Arc<dyn Faults>>,
+    observer: RwLock<Option<Arc<dyn Observer>>>,
 }
 
 impl Core {
@@ -37,11 +38,32 @@ impl Core {
 
     /// Runs a transaction, then wakes whoever waits for what it changed: the lock is free by then.
     pub(crate) fn transact<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
-        let (result, wakers) = {
+        self.transact_for(None, run)
+    }
+
+    /// The same on behalf of a request.
+    fn transact_for<T>(
+        &self,
+        request: Option<&RequestInfo>,
+        run: impl FnOnce(&mut State) -> T,
+    ) -> T {
+        let (result, wakers, changes) = {
             let mut state = self.state.lock();
             let result = run(&mut state);
-            (result, state.take_wakers())
+            (result, state.take_wakers(), state.store.take_unseen())
         };
+        let observer = self.observer.read().clone();
+        for (kind, change) in &changes {
+            if let Some(observer) = &observer {
+                observer.committed(&Committed {
+                    request,
+                    kind: *kind,
+                    rv: change.rv,
+                    old: change.old.as_ref().map(|object| &object.value),
+                    new: change.new.as_ref().map(|object| &object.value),
+                });
+            }
+        }
         for waker in wakers {
             waker.wake();
         }
@@ -76,6 +98,7 @@ impl SimKube {
                 options,
                 state,
                 faults: RwLock::new(faults),
+                observer: RwLock::new(None),
             }),
         }
     }
@@ -83,6 +106,12 @@ impl SimKube {
     /// From now on this plan decides what goes wrong.
     pub fn set_faults(&self, faults: Arc<dyn Faults>) {
         *self.core.faults.write() = faults;
+    }
+
+    /// From now on this one sees every change.
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) {
+        self.core.state.lock().store.observe();
+        *self.core.observer.write() = Some(observer);
     }
 
     /// A client without sockets. Must be called inside a tokio runtime.
@@ -244,7 +273,7 @@ impl SimKube {
     /// Lets the server act, and notes what it answered.
     fn apply(&self, call: &Call, info: &RequestInfo, past: Option<Instant>) -> Response<SimBody> {
         let core = &self.core;
-        let answer = core.transact(|state| call.answer(state, core, past));
+        let answer = core.transact_for(Some(info), |state| call.answer(state, core, past));
         let response = answer.unwrap_or_else(|error| failure(&error));
         self.note(info.number, response.status().as_u16(), true);
         response

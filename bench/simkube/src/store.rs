@@ -159,6 +159,8 @@ pub(crate) struct Store {
     tables: BTreeMap<Kind, Table>,
     /// Kinds changed since the last `take_changed`: whose watchers to wake.
     changed: Vec<Kind>,
+    /// Changes that an observer has not seen yet; kept only if there is one.
+    unseen: Option<Vec<(Kind, Change)>>,
 }
 
 impl Store {
@@ -173,7 +175,18 @@ impl Store {
             history: history.max(1),
             tables,
             changed: Vec::new(),
+            unseen: None,
         }
+    }
+
+    /// From now on changes are kept for [`Store::take_unseen`].
+    pub(crate) fn observe(&mut self) {
+        self.unseen.get_or_insert_default();
+    }
+
+    /// The changes since the last call.
+    pub(crate) fn take_unseen(&mut self) -> Vec<(Kind, Change)> {
+        self.unseen.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The resourceVersion of the last change of any kind.
@@ -241,6 +254,9 @@ impl Store {
     }
 
     fn record(&mut self, kind: Kind, change: Change) {
+        if let Some(unseen) = &mut self.unseen {
+            unseen.push((kind, change.clone()));
+        }
         let history = self.history;
         let table = self.tables.entry(kind).or_default();
         table.log.push_back(change);

@@ -301,6 +301,7 @@ impl WatchBody {
             name,
             rv: next.rv,
             at: next.at,
+            initial: matches!(next.step, Step::Initial),
         };
         // Asked without the lock: a plan may look at the server.
         let verdict = self.core.faults().on_frame(&info);

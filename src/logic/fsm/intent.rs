@@ -161,6 +161,18 @@ fn serving_name(
                     view.key.name
                 )
             });
+            // Somebody may have deleted it: it is made again by whom it belongs to.
+            let holder = view
+                .held_by(&name)
+                .filter(|_| view.service(&name).is_none());
+            let taken = taken.or_else(|| {
+                holder.map(|other| {
+                    format!(
+                        "Service {name} is the leader Service of {other}; choose another name by \
+                         zen-lead.io/leader-service-name"
+                    )
+                })
+            });
             let kept = match taken {
                 Some(_) => current_name(machine, view, own),
                 None => Some(name),

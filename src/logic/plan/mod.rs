@@ -19,6 +19,7 @@ use super::contract::SERVICE_NAME;
 use super::desired::{Desired, Goal};
 use super::model::{AddressType, Key, Meta, Service, Slice, Uid, Version};
 use super::view::{View, evasive_name, slice_name};
+use crate::planted::{self, Bug};
 
 /// An object that is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,7 +132,7 @@ fn serve(desired: &Desired, view: &View, left: &[Target]) -> Vec<Write> {
     let mut all_stand = true;
     for (index, family) in desired.families.iter().enumerate() {
         let name = slice_name(&desired.name, (index > 0).then_some(*family));
-        match find(view, &own_slices, &name, (*family).into()) {
+        match find(view, &own_slices, &desired.name, &name, (*family).into()) {
             Found::Ours(slice) => {
                 kept.push(&slice.metadata);
                 let is_deleting = slice.metadata.deletion_timestamp.is_some();
@@ -164,21 +165,30 @@ fn serve(desired: &Desired, view: &View, left: &[Target]) -> Vec<Write> {
         writes.extend(service::diff(desired, service, all_stand));
     }
 
-    // 3. Leftovers, once their successor stands.
+    // 3. Leftovers.
+    let is_kept = |slice: &Slice| kept.iter().any(|meta| meta.name == slice.metadata.name);
     let mut services = own_services.clone();
     services.retain(|service| service.metadata.name != desired.name);
     let mut slices = own_slices.clone();
-    slices.retain(|slice| !kept.iter().any(|meta| meta.name == slice.metadata.name));
-    if all_stand && !is_deleting {
-        writes.extend(withdraw(&services, &slices));
-    } else {
-        writes.extend(follow_all(desired, &services, &slices));
-    }
+    slices.retain(|slice| !is_kept(slice));
+    let has_successor = all_stand && !is_deleting;
+    writes.extend(leave(desired, has_successor, &services, &slices));
     writes
 }
 
-/// Leftovers whose successor does not stand yet are not left on a dead leader till then.
-fn follow_all(desired: &Desired, services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
+/// Leftovers are withdrawn once their successor stands, and not left on a dead leader till then.
+fn leave(
+    desired: &Desired,
+    has_successor: bool,
+    services: &[&Arc<Service>],
+    slices: &[&Arc<Slice>],
+) -> Vec<Write> {
+    if planted::is(Bug::LeftoversForgotten) {
+        return Vec::new();
+    }
+    if has_successor {
+        return withdraw(services, slices);
+    }
     let is_apart = |slice: &Slice| services.iter().any(|service| belongs(slice, service));
     slices
         .iter()
@@ -201,10 +211,12 @@ enum Found<'a> {
     Nowhere,
 }
 
-/// Looks under the contract name, then under the evasive one.
+/// Looks under the contract name, then under the evasive one. Free is neither as long as another
+/// source publishes under our Service's name.
 fn find<'a>(
     view: &View,
     own: &[&'a Arc<Slice>],
+    service: &str,
     name: &Arc<str>,
     family: AddressType,
 ) -> Found<'a> {
@@ -219,6 +231,7 @@ fn find<'a>(
             .iter()
             .any(|slice| &*slice.metadata.name == name)
     };
+    let is_held = view.held_by(service).is_some();
     for name in [name, &evasive] {
         match under(name) {
             Some(slice) if slice.address_type == family => return Found::Ours(slice),
@@ -228,7 +241,7 @@ fn find<'a>(
     }
     [name, &evasive]
         .into_iter()
-        .find(|name| !is_taken(name))
+        .find(|name| !is_held && !is_taken(name))
         .map_or(Found::Nowhere, |name| Found::Free(Arc::clone(name)))
 }
 
@@ -242,6 +255,12 @@ fn belongs(slice: &Slice, service: &Service) -> bool {
 
 /// Takes objects down: slices first, and a Service once no slice of it is left.
 fn withdraw(services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
+    if planted::is(Bug::ServiceBeforeSlices) && !services.is_empty() {
+        let all = services.iter();
+        return all
+            .filter_map(|service| delete(Kind::Service, &service.metadata))
+            .collect();
+    }
     let free = services
         .iter()
         .filter(|service| !slices.iter().any(|slice| belongs(slice, service)));

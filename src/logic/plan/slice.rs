@@ -14,6 +14,7 @@ use crate::logic::model::{
     AddressType, Conditions, Endpoint, EndpointPort, Family, Service, Slice, TargetRef,
 };
 use crate::logic::settings::Exposure;
+use crate::planted::{self, Bug};
 
 pub(super) fn create(desired: &Desired, family: Family, service: &Service, name: &str) -> Write {
     let endpoint = endpoint(desired, family);
@@ -58,7 +59,12 @@ pub(super) fn diff(
     let wanted = Vec::from_iter(endpoint(desired, family));
     let moves = slice.endpoints != wanted;
     let mut ops = Vec::new();
-    if moves {
+    if moves && planted::is(Bug::EndpointAdded) && !wanted.is_empty() {
+        let both: Vec<&Endpoint> = slice.endpoints.iter().chain(&wanted).collect();
+        ops.push(Op::add("/endpoints", to_value(&both)));
+    } else if moves && planted::is(Bug::EmptyBetween) && !slice.endpoints.is_empty() {
+        ops.push(Op::add("/endpoints", Value::Array(Vec::new())));
+    } else if moves {
         ops.push(Op::add("/endpoints", to_value(&wanted)));
     }
     ops.extend(ports_op(desired, slice));

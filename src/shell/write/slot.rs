@@ -11,6 +11,7 @@ use super::{DELAY_MAX, WriterOptions};
 use crate::logic::backoff::Backoff;
 use crate::logic::fsm::Cause;
 use crate::logic::plan::{Action, Write};
+use crate::planted::{self, Bug};
 
 /// So many lost races in a row are tried again at once.
 const RACES_AT_ONCE: u32 = 5;
@@ -128,6 +129,10 @@ impl Slot {
                 .get_or_insert_with(|| Backoff::new(first, DELAY_MAX))
                 .next(jitter)
         };
+        if planted::is(Bug::NoBackoff) {
+            self.not_before = None;
+            return;
+        }
         self.not_before = Some(Instant::now() + delay.max(at_least));
     }
 

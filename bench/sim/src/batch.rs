@@ -1,0 +1,169 @@
+//! Many seeds on a few threads, and what they have met.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use parking_lot::Mutex;
+
+use crate::plan::{FRAME_TROUBLES, Plan, TROUBLES};
+use crate::run::{Outcome, run};
+use crate::shrink::shrink;
+
+/// What came of many runs.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// How often everything occurred.
+    pub counts: BTreeMap<String, u64>,
+    /// Seeds that were run.
+    pub seeds: u64,
+    /// The failing run of the lowest seed.
+    pub failure: Option<Failure>,
+}
+
+/// A run that failed, as small as it could be made.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// What was wrong with the whole schedule.
+    pub violation: String,
+    /// The small schedule.
+    pub plan: Plan,
+    /// What comes of it.
+    pub outcome: Outcome,
+}
+
+impl Failure {
+    /// Runs a schedule that fails, and makes it small.
+    #[must_use]
+    pub fn of(seed: u64, violation: String) -> Self {
+        let (plan, outcome) = shrink(&Plan::of(seed));
+        Self {
+            seed,
+            violation,
+            plan,
+            outcome,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {}", self.seed, self.violation)?;
+        writeln!(
+            f,
+            "the smallest schedule that fails, in {:?}:",
+            self.plan.world
+        )?;
+        for step in &self.plan.steps {
+            writeln!(f, "{:>8} ms {:?}", step.at_ms, step.what)?;
+        }
+        writeln!(f, "its last lines:")?;
+        for line in &self.outcome.trace {
+            writeln!(f, "  {line}")?;
+        }
+        for machine in &self.outcome.machines {
+            writeln!(f, "{machine}")?;
+        }
+        let violation = self.outcome.violation.as_deref().unwrap_or_default();
+        writeln!(f, "so small, it fails by: {violation}")?;
+        writeln!(f, "replay: just sim {}", self.seed)
+    }
+}
+
+/// Runs these seeds on `threads` threads, until one fails.
+#[must_use]
+pub fn batch(seeds: Range<u64>, threads: NonZeroUsize) -> Batch {
+    let next = AtomicU64::new(seeds.start);
+    let failed = AtomicBool::new(false);
+    let all = Mutex::new((Batch::default(), BTreeMap::new()));
+    thread::scope(|scope| {
+        for _ in 0..threads.get() {
+            scope.spawn(|| {
+                while !failed.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = run(&Plan::of(seed));
+                    let mut all = all.lock();
+                    all.0.seeds += 1;
+                    for (what, count) in outcome.counts {
+                        *all.0.counts.entry(what).or_default() += count;
+                    }
+                    if let Some(violation) = outcome.violation {
+                        failed.store(true, Ordering::Relaxed);
+                        all.1.insert(seed, violation);
+                    }
+                }
+            });
+        }
+    });
+    let (mut batch, mut failures) = all.into_inner();
+    batch.failure = failures
+        .pop_first()
+        .map(|(seed, violation)| Failure::of(seed, violation));
+    batch
+}
+
+impl Batch {
+    /// What should have occurred and has not.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        kinds()
+            .into_iter()
+            .filter(|kind| !self.counts.contains_key(kind))
+            .collect()
+    }
+}
+
+/// Every fault, edge and reason that there is in what is built so far.
+#[must_use]
+pub fn kinds() -> BTreeSet<String> {
+    let troubles = TROUBLES.map(|trouble| format!("fault {trouble:?}"));
+    let frames = FRAME_TROUBLES.map(|trouble| format!("fault frame {trouble:?}"));
+    let others = [
+        "Lag",
+        "Blackout",
+        "Forbid",
+        "Compact",
+        "watches closed",
+        "watches broken",
+        "Pause",
+        "Jump",
+        "Crash",
+        "CrashInWrite",
+        "Restart",
+    ];
+    let edges = [
+        "Unmanaged→Electing",
+        "Electing→Serving",
+        "Serving→Serving",
+        "Serving→Electing",
+        "Electing→Draining",
+        "Serving→Draining",
+        "Draining→Unmanaged",
+        "Draining→Electing",
+    ];
+    let reasons = [
+        "notReady",
+        "terminating",
+        "deleted",
+        "disrupted",
+        "noIP",
+        "unlabelled",
+        "strategy",
+        "noneReady",
+    ];
+    troubles
+        .into_iter()
+        .chain(frames)
+        .chain(others.map(|fault| format!("fault {fault}")))
+        .chain(edges.map(|edge| format!("edge {edge}")))
+        .chain(reasons.map(|reason| format!("reason {reason}")))
+        .collect()
+}

@@ -1,0 +1,402 @@
+//! What must be true once nothing has gone wrong for a minute: a predicate over the server's
+//! objects, by other code than that of the controller.
+
+use serde_json::Value;
+use simkube::{Kind, SimKube};
+
+use crate::event::{NS, SOURCES, is_foreign, name_of};
+use crate::facts::{PodFact, SourceFact, text};
+use crate::judge::Judge;
+
+const SOURCE: &str = "zen-lead.io/source-service";
+const SERVICE: &str = "kubernetes.io/service-name";
+
+/// What a source asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wish {
+    /// To be served under this name.
+    Served(String),
+    /// Nothing of ours.
+    Nothing,
+    /// What it was before: its annotations cannot be read, or the name is taken.
+    Whatever,
+}
+
+struct Cluster<'a> {
+    judge: &'a Judge,
+    services: Vec<Value>,
+    slices: Vec<Value>,
+    pods: Vec<PodFact>,
+}
+
+/// Says what is not as it should be.
+pub(crate) fn check(kube: &SimKube, judge: &Judge) -> Result<(), String> {
+    let cluster = Cluster {
+        judge,
+        services: kube.list(Kind::Service, NS),
+        slices: kube.list(Kind::EndpointSlice, NS),
+        pods: kube.list(Kind::Pod, NS).iter().map(PodFact::of).collect(),
+    };
+    for name in SOURCES {
+        cluster
+            .check(name)
+            .map_err(|what| format!("source {name}: {what}"))?;
+    }
+    for ((kind, name), object) in judge.foreign() {
+        let now = kube.get(kind, NS, &name);
+        let same = now.as_ref().is_some_and(|now| {
+            now["metadata"] == object["metadata"]
+                && now["spec"] == object["spec"]
+                && now["endpoints"] == object["endpoints"]
+        });
+        if !same {
+            return Err(format!("the foreign {} {name} has changed", kind.name()));
+        }
+    }
+    Ok(())
+}
+
+fn owner(object: &Value) -> Option<&Value> {
+    let owners = object["metadata"]["ownerReferences"].as_array()?;
+    owners.iter().find(|owner| owner["controller"] == true)
+}
+
+fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap_or_default()
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+impl Cluster<'_> {
+    fn check(&self, name: &str) -> Result<(), String> {
+        let source = self
+            .services
+            .iter()
+            .find(|service| name_of(service) == name);
+        let fact = source.map(SourceFact::of).filter(|fact| !fact.deleting);
+        let wish = fact
+            .as_ref()
+            .map_or(Wish::Nothing, |fact| self.wish(name, fact));
+        let all: Vec<&Value> = self
+            .services
+            .iter()
+            .filter(|service| self.is_ours(service, name, fact.as_ref()))
+            .collect();
+        let (fact, served) = match (wish, fact) {
+            (Wish::Served(wanted), Some(fact)) => {
+                let served = all
+                    .iter()
+                    .copied()
+                    .find(|service| name_of(service) == wanted);
+                (
+                    fact,
+                    Some(served.ok_or_else(|| format!("is not served under {wanted}"))?),
+                )
+            }
+            (Wish::Whatever, Some(fact)) => (fact, all.first().copied()),
+            _ => return self.check_nothing(name, &all),
+        };
+        let left: Vec<&str> = all
+            .iter()
+            .filter(|service| served.map(uid) != Some(uid(service)))
+            .map(|service| name_of(service))
+            .collect();
+        ensure(left.is_empty(), || {
+            format!("leader Services are left over: {left:?}")
+        })?;
+        match served {
+            Some(service) => self.check_served(name, &fact, service),
+            None => self.check_nothing(name, &all),
+        }
+    }
+
+    /// Ours by the contract: controlled by the source, or with our labels and of no other source.
+    fn is_ours(&self, service: &Value, name: &str, source: Option<&SourceFact>) -> bool {
+        let meta = &service["metadata"];
+        if is_foreign(service) || name_of(service) == name || !self.judge.made(service) {
+            return false;
+        }
+        if let (Some(owner), Some(source)) = (owner(service), source) {
+            if owner["uid"] == *source.uid {
+                return true;
+            }
+        }
+        let labels = &meta["labels"];
+        let owners = meta["ownerReferences"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let is_marked =
+            labels[SOURCE] == name && labels["app.kubernetes.io/managed-by"] == "zen-lead";
+        let is_orphan_of_nobody = owners.is_empty() && source.is_none();
+        is_marked
+            && owners.iter().all(|owner| owner["name"] == name)
+            && !is_orphan_of_nobody
+            && service["spec"]["selector"].is_null()
+    }
+
+    fn wish(&self, name: &str, source: &SourceFact) -> Wish {
+        let unclear = match source.enabled.as_deref() {
+            Some("true") => false,
+            None | Some("false") => return Wish::Nothing,
+            Some(_) => true,
+        };
+        // No event asks for a headless Service without ports, the one case where that is fine.
+        if source.selector.is_empty() || source.ports.is_empty() {
+            return Wish::Nothing;
+        }
+        let wanted = source
+            .setting("leader-service-name")
+            .map_or_else(|| format!("{name}-leader"), str::to_owned);
+        let taken = self.services.iter().any(|service| {
+            name_of(service) == wanted && !self.is_ours(service, name, Some(source))
+        });
+        if unclear || taken || wanted == name || wanted.contains('_') {
+            return Wish::Whatever;
+        }
+        Wish::Served(wanted)
+    }
+
+    fn check_nothing(&self, name: &str, services: &[&Value]) -> Result<(), String> {
+        let names: Vec<&str> = services.iter().map(|service| name_of(service)).collect();
+        ensure(names.is_empty(), || {
+            format!("leader Services are left over: {names:?}")
+        })?;
+        // An orphaned slice whose Service somebody deleted is nobody's.
+        let is_left = |slice: &&Value| {
+            self.judge.made(slice)
+                && slice["metadata"]["labels"][SOURCE] == name
+                && self.owner_is_ours(slice)
+        };
+        let left: Vec<&str> = self.slices.iter().filter(is_left).map(name_of).collect();
+        ensure(left.is_empty(), || {
+            format!("slices are left over: {left:?}")
+        })
+    }
+
+    /// Whether its owner is gone, or was made by the controller and is not an orphan.
+    fn owner_is_ours(&self, slice: &Value) -> bool {
+        let Some(owner) = owner(slice) else {
+            return false;
+        };
+        let service = self
+            .services
+            .iter()
+            .find(|service| owner["uid"] == uid(service));
+        service.is_none_or(|service| owner_count(service) > 0)
+    }
+
+    fn check_served(&self, name: &str, source: &SourceFact, service: &Value) -> Result<(), String> {
+        check_service(name, source, service)?;
+        let of_service = |slice: &&Value| {
+            let is_owned = owner(slice).is_some_and(|owner| owner["uid"] == uid(service));
+            self.judge.made(slice)
+                && slice["metadata"]["labels"][SERVICE] == name_of(service)
+                && (is_owned || slice["metadata"]["labels"][SOURCE] == name)
+        };
+        let slices: Vec<&Value> = self.slices.iter().filter(of_service).collect();
+        let mut families: Vec<String> = slices
+            .iter()
+            .map(|slice| text(&slice["addressType"]))
+            .collect();
+        families.sort();
+        let mut wanted = source.families.clone();
+        wanted.sort();
+        ensure(families == wanted, || {
+            format!("slices of {families:?} instead of {wanted:?}")
+        })?;
+        let is_left = |slice: &&Value| {
+            self.judge.made(slice)
+                && slice["metadata"]["labels"][SOURCE] == name
+                && !of_service(slice)
+                && self.owner_is_ours(slice)
+        };
+        let left: Vec<&str> = self.slices.iter().filter(is_left).map(name_of).collect();
+        ensure(left.is_empty(), || {
+            format!("slices are left over: {left:?}")
+        })?;
+        self.check_leader(source, service, &slices)
+    }
+
+    fn check_leader(
+        &self,
+        source: &SourceFact,
+        service: &Value,
+        slices: &[&Value],
+    ) -> Result<(), String> {
+        let annotation =
+            |key: &str| service["metadata"]["annotations"][format!("zen-lead.io/{key}")].as_str();
+        let first = source.families.first().map_or("IPv4", String::as_str);
+        let leads = slices
+            .iter()
+            .find(|slice| slice["addressType"] == first)
+            .and_then(|slice| slice["endpoints"][0]["targetRef"]["uid"].as_str());
+        let Some(leads) = leads else {
+            let eligible = self.pods.iter().find(|pod| pod.is_eligible(source));
+            ensure(eligible.is_none(), || {
+                format!(
+                    "nobody leads, and {} could",
+                    eligible.map_or("", |pod| &pod.name)
+                )
+            })?;
+            let is_empty = slices
+                .iter()
+                .all(|slice| slice["endpoints"].as_array().is_none_or(Vec::is_empty));
+            ensure(is_empty, || "an endpoint and no leader".into())?;
+            return ensure(annotation("leader-pod-name").is_none(), || {
+                "an identity and no leader".into()
+            });
+        };
+        let Some(pod) = self.pods.iter().find(|pod| pod.uid == leads) else {
+            return Err(format!("the leader {leads} does not exist"));
+        };
+        let who = &pod.name;
+        ensure(
+            pod.matches(source) && pod.is_reachable(source) && pod.running && pod.ready,
+            || format!("{who} must not lead"),
+        )?;
+        let is_better = |other: &&PodFact| {
+            other.uid != pod.uid
+                && other.is_eligible(source)
+                && ((pod.disrupted && !other.disrupted) || pod.terminating)
+        };
+        if let Some(better) = self.pods.iter().find(is_better) {
+            return Err(format!(
+                "{who} is about to go, and {} could lead",
+                better.name
+            ));
+        }
+        let told = (
+            annotation("leader-pod-name"),
+            annotation("leader-pod-uid"),
+            annotation("current-leader"),
+        );
+        ensure(told.0 == Some(who) && told.1 == Some(leads), || {
+            format!("{who} leads, and the Service says {told:?}")
+        })?;
+        slices
+            .iter()
+            .try_for_each(|slice| check_slice(source, pod, service, slice))
+    }
+}
+
+fn owner_count(object: &Value) -> usize {
+    object["metadata"]["ownerReferences"]
+        .as_array()
+        .map_or(0, Vec::len)
+}
+
+fn check_service(name: &str, source: &SourceFact, service: &Value) -> Result<(), String> {
+    let who = name_of(service);
+    let owner = owner(service).map(|owner| text(&owner["uid"]));
+    ensure(owner.as_deref() == Some(&source.uid), || {
+        format!("{who} has the owner {owner:?}")
+    })?;
+    let labels = &service["metadata"]["labels"];
+    let marked = labels[SOURCE] == name && labels["app.kubernetes.io/managed-by"] == "zen-lead";
+    ensure(marked, || format!("{who} lacks our labels"))?;
+    let spec = &service["spec"];
+    ensure(spec["selector"].is_null(), || {
+        format!("{who} has a selector")
+    })?;
+    let ports = |ports: &[Value]| -> Vec<Value> {
+        let plain = ports.iter().map(|port| {
+            ["name", "port", "protocol", "targetPort", "appProtocol"]
+                .iter()
+                .map(|key| port[*key].clone())
+                .collect()
+        });
+        plain.collect()
+    };
+    let own = spec["ports"].as_array().cloned().unwrap_or_default();
+    ensure(ports(&own) == ports(&source.ports), || {
+        format!("{who} has the ports {own:?}")
+    })?;
+    ensure(
+        labels["color"].as_str() == source.labels.get("color").map(String::as_str),
+        || format!("{who} has another color"),
+    )?;
+    let team = service["metadata"]["annotations"]["team"].as_str();
+    ensure(
+        team == source.annotations.get("team").map(String::as_str),
+        || format!("{who} has another team"),
+    )?;
+    let (kind, headless) = (text(&spec["type"]), spec["clusterIP"] == "None");
+    let fits = match source.setting("leader-service-type") {
+        None | Some("ClusterIP") => kind == "ClusterIP" && !headless,
+        Some("Headless") => headless,
+        Some(wanted @ ("NodePort" | "LoadBalancer")) => kind == wanted,
+        Some(_) => true,
+    };
+    ensure(fits, || {
+        format!("{who} is of type {kind}, headless: {headless}")
+    })?;
+    let dns = service["metadata"]["annotations"]["dns"].as_str();
+    let fits = match source.setting("leader-service-annotations") {
+        None => dns.is_none(),
+        Some(text) if text.contains("\"x\"") => dns == Some("x"),
+        Some(text) if text.contains("\"y\"") => dns == Some("y"),
+        Some(_) => true,
+    };
+    ensure(fits, || format!("{who} has the annotation dns: {dns:?}"))
+}
+
+fn check_slice(
+    source: &SourceFact,
+    pod: &PodFact,
+    service: &Value,
+    slice: &Value,
+) -> Result<(), String> {
+    let who = name_of(slice);
+    let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
+    let labels = &slice["metadata"]["labels"];
+    let marked = labels["endpointslice.kubernetes.io/managed-by"] == "zen-lead"
+        && labels["app.kubernetes.io/managed-by"] == "zen-lead";
+    ensure(marked, || format!("slice {who} lacks our labels"))?;
+    let is_owned = owner(slice).is_some_and(|owner| owner["uid"] == uid(service));
+    ensure(is_owned, || {
+        format!("slice {who} is not owned by the leader Service")
+    })?;
+    let Some(ip) = pod.ip(&text(&slice["addressType"])) else {
+        return ensure(endpoints.is_empty(), || {
+            format!("slice {who} has an endpoint and the leader no such address")
+        });
+    };
+    ensure(endpoints.len() == 1, || {
+        format!("slice {who} has {} endpoints", endpoints.len())
+    })?;
+    let endpoint = &endpoints[0];
+    let is_there = endpoint["addresses"]
+        .as_array()
+        .is_some_and(|all| all.len() == 1 && all[0] == ip.as_str())
+        && endpoint["targetRef"]["uid"] == *pod.uid
+        && endpoint["nodeName"] == *pod.node;
+    ensure(is_there, || {
+        format!("slice {who} shows {endpoint}, and {} is at {ip}", pod.name)
+    })?;
+    let headless = service["spec"]["clusterIP"] == "None";
+    let conditions = &endpoint["conditions"];
+    let fits = conditions["ready"] == (!pod.terminating || headless)
+        && conditions["serving"] == true
+        && conditions["terminating"] == pod.terminating;
+    ensure(fits, || {
+        format!("slice {who} has the conditions {conditions}")
+    })?;
+    let ports = slice["ports"].as_array().cloned().unwrap_or_default();
+    let mut ports: Vec<(String, u64)> = ports
+        .iter()
+        .map(|port| {
+            (
+                text(&port["name"]),
+                port["port"].as_u64().unwrap_or_default(),
+            )
+        })
+        .collect();
+    let mut wanted = pod.resolved(source);
+    (ports.sort(), wanted.sort());
+    ensure(ports == wanted, || {
+        format!("slice {who} has the ports {ports:?} instead of {wanted:?}")
+    })
+}

@@ -1,0 +1,90 @@
+//! Bugs on purpose, to show that the simulation finds such bugs. Without `--cfg planted`, which
+//! only `just planted` sets, none of them can be switched on and nothing of this is in the program.
+
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// One of the bugs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[$doc])* $name,)*
+        }
+
+        /// All there are.
+        #[cfg(planted)]
+        pub const BUGS: &[Bug] = &[$(Bug::$name,)*];
+    };
+}
+
+bugs! {
+    /// Patches and deletions are sent without the version that they were planned against.
+    NoVersionGuard,
+    /// The object in a write's answer is thrown away.
+    AnswerIgnored,
+    /// A leader Service is deleted while its slices still publish somebody.
+    ServiceBeforeSlices,
+    /// What a complete list lacks stays in the store.
+    RelistWithoutDiff,
+    /// Nobody looks again when a deadline comes.
+    TimerLost,
+    /// The leader is not looked up by its identity once the selector does not match it.
+    IncumbentNotPinned,
+    /// An older version of an object replaces a newer one.
+    StaleBelieved,
+    /// A write that was refused is never tried again.
+    RefusedForEver,
+    /// A conflict is taken for a success.
+    ConflictIgnored,
+    /// A terminating pod can become leader.
+    TerminatingElected,
+    /// A pod can become leader the moment it is Ready.
+    MinReadyIgnored,
+    /// The new leader's endpoint is added to the old one's.
+    EndpointAdded,
+    /// Whatever has the leader Service's name is ours.
+    StrangerAdopted,
+    /// A write without an answer is taken for done.
+    SilenceIsConsent,
+    /// What an earlier name or family left behind stays.
+    LeftoversForgotten,
+    /// At start, only sources that are opted in are looked at.
+    DrainForgotten,
+    /// A leader that lost its address stays published.
+    DeadAddress,
+    /// A leader that is Ready and eligible is left for an older pod.
+    NotSticky,
+    /// The back-off after a failure is none.
+    NoBackoff,
+    /// A change of the leader passes through an empty slice.
+    EmptyBetween,
+}
+
+#[cfg(planted)]
+mod choice {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    std::thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// From now on this thread's controllers have this bug.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    pub(crate) fn is(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(planted)]
+pub(crate) use choice::is;
+#[cfg(planted)]
+pub use choice::plant;
+
+/// Whether the controller has this bug: never.
+#[cfg(not(planted))]
+pub(crate) const fn is(_: Bug) -> bool {
+    false
+}
