@@ -193,11 +193,11 @@ impl Drive {
         if state != before.0 {
             tracing::debug!(service = %source, from = before.0, to = state, "state");
         }
-        let stats = Arc::clone(
+        let figures = Arc::clone(
             cell.stats
                 .get_or_insert_with(|| self.metrics.service(source)),
         );
-        measure(&stats, &view, &step);
+        measure(&figures, &view, &step);
         let deadline = step.deadline.into_iter().chain(restrained.until).min();
         let deadline = deadline.filter(|_| !planted::is(Bug::TimerLost));
         self.set_deadline(source, &mut cell, deadline);
@@ -211,7 +211,7 @@ impl Drive {
                 .into_iter()
                 .for_each(|note| self.outlet.tell(service, note));
         }
-        stats.reconciled(Outcome::Success, self.clock.moment().since(now.moment));
+        figures.reconciled(Outcome::Success, self.clock.moment().since(now.moment));
         if !is_served && !self.store.concerns(source) {
             self.set_deadline(source, &mut cell, None);
             self.cells.remove(source);

@@ -641,7 +641,7 @@ fn create_pod(kube: &SimKube, name: &str, app: &str, node: &str, ip: u8, ready: 
         .node(node)
         .ready(ready);
     pod = pod.ips(&ips).port("http", 8080);
-    if ip % 3 != 0 {
+    if !ip.is_multiple_of(3) {
         pod = pod.port("sql", 5432);
     }
     pod.create();

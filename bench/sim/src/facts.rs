@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// A pod as far as leading goes.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodFact {
     pub(crate) uid: String,

@@ -29,7 +29,7 @@ const REQUESTS_PER_CHANGE: usize = 6;
 /// A request that went wrong is made again, and a conflict is looked into.
 const REQUESTS_PER_FAULT: usize = 3;
 /// A restart can read slices that are so much out of date.
-const STALE_MAX: Duration = Duration::from_secs(60);
+const STALE_MAX: Duration = Duration::from_mins(1);
 
 /// The judge of one run. Locked for one look.
 pub(crate) struct Judge {
@@ -38,6 +38,9 @@ pub(crate) struct Judge {
     /// Something is wrong.
     pub(crate) alarm: Notify,
 }
+
+/// Versions of one object, each with the request that made it, if one did.
+type Writers = Vec<(u64, Option<u64>)>;
 
 #[derive(Default)]
 struct Inner {
@@ -75,7 +78,7 @@ struct Inner {
     /// The first request of each life.
     lives: Vec<u64>,
     /// Who changed an object, after which request: a request, or somebody else.
-    writers: BTreeMap<(Kind, String), Vec<(u64, Option<u64>)>>,
+    writers: BTreeMap<(Kind, String), Writers>,
 }
 
 type History<T> = BTreeMap<String, Vec<Version<T>>>;
@@ -630,8 +633,7 @@ impl Inner {
                     let since = ready_since(&pods[..=at], uid);
                     // Transition times are whole seconds, and a jump of the clock falsifies them.
                     let ripe = since + Duration::from_millis(source.min_ready_ms());
-                    let is_ripe =
-                        self.wall_jumped || asked.at + Duration::from_millis(1_000) >= ripe;
+                    let is_ripe = self.wall_jumped || asked.at + Duration::from_secs(1) >= ripe;
                     fact.is_eligible(source) && is_ripe
                 })
             })

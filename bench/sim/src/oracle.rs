@@ -118,10 +118,10 @@ impl Cluster<'_> {
         if is_foreign(service) || name_of(service) == name || !self.judge.made(service) {
             return false;
         }
-        if let (Some(owner), Some(source)) = (owner(service), source) {
-            if owner["uid"] == *source.uid {
-                return true;
-            }
+        if let (Some(owner), Some(source)) = (owner(service), source)
+            && owner["uid"] == *source.uid
+        {
+            return true;
         }
         let labels = &meta["labels"];
         let owners = meta["ownerReferences"]
@@ -395,7 +395,8 @@ fn check_slice(
         })
         .collect();
     let mut wanted = pod.resolved(source);
-    (ports.sort(), wanted.sort());
+    ports.sort();
+    wanted.sort();
     ensure(ports == wanted, || {
         format!("slice {who} has the ports {ports:?} instead of {wanted:?}")
     })

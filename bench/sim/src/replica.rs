@@ -139,13 +139,13 @@ impl Replica {
     pub(crate) fn trouble(&mut self) -> Option<String> {
         let mut tasks = self.tasks.lock();
         while let Some(ended) = tasks.try_join_next() {
-            if let Err(why) = ended {
-                if why.is_panic() {
-                    return Some(format!(
-                        "a task of the controller panicked: {}",
-                        panic_text(why.into_panic().as_ref())
-                    ));
-                }
+            if let Err(why) = ended
+                && why.is_panic()
+            {
+                return Some(format!(
+                    "a task of the controller panicked: {}",
+                    panic_text(why.into_panic().as_ref())
+                ));
             }
         }
         match self.ended.try_recv() {

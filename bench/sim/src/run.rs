@@ -18,7 +18,7 @@ use crate::trace::{Ear, Trace};
 use crate::trouble::Troubles;
 
 /// Faults have been off for so long when the oracle looks.
-const PEACE: Duration = Duration::from_secs(60);
+const PEACE: Duration = Duration::from_mins(1);
 /// So long after that nothing may be written any more.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -122,7 +122,7 @@ fn options(plan: &Plan) -> Options {
 
 fn config() -> Config {
     let flags = ["--leader-election-namespace=zl".to_owned()];
-    let flags = Flags::parse(flags.into_iter()).expect("good flags");
+    let flags = Flags::parse(flags).expect("good flags");
     Config::resolve(&flags, |_| None).expect("good flags")
 }
 

@@ -107,8 +107,7 @@ impl Trace {
 /// The states that a step went through: it may take several edges at once.
 fn edges(from: &str, to: &str) -> Vec<String> {
     let via: &[&str] = match (from, to) {
-        ("Unmanaged" | "Draining", "Serving") => &["Electing"],
-        ("Unmanaged", "Draining") => &["Electing"],
+        ("Unmanaged" | "Draining", "Serving") | ("Unmanaged", "Draining") => &["Electing"],
         ("Serving" | "Electing", "Unmanaged") => &["Draining"],
         _ => &[],
     };

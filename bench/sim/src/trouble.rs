@@ -184,7 +184,7 @@ fn verdict(trouble: Trouble, request: &RequestInfo, chance: &mut Chance) -> Opti
         Trouble::HangBefore => Verdict::Hang { applied: false },
         Trouble::HangAfter => Verdict::Hang { applied: true },
         // A watch that is opened twice is one too many and nothing else.
-        Trouble::Twice if request.verb == Verb::Watch => return None,
+        Trouble::Twice | Trouble::Truncated if request.verb == Verb::Watch => return None,
         Trouble::Twice => Verdict::Twice,
         Trouble::Throttled => Verdict::Answer {
             code: 429,
@@ -201,7 +201,6 @@ fn verdict(trouble: Trouble, request: &RequestInfo, chance: &mut Chance) -> Opti
             retry_after: None,
             applied: true,
         },
-        Trouble::Truncated if request.verb == Verb::Watch => return None,
         Trouble::Truncated => Verdict::Truncate {
             bytes: usize::try_from(chance.below(200)).unwrap_or(0),
         },
