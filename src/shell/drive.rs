@@ -17,13 +17,15 @@ use tokio::sync::Notify;
 use self::deadlines::{Deadlines, Entry};
 use self::report::{Trace, measure};
 use super::clock::{Clock, HEARTBEAT};
+use crate::logic::desired::Goal;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Context, Machine, Phase};
-use crate::logic::heal::{Fought, Heals};
+use crate::logic::heal::{Fought, Heals, Restrained};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service};
 use crate::logic::plan::{self, Write};
 use crate::logic::time::Moment;
+use crate::logic::view::View;
 use crate::metrics::{Metrics, Outcome, ServiceStats};
 use crate::planted::{self, Bug};
 use crate::store::Store;
@@ -85,6 +87,21 @@ struct Cell {
 struct Room {
     served: usize,
     waiting: BTreeSet<Key>,
+}
+
+impl Cell {
+    /// Plans, without what has to wait in a fight. The rest does not wait for it.
+    fn restrain(&mut self, goal: &Goal, view: &View, now: Moment) -> Restrained {
+        let mut restrained = self.heals.restrain(plan::plan(goal, view), now);
+        if !restrained.left.is_empty() {
+            let planned = plan::plan_without(goal, view, &restrained.left);
+            let again = self.heals.restrain(planned, now);
+            restrained.writes = again.writes;
+            restrained.fought.extend(again.fought);
+            restrained.until = restrained.until.into_iter().chain(again.until).min();
+        }
+        restrained
+    }
 }
 
 impl Drive {
@@ -172,15 +189,7 @@ impl Drive {
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
         let step = std::mem::take(&mut cell.machine).step(&view, &context, now);
-        let planned = plan::plan(&step.goal, &view);
-        let mut restrained = cell.heals.restrain(planned, now.moment);
-        if !restrained.left.is_empty() {
-            let planned = plan::plan_without(&step.goal, &view, &restrained.left);
-            let again = cell.heals.restrain(planned, now.moment);
-            restrained.writes = again.writes;
-            restrained.fought.extend(again.fought);
-            restrained.until = restrained.until.into_iter().chain(again.until).min();
-        }
+        let restrained = cell.restrain(&step.goal, &view, now.moment);
         let writes = restrained.writes;
 
         self.store
