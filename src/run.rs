@@ -66,6 +66,7 @@ pub struct Controller {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     readiness: Arc<Readiness>,
+    ask: mpsc::Sender<Key>,
     asked: mpsc::Receiver<Key>,
     poster: Poster,
 }
@@ -103,7 +104,7 @@ impl Controller {
             Arc::clone(&metrics),
             around.clone(),
             events,
-            ask,
+            ask.clone(),
         ));
         let max = config.services_per_namespace_max;
         let settings = drive::Settings {
@@ -130,6 +131,7 @@ impl Controller {
             drive,
             writer,
             metrics,
+            ask,
             asked,
             poster,
         }

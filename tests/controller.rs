@@ -679,6 +679,40 @@ async fn a_slice_without_our_label_is_found_and_healed() {
     world.until_leader("web", "b").await;
 }
 
+/// The same where it had to evade a name that is free again: the next create succeeds beside it.
+#[tokio::test(start_paused = true)]
+async fn an_evasive_slice_without_our_label_is_no_second_endpoint() {
+    for is_down in [false, true] {
+        let mut world = World::new();
+        let mut stranger = attached("web-leader", "somebody", None);
+        stranger["metadata"]["labels"] = json!({"kubernetes.io/service-name": "other"});
+        world.kube.create(Kind::EndpointSlice, NS, &stranger);
+        world.source("web").create();
+        world.pods("web", &["a"]);
+        world.start("").await;
+        world.settle().await;
+        world.kube.delete(Kind::EndpointSlice, NS, "web-leader");
+        if is_down {
+            world.crash().await;
+        }
+        let slices = world.kube.list(Kind::EndpointSlice, NS);
+        let name = slices[0]["metadata"]["name"].as_str().expect("a name");
+        for label in [
+            "zen-lead.io/source-service",
+            "endpointslice.kubernetes.io/managed-by",
+        ] {
+            world.kube.label(Kind::EndpointSlice, NS, name, label, None);
+        }
+        if is_down {
+            world.start("").await;
+        }
+        world.settle().await;
+        let slices = world.kube.list(Kind::EndpointSlice, NS);
+        assert_eq!(slices.len(), 1, "{slices:?}");
+        assert_eq!(slices[0]["endpoints"][0]["targetRef"]["name"], "a");
+    }
+}
+
 /// §2 "a slice name that an object not ours holds gets a hash suffix".
 #[tokio::test(start_paused = true)]
 async fn a_foreign_slice_under_our_name_is_evaded() {

@@ -7,11 +7,12 @@ use tokio::sync::mpsc;
 
 use super::parts::Parts;
 use super::{Controller, FirstSync};
-use crate::logic::contract::SOURCE_SERVICE;
+use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::fsm::Cause;
-use crate::logic::model::{Key, Object, Pod, Service, Slice};
+use crate::logic::model::{Key, Object, Pod, Service, Slice, Uid};
 use crate::logic::reflect::{Change, Unreadable};
 use crate::logic::time::{Moment, Now};
+use crate::logic::view::Stranger;
 use crate::shell::api::Scope;
 use crate::shell::sweep::Sweep;
 use crate::shell::watch::{self, Selectors, WatchNote, WatchOptions};
@@ -51,6 +52,7 @@ impl Controller {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let within = scope.namespace().map(Arc::<str>::from);
         let mut synced = sync.once();
+        let ask = self.ask.clone();
         let label = Some(SOURCE_SERVICE.to_owned());
         self.watch::<Slice>(
             parts,
@@ -59,10 +61,27 @@ impl Controller {
             move |change, at| {
                 let touched = match change {
                     Change::Upsert(slice) => store.put_slice(slice, Origin::Watch),
-                    Change::Delete(gone) => store.remove_slice(&gone.key, Some(&gone.version)),
+                    Change::Delete(gone) => {
+                        let known = store.slice(&gone.key);
+                        let touched = store.remove_slice(&gone.key, Some(&gone.version));
+                        // Somebody else's doing, else its end would be known. Perhaps he only took
+                        // the label off, and it still stands where we cannot see it.
+                        if let Some(slice) = known.filter(|_| store.slice(&gone.key).is_none()) {
+                            let service = slice.metadata.labels.shared(SERVICE_NAME);
+                            // A full queue means that everything will be looked at before long.
+                            let _ = service
+                                .map(|name| ask.try_send(gone.key.sibling(Arc::clone(name))));
+                        }
+                        touched
+                    }
                     Change::Retain { keys, version } => {
                         let touched = store.retain_slices(within.as_deref(), &keys, &version);
                         synced();
+                        for source in &touched {
+                            for service in store.view(source).own_services() {
+                                let _ = ask.try_send(service.metadata.key());
+                            }
+                        }
                         touched
                     }
                     Change::Progress(_) => return,
@@ -198,8 +217,22 @@ impl Controller {
                     |service: Arc<Service>| service.metadata.labels.get(SOURCE_SERVICE).is_some();
                 leaders.service(key).is_some_and(marked)
             },
-            report: move |service: &Key, strangers| {
-                let touched = store.put_strangers(service, strangers);
+            report: move |service: &Key, slices: Vec<Slice>| {
+                // One that the leader Service controls is ours, and somebody took its labels off: a
+                // fact like those of the watch.
+                let uid = store
+                    .service(service)
+                    .map(|service| service.metadata.uid.clone());
+                let (ours, others): (Vec<_>, Vec<_>) = slices
+                    .into_iter()
+                    .partition(|slice| is_stripped(slice, uid.as_ref()));
+                let strangers = others
+                    .iter()
+                    .map(|slice| Stranger::of(Arc::clone(&service.name), slice));
+                let mut touched = store.put_strangers(service, strangers.collect());
+                for slice in ours {
+                    touched.extend(store.put_slice(slice, Origin::Answer));
+                }
                 drive.touch_all(
                     touched,
                     Cause {
@@ -219,6 +252,13 @@ impl Controller {
             sweep.run(asked, alive).await;
         });
     }
+}
+
+/// Whether a slice is controlled by that Service, and no one else says to manage it.
+fn is_stripped(slice: &Slice, service: Option<&Uid>) -> bool {
+    let manager = slice.metadata.labels.get(SLICE_MANAGED_BY);
+    let owner = slice.metadata.controller().map(|owner| &owner.uid);
+    owner.is_some() && owner == service && matches!(manager, None | Some(MANAGER))
 }
 
 /// When a pod changed: its readiness says so itself, anything else happened just now.

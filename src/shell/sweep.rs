@@ -15,7 +15,6 @@ use super::api::{self, Scope};
 use super::clock::HEARTBEAT;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::model::{Key, Slice};
-use crate::logic::view::Stranger;
 
 /// Between two looks at everything.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -38,7 +37,7 @@ pub struct Sweep<K, L, R> {
     pub known: K,
     /// Whether a Service is a leader Service.
     pub is_leader: L,
-    /// Told for a leader Service what is attached to it now.
+    /// Told for a leader Service which slices without our labels are attached to it now.
     pub report: R,
 }
 
@@ -59,7 +58,7 @@ impl<K, L, R> Sweep<K, L, R>
 where
     K: Fn() -> Vec<Key>,
     L: Fn(&Key) -> bool,
-    R: Fn(&Key, Vec<Stranger>),
+    R: Fn(&Key, Vec<Slice>),
 {
     /// Looks at everything now and every ten minutes, and at single Services when asked.
     pub async fn run(self, mut asked: mpsc::Receiver<Key>, alive: impl Fn()) -> Infallible {
@@ -106,20 +105,15 @@ where
             let slices = self
                 .list(&Scope::Namespace(Arc::clone(&service.namespace)), &selector)
                 .await?;
-            let strangers = slices.iter().filter(|slice| !bears_our_labels(slice));
-            (self.report)(
-                &service,
-                strangers
-                    .map(|slice| Stranger::of(Arc::clone(&service.name), slice))
-                    .collect(),
-            );
+            let others = slices.into_iter().filter(|slice| !bears_our_labels(slice));
+            (self.report)(&service, others.collect());
             pending.remove(&service);
         }
         Ok(())
     }
 
     async fn look_at_everything(&self) -> Result<(), String> {
-        let mut found: BTreeMap<Key, Vec<Stranger>> = (self.known)()
+        let mut found: BTreeMap<Key, Vec<Slice>> = (self.known)()
             .into_iter()
             .map(|service| (service, Vec::new()))
             .collect();
@@ -134,13 +128,12 @@ where
                     name: Arc::clone(name),
                 };
                 if (self.is_leader)(&service) {
-                    let stranger = Stranger::of(Arc::clone(name), &slice);
-                    found.entry(service).or_default().push(stranger);
+                    found.entry(service).or_default().push(slice);
                 }
             }
         }
-        for (service, strangers) in found {
-            (self.report)(&service, strangers);
+        for (service, slices) in found {
+            (self.report)(&service, slices);
         }
         Ok(())
     }
