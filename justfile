@@ -42,6 +42,14 @@ e2e *ARGS: control-plane
 e2e-paged *ARGS: control-plane
     E2E_FEATURE_GATES=WatchList=false cargo test --locked --test e2e -- {{ARGS}}
 
+# Replays one seed of the simulation, with its trace
+sim SEED:
+    SIM_SEED={{SEED}} cargo test --locked --test sim whatever -- --nocapture
+
+# Simulates so many seeds, from FIRST on
+soak SEEDS="5000" FIRST="1":
+    SIM_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} cargo test --locked --profile bench --test sim whatever -- --nocapture
+
 # The README's quick start, from the README's own text
 quickstart: control-plane
     python3 scripts/readme run README.md

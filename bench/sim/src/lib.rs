@@ -1,8 +1,8 @@
 //! Deterministic simulation: the whole controller against [`simkube`], one thread, a paused clock,
 //! and one seed that decides everything.
 //!
-//! [`Plan::of`] draws a schedule of events and faults from a seed, [`run`] plays it and judges what
-//! it sees, [`shrink`] makes a failing schedule small. The same plan gives the same trace, bit for
+//! [`Plan::of`] draws a schedule of events and faults from a seed, [`run()`] plays it and judges what
+//! it sees, [`shrink()`] makes a failing schedule small. The same plan gives the same trace, bit for
 //! bit: see [`Outcome::hash`].
 //!
 //! ```text
