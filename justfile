@@ -50,6 +50,10 @@ sim SEED:
 soak SEEDS="5000" FIRST="1":
     SIM_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} cargo test --locked --profile bench --test sim whatever -- --nocapture
 
+# Builds bugs in on purpose; the simulation has to find each
+planted:
+    RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted" CARGO_TARGET_DIR=target/planted cargo test --locked --test planted -- --nocapture
+
 # The README's quick start, from the README's own text
 quickstart: control-plane
     python3 scripts/readme run README.md
