@@ -71,6 +71,9 @@ struct Inner {
     touched: Option<Instant>,
     /// Requests that a fault hit.
     hurt: BTreeSet<u64>,
+    /// By name of an object: when a request for it last came to nothing.
+    delayed: BTreeMap<String, Instant>,
+    forbidden: Option<Instant>,
     /// Whether a life has begun and asked for nothing yet.
     is_new: bool,
     /// The latest request.
@@ -156,6 +159,7 @@ impl Floor {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Asked {
     at: Instant,
     pods: Sight,
@@ -214,10 +218,21 @@ impl Judge {
     }
 
     /// A fault hit a request or a frame.
-    pub(crate) fn hurt(&self, request: Option<u64>) {
+    pub(crate) fn hurt(&self, request: Option<&RequestInfo>) {
+        let mut inner = self.inner.lock();
+        let now = Instant::now();
+        inner.faults.push(now);
+        if let Some(request) = request {
+            inner.hurt.insert(request.number);
+            inner.delayed.insert(request.name.clone(), now);
+        }
+    }
+
+    /// RBAC refuses something from now on, or has done so until now.
+    pub(crate) fn forbidden(&self) {
         let mut inner = self.inner.lock();
         inner.faults.push(Instant::now());
-        inner.hurt.extend(request);
+        inner.forbidden = Some(Instant::now());
     }
 
     /// Looks through all requests in the end.
@@ -266,11 +281,7 @@ impl Judge {
     /// A list shows the past.
     pub(crate) fn told_of_the_past(&self, kind: Option<Kind>, ago: Duration) {
         let mut inner = self.inner.lock();
-        let then = Instant::now().checked_sub(ago);
-        let at = inner
-            .clock
-            .partition_point(|(at, _)| then.is_none_or(|then| *at <= then));
-        let rv = at.checked_sub(1).map_or(0, |at| inner.clock[at].1);
+        let rv = inner.rv_at(Instant::now().checked_sub(ago));
         match kind {
             Some(Kind::Pod) => inner.seen_pods.look_back(rv),
             Some(Kind::Service) => inner.seen_services.look_back(rv),
@@ -597,8 +608,14 @@ impl Inner {
         let Some(asked) = asked else {
             return Err("a write that nobody asked for".into());
         };
+        let mut asked = *asked;
+        if self.is_delayed(name, fact, now) {
+            let rv = self.rv_at(asked.at.checked_sub(STALE_MAX));
+            let long_ago = Sight { rv, past: rv };
+            (asked.pods, asked.services) = (long_ago, long_ago);
+        }
         let pod = text(&slice["endpoints"][0]["targetRef"]["name"]);
-        if self.was_eligible(&fact.source, &pod, uid, asked) {
+        if self.was_eligible(&fact.source, &pod, uid, &asked) {
             Ok(())
         } else {
             Err(format!(
@@ -665,6 +682,24 @@ fn check_guard(record: &Record) -> Result<(), String> {
 
 /// What the controller must not do without need.
 impl Inner {
+    /// Whether a decision about a slice may have waited: its write, or that of its Service, was
+    /// tried before. Who was decided upon leads from then on, since the outcome is unknown.
+    fn is_delayed(&self, slice: &str, fact: &SliceFact, now: Instant) -> bool {
+        let recent = |at: &Instant| now < *at + STALE_MAX;
+        let names = [slice, fact.service.as_str()];
+        self.forbidden.as_ref().is_some_and(recent)
+            || names
+                .iter()
+                .any(|name| self.delayed.get(*name).is_some_and(recent))
+    }
+
+    fn rv_at(&self, then: Option<Instant>) -> u64 {
+        let at = self
+            .clock
+            .partition_point(|(at, _)| then.is_none_or(|then| *at <= then));
+        at.checked_sub(1).map_or(0, |at| self.clock[at].1)
+    }
+
     /// Nobody loses a race against himself: the answer to a write is a fact.
     fn check_race(&self, record: &Record, answered: Option<u64>) -> Result<(), String> {
         let Some(kind) = record.kind else {
@@ -752,7 +787,7 @@ impl Inner {
         };
         let is_touched = self.touched.is_some_and(|at| now < at + STALE_MAX);
         // What was decided stays decided while its write is tried again.
-        let is_late = self.faults.last().is_some_and(|at| now < *at + STALE_MAX);
+        let is_late = self.is_delayed(name, fact, now);
         let is_young = self
             .life
             .is_some_and(|life| now < life + Duration::from_secs(15));

@@ -285,7 +285,7 @@ impl Stage {
             }
             Due::Allow => {
                 let now = Instant::now();
-                self.judge.hurt(None);
+                self.judge.forbidden();
                 self.denied.retain(|(until, _)| now < *until);
                 self.deny();
             }
@@ -331,7 +331,7 @@ impl Stage {
                 for_ms,
             } => {
                 self.count(format!("fault {what}"));
-                self.judge.hurt(None);
+                self.judge.forbidden();
                 self.denied.push((
                     Instant::now() + Duration::from_millis(for_ms),
                     Rule::new(verb, resource, ""),

@@ -98,7 +98,7 @@ impl Faults for Troubles {
         let death = is_core.then(|| self.inner.lock().deaths.pop()).flatten();
         if let Some(applied) = death {
             self.count("CrashInWrite".into());
-            self.judge.hurt(Some(request.number));
+            self.judge.hurt(Some(request));
             self.death.notify_one();
             return Verdict::Hang { applied };
         }
@@ -119,7 +119,7 @@ impl Faults for Troubles {
                     self.judge.told_of_the_past(request.kind, ago);
                 }
                 self.count(fault.kind());
-                self.judge.hurt(Some(request.number));
+                self.judge.hurt(Some(request));
                 return verdict;
             }
         }
