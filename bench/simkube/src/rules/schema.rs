@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::meta;
+use super::{meta, times};
 use crate::api::kind::Kind;
 
 /// An object as the model understands it.
@@ -21,6 +21,7 @@ pub(crate) struct Decoded {
 
 /// Checks types, drops unknown fields and what Go would not write.
 pub(crate) fn decode(kind: Kind, value: &Value) -> Result<Decoded, String> {
+    times::check_micro(kind, value)?;
     let mut typed = match kind {
         Kind::Namespace => through::<Namespace>(value),
         Kind::Node => through::<Node>(value),
@@ -139,7 +140,7 @@ mod tests {
     fn times_are_cut_to_what_the_type_keeps() {
         let lease = json!({
             "metadata": {"name": "l", "creationTimestamp": "2026-01-01T00:00:00.5Z"},
-            "spec": {"renewTime": "2026-01-01T00:00:00.123456789Z"},
+            "spec": {"renewTime": "2026-01-01T01:00:00.123456+01:00"},
         });
         let value = decode(Kind::Lease, &lease).expect("types fit").value;
         assert_eq!(
