@@ -74,7 +74,11 @@ fn bookmark(kind: Kind, rv: u64, initial_end: bool) -> String {
         Kind::Event => {
             ",\"involvedObject\":{},\"source\":{},\"firstTimestamp\":null,\"lastTimestamp\":null,\"eventTime\":null,\"reportingComponent\":\"\",\"reportingInstance\":\"\""
         }
-        Kind::Endpoints => "",
+        Kind::Role | Kind::ClusterRole => ",\"rules\":null",
+        Kind::RoleBinding | Kind::ClusterRoleBinding => {
+            ",\"roleRef\":{\"apiGroup\":\"\",\"kind\":\"\",\"name\":\"\"}"
+        }
+        Kind::Endpoints | Kind::ConfigMap => "",
     };
     format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{rv}\"{annotations}}}{rest}}}",

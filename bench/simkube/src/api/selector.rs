@@ -225,7 +225,7 @@ fn known_fields(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Namespace => &["status.phase"],
         Kind::Node => &["spec.unschedulable"],
-        Kind::Endpoints | Kind::EndpointSlice | Kind::Lease => &[],
+        _ => &[],
     }
 }
 

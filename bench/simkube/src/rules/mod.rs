@@ -8,6 +8,7 @@ pub(crate) mod meta;
 pub(crate) mod names;
 pub(crate) mod nodes;
 pub(crate) mod others;
+pub(crate) mod rbac;
 pub(crate) mod schema;
 pub(crate) mod service;
 pub(crate) mod service_rules;

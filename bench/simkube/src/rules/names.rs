@@ -92,6 +92,17 @@ pub(crate) fn dns1123_subdomain(text: &str) -> Vec<String> {
     errors
 }
 
+/// A name that only has to fit into a path.
+pub(crate) fn path_segment(text: &str) -> Vec<String> {
+    if matches!(text, "." | "..") {
+        return vec![format!("may not be '{text}'")];
+    }
+    let found = ["/", "%"].iter().filter(|part| text.contains(**part));
+    found
+        .map(|part| format!("may not contain '{part}'"))
+        .collect()
+}
+
 /// The part after the slash: letters of either case, and some punctuation inside.
 fn is_qualified_part(text: &str) -> bool {
     shaped(

@@ -1,8 +1,9 @@
 //! Objects pass through the typed model once: types are checked, unknown fields fall out.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -31,6 +32,11 @@ pub(crate) fn decode(kind: Kind, value: &Value) -> Result<Decoded, String> {
         Kind::Event => through::<Event>(value),
         Kind::EndpointSlice => through::<EndpointSlice>(value),
         Kind::Lease => through::<Lease>(value),
+        Kind::ConfigMap => through::<ConfigMap>(value),
+        Kind::Role => through::<Role>(value),
+        Kind::RoleBinding => through::<RoleBinding>(value),
+        Kind::ClusterRole => through::<ClusterRole>(value),
+        Kind::ClusterRoleBinding => through::<ClusterRoleBinding>(value),
     }?;
     let mut unknown = Vec::new();
     find_unknown(value, &typed, "", &mut unknown);

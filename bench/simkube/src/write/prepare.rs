@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::kind::Kind;
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
-use crate::rules::{families, meta, nodes, others, schema, service, service_rules, slice};
+use crate::rules::{families, meta, nodes, others, rbac, schema, service, service_rules, slice};
 use crate::state::State;
 use crate::store::text;
 
@@ -66,7 +66,11 @@ impl State {
                 }
                 bad.append(nodes::validate(value));
             }
-            Kind::Namespace | Kind::Endpoints => {}
+            Kind::Role | Kind::RoleBinding | Kind::ClusterRole | Kind::ClusterRoleBinding => {
+                rbac::default(kind, value);
+                bad.append(rbac::validate(kind, value, old));
+            }
+            Kind::Namespace | Kind::Endpoints | Kind::ConfigMap => {}
         }
         bad.into_result(kind, &name)
     }
