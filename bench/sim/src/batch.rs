@@ -178,6 +178,7 @@ pub fn kinds() -> BTreeSet<String> {
         .into_iter()
         .chain(events)
         .chain(frames)
+        .chain(["looks in between".to_owned()])
         .chain(others.map(|fault| format!("fault {fault}")))
         .chain(edges.map(|edge| format!("edge {edge}")))
         .chain(reasons.map(|reason| format!("reason {reason}")))

@@ -237,13 +237,13 @@ fn beginning(chance: &mut Chance, world: &World) -> Vec<Step> {
         .collect()
 }
 
-/// At least sixty events; half of them follow close on another.
+/// At least sixty events; most of them follow close on another, so that there is calm as well.
 fn workload(chance: &mut Chance, world: &World) -> Vec<Step> {
-    let count = chance.between(80, 120);
+    let count = chance.between(64, 120);
     let mut last = 1_000;
     let mut steps = Vec::new();
     for _ in 0..count {
-        let is_close = chance.percent(50);
+        let is_close = chance.percent(60);
         let at_ms = if is_close {
             last + chance.below(250)
         } else {
@@ -343,6 +343,23 @@ fn fault(chance: &mut Chance, for_ms: u64) -> Fault {
 }
 
 impl Fault {
+    /// How long it is in force, in milliseconds.
+    pub(crate) fn lasts_ms(&self) -> u64 {
+        match *self {
+            Self::Requests { for_ms, .. }
+            | Self::Frames { for_ms, .. }
+            | Self::Lag { for_ms, .. }
+            | Self::Forbid { for_ms, .. }
+            | Self::Blackout { for_ms, .. }
+            | Self::Partition { for_ms, .. }
+            | Self::Pause { for_ms, .. } => for_ms,
+            Self::Crash { down_ms, .. }
+            | Self::CrashInRequest { down_ms, .. }
+            | Self::Restart { down_ms, .. } => down_ms,
+            Self::Compact | Self::Unwatch { .. } | Self::Jump { .. } => 0,
+        }
+    }
+
     /// The name under which its occurrences are counted.
     #[must_use]
     pub fn kind(&self) -> String {

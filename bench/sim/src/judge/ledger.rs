@@ -34,6 +34,8 @@ pub(super) struct Ledger {
     /// Who does so no more, since when, and whether the slice went with him.
     pub(super) former: Vec<(Instant, String, bool)>,
     pub(super) wall_jumped: bool,
+    /// When an eviction was last called off.
+    pub(super) called_off: Option<Instant>,
     pub(super) foreign: BTreeMap<(Kind, String), Value>,
     /// When something changed and by which client, when a fault hit, and when each client wrote to
     /// each object.
@@ -116,6 +118,10 @@ impl Ledger {
         match change.kind {
             Kind::Pod => {
                 let fact = change.new.map(PodFact::of);
+                let was_disrupted = change.old.is_some_and(|old| PodFact::of(old).disrupted);
+                if was_disrupted && fact.as_ref().is_some_and(|pod| !pod.disrupted) {
+                    self.called_off = Some(now);
+                }
                 self.pods.entry(name).or_default().push(Version {
                     rv: change.rv,
                     at: now,

@@ -27,6 +27,10 @@ const ECHO: Duration = Duration::from_secs(45);
 /// A restart can read slices that are so much out of date.
 const STALE_MAX: Duration = Duration::from_mins(1);
 
+/// A leader that was left because of an eviction is not returned to for two and a half minutes, from
+/// when that was seen.
+const SHUNNED: Duration = Duration::from_secs(150 + 60);
+
 /// The judge of one run. Locked for one look.
 pub(crate) struct Judge {
     inner: Mutex<Ledger>,
@@ -185,6 +189,12 @@ impl Judge {
     /// Whether the foreign objects are as they were made.
     pub(crate) fn foreign(&self) -> BTreeMap<(Kind, String), Value> {
         self.inner.lock().foreign.clone()
+    }
+
+    /// Whether a pod that is eligible may still be shunned, because its eviction was called off.
+    pub(crate) fn shuns(&self) -> bool {
+        let called_off = self.inner.lock().called_off;
+        called_off.is_some_and(|at| Instant::now() < at + SHUNNED)
     }
 
     /// Whether the controller made an object.

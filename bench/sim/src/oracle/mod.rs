@@ -3,6 +3,8 @@
 
 mod objects;
 
+use std::cmp::Reverse;
+
 use serde_json::Value;
 use simkube::{Kind, SimKube};
 
@@ -264,13 +266,19 @@ impl Cluster<'_> {
         let is_better = |other: &&PodFact| {
             other.uid != pod.uid
                 && other.is_eligible(source)
-                && ((pod.disrupted && !other.disrupted) || pod.terminating)
+                && ((pod.disrupted && !other.disrupted && !self.judge.shuns()) || pod.terminating)
         };
         if let Some(better) = self.pods.iter().find(is_better) {
             return Err(format!(
                 "{who} is about to go, and {} could lead",
                 better.name
             ));
+        }
+        if let Some(first) = self
+            .first_choice(source)
+            .filter(|first| first.uid != pod.uid)
+        {
+            return Err(format!("{who} leads, and the strategy says {}", first.name));
         }
         let told = (
             annotation("leader-pod-name"),
@@ -283,6 +291,31 @@ impl Cluster<'_> {
         slices
             .iter()
             .try_for_each(|slice| check_slice(source, pod, service, slice))
+    }
+}
+
+impl Cluster<'_> {
+    /// Whom a source that does not stick to its leader has to follow, where that can be told without
+    /// knowing the past.
+    fn first_choice(&self, source: &SourceFact) -> Option<&PodFact> {
+        let is_newest = match source.setting("strategy") {
+            None | Some("oldest") => false,
+            Some("newest") => true,
+            Some(_) => return None,
+        };
+        if source.setting("sticky") != Some("false") || self.judge.shuns() {
+            return None;
+        }
+        let eligible = self.pods.iter().filter(|pod| pod.is_eligible(source));
+        eligible.min_by(|a, b| {
+            let by_age = a.created.cmp(&b.created);
+            let ports = |pod: &PodFact| Reverse(pod.resolved(source).len());
+            a.disrupted
+                .cmp(&b.disrupted)
+                .then_with(|| ports(a).cmp(&ports(b)))
+                .then(if is_newest { by_age.reverse() } else { by_age })
+                .then_with(|| a.name.cmp(&b.name))
+        })
     }
 }
 

@@ -121,6 +121,7 @@ impl Stage {
     }
 
     async fn crash(&mut self, host: usize, down_ms: u64) {
+        self.trouble_for(down_ms);
         self.trace
             .say(&format!("{} crashes", self.hosts[host].name));
         self.hosts[host].crash().await;

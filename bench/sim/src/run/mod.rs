@@ -20,6 +20,8 @@ use crate::trouble::Troubles;
 
 /// Faults have been off for so long when the oracle looks.
 const PEACE: Duration = Duration::from_mins(1);
+/// A look in between: so long without an event, after a minute without a fault.
+const CALM_MS: u64 = 30_000;
 /// So long after that nothing may be written any more.
 const QUIET: Duration = Duration::from_secs(30);
 /// And so long after everybody was told to look again.
@@ -87,6 +89,8 @@ enum Due {
     Allow,
     Collect,
     Forget(Kind),
+    /// If nothing has happened for a while, everything has to be as it should.
+    Look,
 }
 
 struct Stage {
@@ -100,6 +104,9 @@ struct Stage {
     what: BTreeMap<u64, Due>,
     planned: u64,
     denied: Vec<(Instant, Rule)>,
+    /// The last event, and until when faults are in force.
+    stirred: Instant,
+    troubled: Instant,
     counts: BTreeMap<String, u64>,
 }
 
@@ -142,6 +149,8 @@ impl Stage {
             what: BTreeMap::new(),
             planned: 0,
             denied: Vec::new(),
+            stirred: Instant::now(),
+            troubled: Instant::now(),
             counts: BTreeMap::new(),
         };
         for host in 0..stage.hosts.len() {
@@ -286,9 +295,12 @@ impl Stage {
                     if self.kube.resource_version() > before {
                         self.count(format!("event {}", event.kind()));
                     }
+                    self.stirred = Instant::now();
+                    self.after(CALM_MS, Due::Look);
                 }
                 What::Fault(fault) => {
                     self.trace.say(&format!("fault {fault:?}"));
+                    self.trouble_for(fault.lasts_ms());
                     self.fault(fault).await?;
                 }
             },
@@ -305,6 +317,7 @@ impl Stage {
                 self.kube.compact_to_now();
                 self.kube.break_watches(*kind);
             }
+            Due::Look => self.look()?,
             Due::Collect => {
                 self.kube.gc();
                 if let Some(every) = plan.world.collector_ms {
@@ -313,6 +326,24 @@ impl Stage {
             }
         }
         self.check()
+    }
+
+    fn trouble_for(&mut self, ms: u64) {
+        let until = Instant::now() + Duration::from_millis(ms);
+        self.troubled = self.troubled.max(until);
+    }
+
+    /// In the middle of it all, if it has been calm for long enough.
+    fn look(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        let is_calm = now >= self.stirred + Duration::from_millis(CALM_MS)
+            && now >= self.troubled + PEACE
+            && self.hosts.iter().all(Host::is_up);
+        if !is_calm {
+            return Ok(());
+        }
+        self.count("looks in between".into());
+        oracle::check(&self.kube, &self.judge).map_err(|what| format!("in between: {what}"))
     }
 
     fn deny(&self) {
