@@ -29,7 +29,7 @@ licences:
 
 # The scripts themselves
 scripts-check:
-    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme
+    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme scripts/page-check
     bash -n .ci/run
 
 # The binaries of the control plane, built once and cached
@@ -66,3 +66,8 @@ quickstart: control-plane
 
 # Everything that CI runs
 ci: check sim-ci planted e2e e2e-paged quickstart
+
+# The status page in a real headless Chromium (needs playwright for Python, and chromium)
+status-page *ARGS: control-plane
+    cargo build --locked
+    python3 scripts/page-check {{ARGS}}
