@@ -27,7 +27,7 @@ licences:
 
 # The scripts themselves
 scripts-check:
-    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme
+    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme scripts/manifests scripts/manifests.d/*.py
     bash -n .ci/run
 
 # The binaries of the control plane, built once and cached
@@ -41,6 +41,12 @@ e2e *ARGS: control-plane
 # The same on an API server without streaming lists
 e2e-paged *ARGS: control-plane
     E2E_FEATURE_GATES=WatchList=false cargo test --locked --test e2e -- {{ARGS}}
+
+# The manifests on a real API server, and zen-lead with exactly the rights that they grant
+manifests: control-plane
+    cargo build --locked
+    scripts/manifests check
+    scripts/manifests test
 
 # Replays one seed of the simulation, with its trace
 sim SEED:
@@ -59,4 +65,4 @@ quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check e2e e2e-paged quickstart
+ci: check manifests e2e e2e-paged quickstart
