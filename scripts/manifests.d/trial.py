@@ -6,9 +6,10 @@ import os
 import time
 
 from checks import RENDERED, kustomized, of_kind, path
-from kube import ROOT, Cluster, Controller, ensure, objects, until
+from kube import ACCOUNT, ROOT, Cluster, Controller, ensure, objects, until
 
 APP = os.path.join(ROOT, "docs/examples/my-app.yaml")
+COMPONENT = {"resources": "cluster-wide", "components": "policy"}
 ADDRESSES = ["10.0.0.10", "10.0.0.11", "10.0.0.12"]
 
 
@@ -22,6 +23,7 @@ def run():
             serves_its_namespaces_only,
             serves_one_more_namespace,
             serves_the_cluster,
+            serves_under_the_policy,
         ):
             start = time.monotonic()
             trial(cluster)
@@ -169,3 +171,33 @@ def serves_the_cluster(cluster):
     with Controller(cluster, deployed(cluster), cluster.account_config()):
         until("what waited elsewhere is served", lambda: cluster.leader("elsewhere") == ADDRESSES[:1])
         fails_over(cluster, "team-b")
+
+
+def serves_under_the_policy(cluster):
+    """The component applies beside an installation, its expressions check, and work goes on."""
+    overlay = os.path.join(cluster.dir, "overlay")
+    os.mkdir(overlay)
+    parts = {key: [os.path.relpath(path(part), overlay)] for key, part in COMPONENT.items()}
+    with open(os.path.join(overlay, "kustomization.yaml"), "w", encoding="utf-8") as file:
+        json.dump({"kind": "Kustomization", **parts}, file)
+    cluster.apply("-k", overlay)
+    cluster.control("start-controller-manager", "--controllers", "validatingadmissionpolicy-status-controller")
+    for name in ("zen-lead-services", "zen-lead-endpointslices"):
+        status = until(f"{name} was checked", lambda name=name: checked(cluster, name))
+        ensure(not status.get("typeChecking"), f"{name}: {status}")
+    until("a stranger's Service is refused", lambda: "owned by its source" in stranger(cluster).stderr)
+    application(cluster, "team-c")
+    with Controller(cluster, deployed(cluster), cluster.account_config()):
+        fails_over(cluster, "team-c")
+
+
+def checked(cluster, name):
+    """The status of a policy, once it is about what was applied."""
+    status = cluster.get("validatingadmissionpolicy", name).get("status", {})
+    return status if status.get("observedGeneration") else None
+
+
+def stranger(cluster):
+    """An attempt, as zen-lead, to make a Service that is not its own."""
+    service = ("create", "service", "clusterip", "stranger", "--tcp=80", "-n", "default")
+    return cluster.kubectl(*service, "--dry-run=server", f"--as={ACCOUNT}", ok=False)

@@ -1,9 +1,9 @@
 //! The control plane: `scripts/control-plane`, or any program with the same sub-commands.
 //!
-//! `up` prints a kubeconfig; `kubeconfig-for --user NAME` prints another; `kill-apiserver`,
-//! `start-apiserver`, `pause`, `resume`, `compact`, `start-controller-manager`,
-//! `stop-controller-manager` and `down` do as they say. The audit log of the API server is read
-//! where it exists.
+//! `up` prints a kubeconfig; `kubeconfig-for` with `--user NAME` or `--serviceaccount NS/NAME` prints
+//! another; `kill-apiserver`, `start-apiserver`, `pause`, `resume`, `compact`,
+//! `start-controller-manager`, `stop-controller-manager` and `down` do as they say. The audit log of
+//! the API server is read where it exists.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -27,6 +27,8 @@ pub struct Control {
     program: PathBuf,
     dir: PathBuf,
     is_ours: bool,
+    /// The feature gates that it was started with.
+    pub gates: String,
 }
 
 impl Control {
@@ -41,6 +43,7 @@ impl Control {
                 program,
                 dir: dir.into(),
                 is_ours: false,
+                gates: String::new(),
             });
         }
         let dir = std::env::temp_dir().join(format!("zen-lead-cp-e2e-{}", std::process::id()));
@@ -48,6 +51,7 @@ impl Control {
             program,
             dir,
             is_ours: true,
+            gates: feature_gates.unwrap_or_default().to_owned(),
         };
         let mut arguments = vec![
             "up",
@@ -107,6 +111,12 @@ impl Control {
     /// A kubeconfig for another user, who has no rights yet.
     pub async fn kubeconfig_for(&self, user: &str) -> Result<PathBuf> {
         Ok(self.run(&["kubeconfig-for", "--user", user]).await?.into())
+    }
+
+    /// A kubeconfig with a token of a `ServiceAccount`, named as "namespace/name".
+    pub async fn kubeconfig_for_account(&self, account: &str) -> Result<PathBuf> {
+        let arguments = ["kubeconfig-for", "--serviceaccount", account];
+        Ok(self.run(&arguments).await?.into())
     }
 
     /// Where the API server writes down every request.

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod control;
 pub mod controller;
 pub mod invariants;
+pub mod manifests;
 pub mod objects;
 pub mod observe;
 pub mod runner;
@@ -23,3 +24,8 @@ use std::time::Duration;
 pub const SHORT: Duration = Duration::from_millis(20);
 /// Deadline for what should happen at once; generous, since machines are shared.
 pub const SOON: Duration = Duration::from_secs(15);
+
+/// Whether the server is a real control plane, and not an imitation of one.
+pub fn is_real() -> bool {
+    std::env::var("E2E_SERVER").map_or(true, |server| server != "simkube")
+}

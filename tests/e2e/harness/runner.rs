@@ -121,8 +121,7 @@ pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
         return Ok(true);
     }
     println!("\nrunning {} tests", chosen.len());
-    let is_real = std::env::var("E2E_SERVER").is_ok_and(|server| server != "simkube")
-        || std::env::var("E2E_SERVER").is_err();
+    let is_real = super::is_real();
     let mut tally = Tally::default();
     let mut runnable = Vec::new();
     for scenario in chosen.iter().copied() {
@@ -135,7 +134,8 @@ pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
         }
     }
     if !runnable.is_empty() {
-        let suite = Suite::start(Control::up(asked.gates.as_deref()).await?).await?;
+        let control = Control::up(asked.gates.as_deref()).await?;
+        let suite = Suite::start(control, runnable.len() == all.len()).await?;
         let outcome = tokio::select! {
             biased;
             outcome = phases(&suite, &runnable, asked, &mut tally) => outcome,
