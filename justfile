@@ -27,7 +27,7 @@ licences:
 
 # The scripts themselves
 scripts-check:
-    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme scripts/manifests scripts/manifests.d/*.py
+    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
     bash -n .ci/run
 
 # The binaries of the control plane, built once and cached
@@ -48,6 +48,12 @@ manifests: control-plane
     scripts/manifests check
     scripts/manifests test
 
+# The alerts by promtool, and with the dashboard on a Prometheus that scrapes a running zen-lead
+monitoring: control-plane
+    cargo build --locked
+    scripts/monitoring check
+    scripts/monitoring test
+
 # Replays one seed of the simulation, with its trace
 sim SEED:
     SIM_SEED={{SEED}} cargo test --locked --test sim whatever -- --nocapture
@@ -65,4 +71,4 @@ quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check manifests e2e e2e-paged quickstart
+ci: check manifests monitoring e2e e2e-paged quickstart
