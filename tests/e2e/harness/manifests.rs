@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use super::control::Server;
 use super::objects::{name_of, text};
 use super::suite::Suite;
 
@@ -48,18 +49,21 @@ impl Suite {
     /// instances of scenarios have Leases in namespaces of their own.
     pub async fn grant(&self) -> Result<()> {
         const RBAC: &str = "rbac.authorization.k8s.io";
+        let is_real = self.control.server == Server::Real;
         for object in objects("install-cluster-wide.yaml")? {
             let collection = match text(&object, "/kind") {
                 "Namespace" => "/api/v1/namespaces".to_owned(),
-                "ServiceAccount" => format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts"),
+                "ServiceAccount" if is_real => {
+                    format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts")
+                }
                 "ClusterRole" => format!("/apis/{RBAC}/v1/clusterroles"),
                 "ClusterRoleBinding" => format!("/apis/{RBAC}/v1/clusterrolebindings"),
-                // The rest is about pods, which nobody runs here.
+                // The rest is about pods, which nobody runs here; simkube has no ServiceAccounts.
                 _ => continue,
             };
             self.ensure(&collection, &object).await?;
         }
-        if super::is_real() {
+        if is_real {
             self.hold().await?;
         }
         let name = "zen-lead-e2e-lease";

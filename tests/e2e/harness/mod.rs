@@ -24,8 +24,3 @@ use std::time::Duration;
 pub const SHORT: Duration = Duration::from_millis(20);
 /// Deadline for what should happen at once; generous, since machines are shared.
 pub const SOON: Duration = Duration::from_secs(15);
-
-/// Whether the server is a real control plane, and not an imitation of one.
-pub fn is_real() -> bool {
-    std::env::var("E2E_SERVER").map_or(true, |server| server != "simkube")
-}

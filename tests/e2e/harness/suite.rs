@@ -57,8 +57,11 @@ impl Suite {
             addresses: AtomicU32::new(256),
         };
         suite.grant().await?;
-        let account = format!("{}/{}", manifests::NAMESPACE, manifests::ACCOUNT);
-        suite.kubeconfig = suite.control.kubeconfig_for_account(&account).await?;
+        let (namespace, account) = (manifests::NAMESPACE, manifests::ACCOUNT);
+        suite.kubeconfig = suite
+            .control
+            .kubeconfig_for_account(namespace, account)
+            .await?;
         for node in ["node-a", "node-b", "node-c"] {
             let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}});
             suite.ensure("/api/v1/nodes", &node).await?;

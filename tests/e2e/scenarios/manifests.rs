@@ -18,8 +18,8 @@ use crate::harness::{SHORT, SOON, manifests};
 use crate::scenarios;
 
 scenarios! {
-    Shared RealOnly("admission policies") account_is_held_to_its_own "manifests/policy: a stranger's objects" "§1 what is not ours is never patched, adopted or deleted";
-    Alone RealOnly("an audit log") rights_are_granted_and_used "manifests/served: nothing missing, nothing unused";
+    Shared RealOnly("simkube has no admission policies") account_is_held_to_its_own "manifests/policy: a stranger's objects" "§1 what is not ours is never patched, adopted or deleted";
+    Alone RealOnly("simkube has no feature gates to turn off") rights_are_granted_and_used "manifests/served: nothing missing, nothing unused";
 }
 
 /// One request with the program's own token, and words of the refusal; none if it is to pass.
