@@ -54,9 +54,20 @@ soak SEEDS="5000" FIRST="1":
 planted:
     RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted" CARGO_TARGET_DIR=target/planted cargo test --locked --test planted -- --nocapture
 
+# Benches in one process, then the released binary's memory and first sync; `just bench decision`
+bench *ARGS:
+    cargo build --locked --release -p zen-lead
+    cargo bench --locked -p zen-bench --bench zen -- {{ARGS}}
+    cargo bench --locked -p zen-bench --bench footprint
+
+# On the real control plane, beside a bare PATCH and the native controller; --quick for a smoke test
+bench-real *ARGS: control-plane
+    cargo build --locked --release -p zen-lead
+    cargo run --locked --release -p zen-lab --bin bench-real -- {{ARGS}}
+
 # The README's quick start, from the README's own text
 quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check e2e e2e-paged quickstart
+ci: check e2e e2e-paged quickstart (bench-real "--quick")
