@@ -104,6 +104,7 @@ impl Fleet {
             Arc::clone(&store),
             Arc::new(Metrics::new(config.per_service_histograms_max)),
             Arc::clone(&sink) as _,
+            None,
             Settings {
                 mirror: Mirror::new(&config.mirror_prefixes),
                 services_per_namespace_max: None,
