@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use zen_lead::logic::contract::reason;
+
 use super::model::{Kind, Model, Move};
 use super::news::{At, Route};
 
@@ -37,6 +39,8 @@ pub(super) struct Scene {
     act: Act,
     /// What the client of the leader Service has to see.
     expects: Kind,
+    /// The Event by which zen-lead tells of it; none when the leader Service goes.
+    tells: Option<&'static str>,
 }
 
 /// The tour.
@@ -46,36 +50,42 @@ pub(super) const SCENES: [Scene; 6] = [
         text: "zen-lead.io/enabled=true on the Service: zen-lead makes my-app-leader beside it",
         act: Act::OptIn,
         expects: Kind::First,
+        tells: Some(reason::LEADER_ROUTING_AVAILABLE),
     },
     Scene {
         title: "crash failover",
         text: "the leader's process crashes, its readiness fails: the next pod takes over",
         act: Act::CrashLeader,
         expects: Kind::Failover,
+        tells: Some(reason::LEADER_CHANGED),
     },
     Scene {
         title: "graceful termination",
         text: "the leader's pod is deleted: traffic moves while it still serves",
         act: Act::DeleteLeader,
         expects: Kind::Failover,
+        tells: Some(reason::LEADER_CHANGED),
     },
     Scene {
         title: "none ready",
         text: "every process crashes: no endpoint is better than a dead one",
         act: Act::CrashAll,
         expects: Kind::Loss,
+        tells: Some(reason::LEADER_CHANGED),
     },
     Scene {
         title: "recovery",
         text: "the processes start again: the last leader is back the moment it is Ready",
         act: Act::Restore,
         expects: Kind::Recovery,
+        tells: Some(reason::LEADER_ROUTING_AVAILABLE),
     },
     Scene {
         title: "opt-out",
         text: "the annotation goes, and with it everything that zen-lead made",
         act: Act::OptOut,
         expects: Kind::Withdrawn,
+        tells: None,
     },
 ];
 
@@ -93,11 +103,17 @@ impl Scene {
         }
     }
 
-    /// The change that was waited for, if it was seen after so many others.
-    fn outcome(&self, model: &Model, moves_before: usize) -> Option<Move> {
+    /// The change that was waited for, if it was seen after so many others, and told of.
+    fn outcome(&self, model: &Model, since: At, moves_before: usize) -> Option<Move> {
         let seen = model.moves.get(moves_before..)?;
         let change = seen.iter().find(|change| change.kind == self.expects)?;
-        let is_whole = self.act != Act::OptOut || model.leader_service.is_none();
+        let is_whole = match self.tells {
+            Some(reason) => {
+                let mut events = model.events.iter();
+                events.any(|(at, told)| *at >= since && told.reason == reason)
+            }
+            None => model.leader_service.is_none(),
+        };
         is_whole.then(|| change.clone())
     }
 }
@@ -206,9 +222,10 @@ impl Story {
                     leader: model.route.pod().cloned(),
                 }
             }
-            Stage::Watching { moves_before, .. }
-                if let Some(seen) = scene.outcome(model, moves_before) =>
-            {
+            Stage::Watching {
+                since,
+                moves_before,
+            } if let Some(seen) = scene.outcome(model, since, moves_before) => {
                 self.stage = Stage::Resting {
                     until: now + self.pause,
                 };
@@ -242,7 +259,7 @@ impl Story {
 
 #[cfg(test)]
 mod tests {
-    use super::super::news::{News, PodSeen, Stage as PodStage, What};
+    use super::super::news::{News, PodSeen, Stage as PodStage, Told, What};
     use super::*;
 
     const fn secs(count: u64) -> At {
@@ -264,6 +281,14 @@ mod tests {
             pod: format!("my-app-{number}").into(),
             uid: format!("{number}").as_str().into(),
             ip: "10.0.0.1".into(),
+        })
+    }
+
+    fn told(reason: &str) -> What {
+        What::Told(Told {
+            is_warning: false,
+            reason: reason.into(),
+            message: String::new(),
         })
     }
 
@@ -294,22 +319,27 @@ mod tests {
             (1, What::Synced, ""),
             (2, pods(PodStage::Ready), "OptIn -"),
             (3, What::Route(Route::Empty), ""),
-            (3, to(0), "opt-in seen"),
+            (3, to(0), ""),
+            (3, told("LeaderRoutingAvailable"), "opt-in seen"),
             (3, nothing(), ""),
             (4, nothing(), ""),
             (4, nothing(), "CrashLeader my-app-0"),
-            (5, to(1), "crash failover seen"),
+            (5, to(1), ""),
+            (5, told("LeaderChanged"), "crash failover seen"),
             (6, pods(PodStage::NotReady), ""),
             (7, nothing(), ""),
             (7, pods(PodStage::Ready), "DeleteLeader my-app-1"),
-            (8, to(2), "graceful termination seen"),
+            (8, to(2), ""),
+            (8, told("LeaderChanged"), "graceful termination seen"),
             (9, nothing(), ""),
             (9, nothing(), "CrashAll my-app-2"),
             (10, pods(PodStage::NotReady), ""),
-            (10, What::Route(Route::Empty), "none ready seen"),
+            (10, What::Route(Route::Empty), ""),
+            (10, told("LeaderChanged"), "none ready seen"),
             (11, nothing(), ""),
             (11, nothing(), "Restore -"),
-            (12, to(2), "recovery seen"),
+            (12, to(2), ""),
+            (12, told("LeaderRoutingAvailable"), "recovery seen"),
             (13, pods(PodStage::Ready), ""),
             (
                 13,

@@ -1,6 +1,7 @@
 //! The live view as lines of styled text, for a terminal of any size. Pure.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zen_lead::logic::duration::Brief;
@@ -9,6 +10,9 @@ use super::model::{Mark, Model};
 use super::news::{At, Route, Stage};
 use super::story::{SCENES, Story};
 use super::{APP, NAMESPACE, text};
+
+/// Columns of a pod's row before its timeline.
+const ROW: usize = 56;
 
 /// What a piece of text stands out by, never by colour alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,8 +99,7 @@ pub(super) fn render(screen: &Screen<'_>, width: usize, height: usize) -> Vec<Li
     let mut sections = vec![
         section(9, vec![screen.head(), screen.step()]),
         section(8, screen.leader()),
-        section(7, screen.pods()),
-        section(4, screen.timeline(width)),
+        section(7, screen.pods(width)),
         section(5, screen.second_terminal()),
         section(6, vec![screen.keys()]),
     ];
@@ -112,9 +115,7 @@ pub(super) fn render(screen: &Screen<'_>, width: usize, height: usize) -> Vec<Li
     let left = height.saturating_sub(used(&sections) + 1);
     let events = screen.events(left);
     if !events.is_empty() {
-        let at = sections
-            .iter()
-            .position(|section| section.rank <= 6 && section.rank != 4);
+        let at = sections.iter().position(|section| section.rank <= 6);
         sections.insert(at.unwrap_or(sections.len()), section(1, events));
     }
     let mut lines = Vec::new();
@@ -219,48 +220,24 @@ impl Screen<'_> {
         line
     }
 
-    fn pods(&self) -> Vec<Line> {
-        let leader = match &self.model.route {
-            Route::To { uid, .. } => Some(uid),
-            Route::Absent | Route::Empty => None,
-        };
-        let row = |pod: &super::news::PodSeen| {
-            let leads = leader == Some(&pod.uid);
-            let tone = match pod.stage {
-                Stage::Ready => Tone::Good,
-                Stage::NotReady => Tone::Bad,
-                Stage::Terminating => Tone::Doubtful,
-            };
-            let short: String = pod.uid.0.chars().take(8).collect();
-            let ip = pod.ip.as_deref().unwrap_or("no address");
-            Line::of(Tone::Strong, if leads { "  > " } else { "    " })
-                .and(Tone::Plain, format!("{:<12}", pod.name))
-                .and(tone, format!("{:<12}", pod.stage.to_string()))
-                .and(Tone::Plain, format!("{ip:<14}"))
-                .and(Tone::Faint, format!("uid {short}"))
-                .and(Tone::Strong, if leads { "  leads" } else { "" })
-        };
-        let mut lines = vec![Line::of(Tone::Plain, "Pods")];
-        lines.extend(self.model.pods.iter().map(row));
-        lines
-    }
-
-    fn timeline(&self, width: usize) -> Vec<Line> {
-        const LABEL: usize = 14;
-        let columns = width.saturating_sub(LABEL + 1);
+    /// One row for each pod, its timeline at the end.
+    fn pods(&self, width: usize) -> Vec<Line> {
+        let columns = width.saturating_sub(ROW);
         let all = &self.model.timeline;
-        let shown = all.iter().skip(all.len().saturating_sub(columns));
-        let mut names: Vec<_> = shown.clone().flatten().map(|(name, _)| name).collect();
+        let shown = all.range(all.len().saturating_sub(columns)..);
+        let pods = self.model.pods.iter().map(|pod| &pod.name);
+        let mut names: Vec<_> = pods
+            .chain(shown.clone().flatten().map(|(name, _)| name))
+            .collect();
         names.sort_unstable();
         names.dedup();
         let [leads, ready, not_ready, ends] = self.glyphs();
         let legend = format!(
-            "Timeline, {} a column: {leads} leads  {ready} Ready  {not_ready} not Ready  {ends} terminating",
-            Brief(self.column)
+            "Pods     {leads} leads  {ready} Ready  {not_ready} not Ready  {ends} terminating, {} ms a column",
+            self.column.as_millis()
         );
-        let mut lines = vec![Line::of(Tone::Plain, legend)];
-        for name in names {
-            let mut line = Line::of(Tone::Plain, format!("    {name:<10}"));
+        let row = |name: &Arc<str>| {
+            let mut line = self.pod(name);
             for column in shown.clone() {
                 let mark = column.iter().find(|(of, _)| of == name);
                 let (tone, glyph) = match mark.map(|(_, mark)| mark) {
@@ -275,9 +252,32 @@ impl Screen<'_> {
                     _ => line = line.and(tone, glyph),
                 }
             }
-            lines.push(line);
-        }
+            line
+        };
+        let mut lines = vec![Line::of(Tone::Plain, legend)];
+        lines.extend(names.into_iter().map(row));
         lines
+    }
+
+    /// What a pod is like, padded to [`ROW`] columns.
+    fn pod(&self, name: &str) -> Line {
+        let Some(pod) = self.model.pods.iter().find(|pod| *pod.name == *name) else {
+            return Line::of(Tone::Plain, format!("    {name:<12}"))
+                .and(Tone::Faint, format!("{:<40}", "gone, to be made again"));
+        };
+        let leads = matches!(&self.model.route, Route::To { uid, .. } if *uid == pod.uid);
+        let tone = match pod.stage {
+            Stage::Ready => Tone::Good,
+            Stage::NotReady => Tone::Bad,
+            Stage::Terminating => Tone::Doubtful,
+        };
+        let short: String = pod.uid.0.chars().take(8).collect();
+        let ip = pod.ip.as_deref().unwrap_or("no address");
+        Line::of(Tone::Strong, if leads { "  > " } else { "    " })
+            .and(Tone::Plain, format!("{name:<12}"))
+            .and(tone, format!("{:<12}", pod.stage.to_string()))
+            .and(Tone::Plain, format!("{ip:<13}"))
+            .and(Tone::Faint, format!("uid {short}   "))
     }
 
     fn glyphs(&self) -> [&'static str; 4] {
@@ -324,7 +324,218 @@ impl Screen<'_> {
         }
         Line::of(
             Tone::Faint,
-            "k kill the leader  d delete its pod  a kill all  r restore  o opt in or out  q quit",
+            "k kill leader  d delete its pod  a kill all  r restore  o opt in/out  q quit",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Kind, Move};
+    use super::super::news::{News, PodSeen, Told, What};
+    use super::*;
+
+    const fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    fn pod(number: usize, stage: Stage) -> PodSeen {
+        PodSeen {
+            name: format!("my-app-{number}").into(),
+            uid: format!("0000000{number}-1111").as_str().into(),
+            ip: (stage != Stage::NotReady).then(|| format!("10.244.0.{}", number + 1)),
+            stage,
+        }
+    }
+
+    fn to(number: usize) -> What {
+        What::Route(Route::To {
+            pod: format!("my-app-{number}").into(),
+            uid: format!("0000000{number}-1111").as_str().into(),
+            ip: format!("10.244.0.{}", number + 1).as_str().into(),
+        })
+    }
+
+    /// A failover has just taken place.
+    fn model() -> Model {
+        let mut model = Model::default();
+        let pods =
+            |first, second| What::Pods(vec![pod(0, first), pod(1, Stage::Ready), pod(2, second)]);
+        let learn = |model: &mut Model, at, what| model.learn(News { at: ms(at), what });
+        learn(&mut model, 900, What::State("Serving".into()));
+        let service = ("my-app-leader".into(), "10.96.0.12".into());
+        learn(&mut model, 900, What::LeaderService(Some(service)));
+        learn(&mut model, 900, pods(Stage::Ready, Stage::Ready));
+        learn(&mut model, 1_000, to(0));
+        model.sample();
+        model.sample();
+        learn(&mut model, 2_000, pods(Stage::NotReady, Stage::Terminating));
+        learn(&mut model, 2_001, to(1));
+        model.moves[1].latency = Some(ms(1));
+        let told = Told {
+            is_warning: false,
+            reason: "LeaderChanged".into(),
+            message: "Leader changed from my-app-0 to my-app-1 (notReady, 1.0 ms).".into(),
+        };
+        learn(&mut model, 2_002, What::Told(told));
+        model.sample();
+        model
+    }
+
+    fn plain(lines: &[Line]) -> Vec<String> {
+        let text = |line: &Line| line.0.iter().map(|span| &*span.text).collect::<String>();
+        lines.iter().map(text).collect()
+    }
+
+    fn shown(model: &Model, story: Option<&Story>, width: usize, height: usize) -> Vec<String> {
+        let screen = Screen {
+            model,
+            story,
+            kubeconfig: Path::new("/tmp/demo/kubeconfig"),
+            now: ms(12_345),
+            has_unicode: false,
+            column: ms(250),
+        };
+        plain(&render(&screen, width, height))
+    }
+
+    #[test]
+    fn a_screen_of_the_usual_size() {
+        let story = Story::new(Duration::ZERO);
+        let expected = "\
+zen-lead demo  simulated API server and pods, real controller  12.3 s
+1/6 opt-in comes once it can
+
+Service  default/my-app -> my-app-leader (10.96.0.12)  Serving
+Leader   my-app-1  10.244.0.2  for 10.3 s
+Failover my-app-0 -> my-app-1 after 1.0 ms
+
+Pods     # leads  - Ready  . not Ready  ~ terminating, 250 ms a column
+    my-app-0    not Ready   no address   uid 00000000   ##.
+  > my-app-1    Ready       10.244.0.2   uid 00000001   --#
+    my-app-2    terminating 10.244.0.3   uid 00000002   --~
+
+Events
+   2.0 s  LeaderChanged: Leader changed from my-app-0 to my-app-1 (notReady, 1.0 ms).
+
+In a second terminal
+    export KUBECONFIG=/tmp/demo/kubeconfig
+    kubectl get endpointslices -l kubernetes.io/service-name=my-app-leader -w
+    kubectl get pods,services,events
+    kubectl delete pod my-app-1
+
+q quit";
+        let lines = shown(&model(), Some(&story), 100, 40);
+        assert_eq!(lines.join("\n"), expected);
+    }
+
+    #[test]
+    fn a_small_screen_shows_what_matters_most() {
+        let model = model();
+        for height in 0..40 {
+            for width in [0, 1, 7, 20, 79, 200] {
+                let lines = shown(&model, None, width, height);
+                assert!(lines.len() <= height, "{width} x {height}");
+                let too_long = lines.iter().find(|line| line.chars().count() > width);
+                assert_eq!(too_long, None, "{width} x {height}");
+            }
+        }
+        let lines = shown(&model, None, 30, 6);
+        assert_eq!(
+            lines,
+            [
+                "zen-lead demo  simulated API s",
+                "You drive: the keys are below.",
+                "",
+                "Service  default/my-app -> my-",
+                "Leader   my-app-1  10.244.0.2 ",
+                "Failover my-app-0 -> my-app-1 "
+            ]
+        );
+        let lines = shown(&model, None, 80, 24).join("\n");
+        for part in ["Leader ", "Pods", "Events", "In a second", "q quit"] {
+            assert!(lines.contains(part), "{part}\n{lines}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_there_yet_or_nobody_leads() {
+        let lines = shown(&Model::default(), None, 80, 24).join("\n");
+        assert!(lines.contains("Leader   not opted in"), "{lines}");
+        assert!(lines.contains("Failover none yet"), "{lines}");
+        let mut model = model();
+        let what = What::Route(Route::Empty);
+        model.learn(News {
+            at: ms(12_000),
+            what,
+        });
+        let lines = shown(&model, None, 80, 24).join("\n");
+        assert!(lines.contains("Leader   none  for 345.0 ms"), "{lines}");
+        assert!(!lines.contains("  > "), "{lines}");
+        model.learn(News {
+            at: ms(12_000),
+            what: What::Pods(vec![pod(1, Stage::Ready)]),
+        });
+        let lines = shown(&model, None, 80, 24).join("\n");
+        let gone = "    my-app-0    gone, to be made again                  ##.\n";
+        assert!(lines.contains(gone), "{lines}");
+    }
+
+    #[test]
+    fn the_tour_tells_where_it_is() {
+        let (mut model, mut story) = (Model::default(), Story::new(Duration::ZERO));
+        model.is_synced = true;
+        model.pods = (0..3).map(|number| pod(number, Stage::Ready)).collect();
+        let step = |model: &Model, story: &Story| shown(model, Some(story), 200, 2).swap_remove(1);
+        assert_eq!(step(&model, &story), "1/6 opt-in comes once it can");
+        let _ = story.advance(&model, ms(1));
+        let expected = "1/6 opt-in  zen-lead.io/enabled=true on the Service: \
+                        zen-lead makes my-app-leader beside it";
+        assert_eq!(step(&model, &story), expected);
+        let _ = story.advance(&model, Duration::from_mins(1));
+        let expected = "0 of 6 steps as expected; now you drive, the keys are below.";
+        assert_eq!(step(&model, &story), expected);
+    }
+
+    #[test]
+    fn several_failovers_have_figures() {
+        let mut model = model();
+        let second = Move {
+            at: ms(3_000),
+            kind: Kind::Failover,
+            from: Some("my-app-1".into()),
+            to: Some("my-app-2".into()),
+            latency: Some(ms(5)),
+            from_ready: true,
+        };
+        model.moves.push(second);
+        let lines = shown(&model, None, 200, 24);
+        assert_eq!(
+            lines[5],
+            "Failover my-app-1 -> my-app-2 after 5.0 ms  (2 so far, median 1.0 ms, worst 5.0 ms)"
+        );
+    }
+
+    #[test]
+    fn tones_follow_what_they_say() {
+        let model = model();
+        let screen = Screen {
+            model: &model,
+            story: None,
+            kubeconfig: Path::new("k"),
+            now: ms(1),
+            has_unicode: true,
+            column: ms(250),
+        };
+        let lines = render(&screen, 100, 40);
+        let tone = |text: &str| {
+            let spans = lines.iter().flat_map(|line| &line.0);
+            let mut with = spans.filter(|span| span.text.contains(text));
+            with.next().map(|span| span.tone)
+        };
+        assert_eq!(tone("not Ready   "), Some(Tone::Bad));
+        assert_eq!(tone("terminating "), Some(Tone::Doubtful));
+        assert_eq!(tone("██"), Some(Tone::Good));
+        assert_eq!(tone("──"), Some(Tone::Faint));
     }
 }
