@@ -16,7 +16,7 @@ use zen_lead::logic::contract::ENABLED;
 use zen_lead::logic::model::{Family, Pod, PodPhase, Uid};
 use zen_lead::shell::clock::Clock;
 
-use super::kubelet::{Order, Workload};
+use super::kubelet::{Order, Workload, make_service};
 use super::news::{News, What};
 use super::story::Act;
 use super::{APP, NAMESPACE, Outlet};
@@ -80,7 +80,11 @@ impl Cluster {
         };
         let order = |order| self.orders.send(order).is_ok();
         match (act, leader) {
-            (Act::OptIn, _) => opt(Some("true")),
+            (Act::OptIn, _) => {
+                // Somebody may have deleted it from the second terminal.
+                make_service(&self.sim);
+                opt(Some("true"))
+            }
             (Act::OptOut, _) => opt(None),
             (Act::CrashLeader, Some(leader)) => order(Order::Crash(leader.into())),
             (Act::DeleteLeader, Some(leader)) => self.sim.delete(Kind::Pod, NAMESPACE, leader),

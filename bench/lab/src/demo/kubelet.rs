@@ -99,6 +99,14 @@ impl Process {
     }
 }
 
+/// Makes the application's Service, unless it is there.
+pub(super) fn make_service(sim: &SimKube) {
+    if sim.get(Kind::Service, NAMESPACE, APP).is_none() {
+        let service = sim.service(NAMESPACE, APP).selector(&[("app", APP)]);
+        service.port("http", 80, "http").create();
+    }
+}
+
 /// All nodes and the application's controller.
 pub(super) struct Workload {
     sim: SimKube,
@@ -124,10 +132,7 @@ impl Workload {
     #[must_use]
     pub(super) fn new(sim: SimKube) -> Self {
         sim.node("node-1");
-        sim.service(NAMESPACE, APP)
-            .selector(&[("app", APP)])
-            .port("http", 80, "http")
-            .create();
+        make_service(&sim);
         Self {
             sim,
             began: Instant::now(),

@@ -210,7 +210,7 @@ impl Screen<'_> {
         }
         if let Some(all) = self.model.latencies().filter(|all| all.count > 1) {
             let figures = format!(
-                "  ({} so far, median {}, worst {})",
+                "  (of {}: median {}, worst {})",
                 all.count,
                 Brief(all.median),
                 Brief(all.max)
@@ -512,7 +512,7 @@ q quit";
         let lines = shown(&model, None, 200, 24);
         assert_eq!(
             lines[5],
-            "Failover my-app-1 -> my-app-2 after 5.0 ms  (2 so far, median 1.0 ms, worst 5.0 ms)"
+            "Failover my-app-1 -> my-app-2 after 5.0 ms  (of 2: median 1.0 ms, worst 5.0 ms)"
         );
     }
 
