@@ -9,10 +9,8 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use super::meta::{Key, Labels, Meta, Object, Uid, Version, list, text};
 use super::service::{Family, Protocol};
+use crate::logic::contract::PRIORITY;
 use crate::logic::time::{Moment, Now};
-
-/// Annotation or label with a pod's rank for the strategy `priority`.
-const PRIORITY: &str = "zen-lead.io/priority";
 
 /// What is known of one pod.
 #[expect(
