@@ -55,6 +55,11 @@ manifests: control-plane
     scripts/manifests check
     scripts/manifests test
 
+# The Helm chart renders the manifests, and a release of it serves
+chart: control-plane
+    cargo build --locked
+    scripts/manifests chart
+
 # The alerts by promtool, and with the dashboard on a Prometheus that scrapes a running zen-lead
 monitoring: control-plane
     cargo build --locked
@@ -86,7 +91,7 @@ quickstart: control-plane
 
 # Everything that CI runs
 <<<<<<< HEAD
-ci: check manifests monitoring e2e e2e-paged quickstart
+ci: check manifests chart monitoring e2e e2e-paged quickstart
 =======
 ci: check sim-ci planted e2e e2e-paged quickstart
 
