@@ -50,6 +50,11 @@ manifests: control-plane
     scripts/manifests check
     scripts/manifests test
 
+# The Helm chart renders the manifests, and a release of it serves
+chart: control-plane
+    cargo build --locked
+    scripts/manifests chart
+
 # The alerts by promtool, and with the dashboard on a Prometheus that scrapes a running zen-lead
 monitoring: control-plane
     cargo build --locked
@@ -88,7 +93,7 @@ quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check sim-ci planted manifests monitoring e2e e2e-paged quickstart (bench-real "--quick")
+ci: check sim-ci planted manifests chart monitoring e2e e2e-paged quickstart (bench-real "--quick")
 
 # The status page in a real headless Chromium (needs playwright for Python, and chromium)
 status-page *ARGS: control-plane

@@ -25,11 +25,11 @@ def ensure(condition, why):
         raise Failed(why)
 
 
-def run(*command, stdin=None, env=None, ok=True, cwd=ROOT):
+def run(*command, stdin=None, env=None, ok=True, cwd=ROOT, timeout=300):
     """Performs a command; its result, whose failure is one of the caller unless `ok` is false."""
     try:
         done = subprocess.run(
-            command, input=stdin, env=env, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+            command, input=stdin, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
         )
     except FileNotFoundError:
         raise Failed(f"{command[0]} is needed and was not found") from None
