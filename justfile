@@ -40,6 +40,20 @@ control-plane:
 e2e *ARGS: control-plane
     cargo test --locked --test e2e -- {{ARGS}}
 
+# Those of them that are meant for both servers, against simkube
+e2e-simkube *ARGS:
+    E2E_SERVER=simkube cargo test --locked --test e2e -- {{ARGS}}
+
+# The same requests to simkube and to a real API server; `just conformance record` keeps the real answers
+conformance RECORD="": control-plane
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dir=$(mktemp -d)
+    trap 'scripts/control-plane down --dir "$dir"' EXIT
+    export SIMKUBE_REAL_KUBECONFIG=$(scripts/control-plane up --fast --dir "$dir")
+    [ -z "{{RECORD}}" ] || SIMKUBE_RECORD=1 cargo test --locked -p simkube --test it the_real_server
+    cargo test --locked -p simkube --test it -- --nocapture conformance
+
 # The same on an API server without streaming lists
 e2e-paged *ARGS: control-plane
     E2E_FEATURE_GATES=WatchList=false cargo test --locked --test e2e -- {{ARGS}}
@@ -93,7 +107,7 @@ quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check sim-ci planted manifests chart monitoring e2e e2e-paged quickstart (bench-real "--quick")
+ci: check sim-ci planted manifests chart monitoring conformance e2e-simkube e2e e2e-paged quickstart (bench-real "--quick")
 
 # The status page in a real headless Chromium (needs playwright for Python, and chromium)
 status-page *ARGS: control-plane
