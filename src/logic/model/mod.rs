@@ -7,6 +7,7 @@ mod meta;
 mod pod;
 mod service;
 mod slice;
+mod text;
 
 pub use meta::{Key, Labels, Meta, Object, OwnerReference, Uid, Version};
 pub use pod::{Addresses, NamedPort, Pod, PodPhase, may_be_published};
