@@ -178,10 +178,10 @@ impl Controller {
         });
         self.sweep(&mut parts, scopes);
         let poster = self.poster;
-        let client = self.clients.write.clone();
+        let (client, writer) = (self.clients.write.clone(), self.writer.clone());
         parts.spawn("events", async move {
             poster
-                .run(|request| send_event(client.clone(), request))
+                .run(|request| send_event(&client, &writer, request))
                 .await;
         });
 
@@ -252,13 +252,15 @@ impl FirstSync {
     }
 }
 
-/// Sends one request about an Event.
+/// Sends one request about an Event, once nothing that matters more stands in line.
 async fn send_event(
-    client: Client,
+    client: &Client,
+    writer: &Writer,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<Bytes>, CallError> {
+    writer.leisure().await;
     let request = request.map(|body| body.to_vec());
-    let answer = api::unary(&client, request, EVENT_TIMEOUT).await?;
+    let answer = api::unary(client, request, EVENT_TIMEOUT).await?;
     let mut response = http::Response::new(answer.body);
     *response.status_mut() = answer.status;
     if let Some(seconds) = answer.retry_after {
