@@ -200,6 +200,10 @@ impl Drive {
         for source in sources.by_ref().take(TOUCHES_PER_TURN) {
             self.touch(&source, cause);
         }
+        if sources.len() == 0 {
+            // Most news concern nobody: they must not wake anybody either.
+            return;
+        }
         let mut deadlines = self.deadlines.lock();
         for source in sources {
             deadlines.insert(cause.at, source, Some(cause));
