@@ -205,9 +205,10 @@ impl Controller {
         self.watch_lease(&mut parts);
         let (client, is_active) = (self.clients.write.clone(), self.is_active());
         let poster = self.poster;
+        let writer = self.writer.clone();
         parts.spawn("events", async move {
             poster
-                .run(|request| send_event(client.clone(), Arc::clone(&is_active), request))
+                .run(|request| send_event(&client, &writer, &is_active, request))
                 .await;
         });
 
@@ -300,17 +301,19 @@ impl FirstSync {
     }
 }
 
-/// Sends one request about an Event.
+/// Sends one request about an Event, once nothing that matters more stands in line.
 async fn send_event(
-    client: Client,
-    is_active: Arc<dyn Fn() -> bool + Send + Sync>,
+    client: &Client,
+    writer: &Writer,
+    is_active: &Arc<dyn Fn() -> bool + Send + Sync>,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<Bytes>, CallError> {
+    writer.leisure().await;
     if !is_active() {
         return Err(CallError::Transport("this replica stands by".into()));
     }
     let request = request.map(|body| body.to_vec());
-    let answer = api::unary(&client, request, EVENT_TIMEOUT).await?;
+    let answer = api::unary(client, request, EVENT_TIMEOUT).await?;
     let mut response = http::Response::new(answer.body);
     *response.status_mut() = answer.status;
     if let Some(seconds) = answer.retry_after {

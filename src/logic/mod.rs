@@ -8,12 +8,14 @@ pub mod duration;
 pub mod elect;
 pub mod event;
 pub mod fsm;
+pub mod handover;
 pub mod heal;
 pub mod mirror;
 pub mod model;
 pub mod plan;
 pub mod reflect;
 pub mod settings;
+pub mod spread;
 #[cfg(test)]
 pub(crate) mod testkit;
 #[cfg(test)]

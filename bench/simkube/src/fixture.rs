@@ -251,7 +251,8 @@ impl SimKube {
             let mut value = old.value.clone();
             edit(&mut value);
             meta::normalize(&mut value);
-            state.replace(Verb::Update, &key, &old, value, subresource, &caller())
+            let target = target(kind, namespace, name, subresource);
+            state.replace(Verb::Update, &target, &old, value, &caller())
         });
         edited.map(|o| o.full_value())
     }

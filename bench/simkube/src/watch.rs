@@ -31,7 +31,10 @@ pub(crate) struct WatchBody {
     core: Arc<Core>,
     client: String,
     id: u64,
+    /// The kind that is stored.
     kind: Kind,
+    /// The kind that was asked for.
+    shape: Kind,
     namespace: String,
     selector: Selector,
     /// Objects are sent as rows.
@@ -73,9 +76,12 @@ impl State {
         table: bool,
     ) -> Result<WatchBody, ApiError> {
         read::validate_options(query, true, self.options.watch_list)?;
-        let kind = target.kind;
-        let selector =
-            Selector::parse(kind, query.get("labelSelector"), query.get("fieldSelector"))?;
+        let kind = target.kind.stored();
+        let selector = Selector::parse(
+            target.kind,
+            query.get("labelSelector"),
+            query.get("fieldSelector"),
+        )?;
         let wanted = read::version(query)?;
         let streaming = query.flag("sendInitialEvents");
         let now = self.store.rv();
@@ -95,6 +101,7 @@ impl State {
             client: client.to_owned(),
             id,
             kind,
+            shape: target.kind,
             namespace: target.namespace.clone(),
             selector,
             table,
@@ -271,7 +278,7 @@ impl WatchBody {
 
     fn render(&self, next: &Next) -> Vec<u8> {
         let now = self.table.then(|| self.core.state.lock().wall());
-        next.render(self.kind, now)
+        next.render(self.shape, now)
     }
 
     /// Queues bytes, in pieces if the options want to test a client's reassembly.

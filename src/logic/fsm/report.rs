@@ -126,6 +126,12 @@ pub(super) fn why_nobody_leads(
     rules: &Rules<'_>,
     name: &str,
 ) -> (&'static str, String) {
+    if rules.paused {
+        let text = format!(
+            "The Service is paused and has no leader; {name} has no endpoint until the pause ends"
+        );
+        return (reason::PAUSED, text);
+    }
     if view.pods.is_empty() {
         let text =
             format!("No pod matches the Service's selector; {name} has no endpoint until one does");

@@ -8,6 +8,7 @@ mod meta;
 mod pod;
 mod service;
 mod slice;
+mod text;
 
 pub use lease::{Lease, LeaseSpec};
 pub use meta::{Key, Labels, Meta, Object, OwnerReference, Uid, Version};

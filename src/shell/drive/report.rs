@@ -11,7 +11,7 @@ use crate::logic::duration::Brief;
 use crate::logic::elect::Reason;
 use crate::logic::fsm::{Machine, Phase, Report, Step, Switched};
 use crate::logic::model::{Key, Meta, Pod, Service};
-use crate::logic::plan::Write;
+use crate::logic::plan::{Target, Write};
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
 use crate::metrics::{Figures, LeaderFigures, ServiceStats, State};
@@ -24,8 +24,9 @@ pub(super) struct Trace {
     at: jiff::Timestamp,
     state: &'static str,
     leader: Option<Arc<str>>,
-    writes: Vec<String>,
-    events: Vec<&'static str>,
+    /// What was done to which object; put into words when somebody asks.
+    writes: Box<[(&'static str, Target)]>,
+    events: Box<[&'static str]>,
 }
 
 /// Sets the figures of a source after a step. Gauges are kept by every replica and shown by the
@@ -146,15 +147,7 @@ impl Cell {
         if self.steps.len() >= STEPS_KEPT {
             self.steps.pop_front();
         }
-        let what = |write: &Write| {
-            let target = &write.target;
-            format!(
-                "{} {:?} {}",
-                write.action.verb(),
-                target.kind,
-                target.key.name
-            )
-        };
+        let what = |write: &Write| (write.action.verb(), write.target.clone());
         self.steps.push_back(Trace {
             at,
             state,
@@ -245,9 +238,13 @@ fn describe(trace: &Trace) -> Value {
         "at": trace.at.to_string(),
         "state": trace.state,
         "leader": trace.leader,
-        "writes": trace.writes,
+        "writes": trace.writes.iter().map(in_words).collect::<Vec<_>>(),
         "events": trace.events,
     })
+}
+
+fn in_words((verb, target): &(&str, Target)) -> String {
+    format!("{verb} {:?} {}", target.kind, target.key.name)
 }
 
 fn state(phase: &Phase) -> State {

@@ -17,6 +17,8 @@ pub enum Kind {
     Endpoints,
     /// core/v1 Event.
     Event,
+    /// events.k8s.io/v1 Event: the objects of [`Kind::Event`] in another shape, not stored apart.
+    NewEvent,
     /// core/v1 `ConfigMap`.
     ConfigMap,
     /// discovery.k8s.io/v1 `EndpointSlice`.
@@ -79,7 +81,7 @@ macro_rules! facts {
 }
 
 impl Kind {
-    /// All of them, in the order in which anything that goes over all kinds goes.
+    /// All that are stored, in the order in which anything that goes over all kinds goes.
     pub const ALL: [Self; 13] = [
         Self::Namespace,
         Self::Node,
@@ -96,6 +98,19 @@ impl Kind {
         Self::ClusterRoleBinding,
     ];
 
+    /// All that are served.
+    pub(crate) fn served() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Self::NewEvent])
+    }
+
+    /// The kind in whose shape the objects are stored.
+    pub(crate) fn stored(self) -> Self {
+        match self {
+            Self::NewEvent => Self::Event,
+            other => other,
+        }
+    }
+
     fn facts(self) -> &'static Facts {
         match self {
             Self::Namespace => facts!("", "Namespace", "namespaces", &["ns"], false, true),
@@ -104,6 +119,7 @@ impl Kind {
             Self::Service => facts!("", "Service", "services", &["svc"], true, true),
             Self::Endpoints => facts!("", "Endpoints", "endpoints", &["ep"], true, false),
             Self::Event => facts!("", "Event", "events", &["ev"], true, false),
+            Self::NewEvent => facts!("events.k8s.io", "Event", "events", true),
             Self::ConfigMap => facts!("", "ConfigMap", "configmaps", &["cm"], true, false),
             Self::EndpointSlice => {
                 facts!("discovery.k8s.io", "EndpointSlice", "endpointslices", true)
@@ -212,7 +228,7 @@ impl Kind {
     pub(crate) fn allows_create_on_update(self) -> bool {
         matches!(
             self,
-            Self::Lease | Self::Event | Self::Endpoints | Self::Service
+            Self::Lease | Self::Event | Self::NewEvent | Self::Endpoints | Self::Service
         )
     }
 
@@ -229,9 +245,7 @@ impl Kind {
     /// The kind with this group and plural.
     #[must_use]
     pub fn find(group: &str, plural: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|k| k.group() == group && k.plural() == plural)
+        Self::served().find(|k| k.group() == group && k.plural() == plural)
     }
 
     /// The path of an object, or of the collection when `name` is empty.
