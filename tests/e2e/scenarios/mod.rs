@@ -6,6 +6,7 @@ mod failover;
 mod hygiene;
 mod kinds;
 mod last_resort;
+mod lease;
 mod manifests;
 mod mirror;
 mod names;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Scenario> {
         drift::ALL,
         refused::ALL,
         process::ALL,
+        lease::ALL,
         restart::ALL,
         outage::ALL,
         scale::ALL,
