@@ -10,12 +10,15 @@ mod mirror;
 mod names;
 mod opt_in;
 mod outage;
+mod pause;
 mod ports;
 mod process;
 mod refused;
 mod restart;
 mod scale;
 mod settings;
+mod strategies;
+mod switchover;
 
 use crate::harness::runner::Scenario;
 
@@ -26,6 +29,9 @@ pub fn all() -> Vec<Scenario> {
         names::ALL,
         kinds::ALL,
         settings::ALL,
+        strategies::ALL,
+        switchover::ALL,
+        pause::ALL,
         failover::ALL,
         last_resort::ALL,
         ports::ALL,
