@@ -111,6 +111,10 @@ impl Controller {
             mirror: Mirror::new(&config.mirror_prefixes),
             services_per_namespace_max: max
                 .map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
+            guard: drive::Guard {
+                per_service: config.failovers.per_service,
+                global: config.failovers.global,
+            },
         };
         let outlet: Arc<dyn drive::Outlet> = Arc::clone(&hub) as _;
         let drive = Arc::new(Drive::new(

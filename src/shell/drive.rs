@@ -16,9 +16,11 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
+pub use self::decide::Guard;
 use self::decide::Together;
 use self::report::{Trace, measure};
 use super::clock::{Clock, HEARTBEAT};
+use crate::logic::budget::Bucket;
 use crate::logic::desired::Goal;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
@@ -55,6 +57,8 @@ pub struct Settings {
     pub mirror: Mirror,
     /// Opted-in Services served per namespace; `None` unlimited.
     pub services_per_namespace_max: Option<usize>,
+    /// How many failovers there may be.
+    pub guard: Guard,
 }
 
 /// All machines.
@@ -83,6 +87,8 @@ struct Cell {
     deadline: Option<Entry>,
     /// The node that its leader is counted on.
     node: Option<Arc<str>>,
+    /// Its budget for failovers.
+    failovers: Bucket,
     stats: Option<Arc<ServiceStats>>,
     steps: VecDeque<Trace>,
 }

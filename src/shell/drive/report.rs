@@ -36,6 +36,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
         leader_created,
         unresolved_ports,
         strangers,
+        is_guarded,
         ..
     } = &step.report;
     let machine = &step.machine;
@@ -55,6 +56,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
         } else {
             0
         },
+        guarded: *is_guarded,
     });
     stats.foreign_slices(count(*strangers));
     stats.cache_hit();

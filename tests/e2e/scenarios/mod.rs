@@ -3,6 +3,7 @@
 mod drift;
 mod dual;
 mod failover;
+mod guard;
 mod hygiene;
 mod kinds;
 mod last_resort;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Scenario> {
         strategies::ALL,
         switchover::ALL,
         pause::ALL,
+        guard::ALL,
         failover::ALL,
         last_resort::ALL,
         ports::ALL,
