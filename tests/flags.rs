@@ -402,7 +402,7 @@ fn help_tells_the_truth() {
         let env = [(variable.as_str(), stated)];
         assert_eq!(outside("", &env), Ok(default.clone()), "{name}");
     }
-    assert_eq!(flags, 30);
+    assert!(flags > 25, "only {flags} found: is this test reading?");
 }
 
 #[test]

@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 use self::deadlines::{Deadlines, Entry};
 pub use self::decide::Guard;
 use self::decide::Together;
-use self::report::{Trace, measure};
+use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
+use crate::board::Board;
 use crate::logic::budget::Bucket;
 use crate::logic::desired::Goal;
 use crate::logic::event::Note;
@@ -66,6 +67,8 @@ pub struct Drive {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     outlet: Arc<dyn Outlet>,
+    /// For the status page, if there is one.
+    board: Option<Arc<Board>>,
     settings: Settings,
     clock: Clock,
     /// Cleared until every kind has synced: half a picture decides nothing.
@@ -122,6 +125,7 @@ impl Drive {
         store: Arc<Store>,
         metrics: Arc<Metrics>,
         outlet: Arc<dyn Outlet>,
+        board: Option<Arc<Board>>,
         settings: Settings,
         clock: Clock,
     ) -> Self {
@@ -129,6 +133,7 @@ impl Drive {
             store,
             metrics,
             outlet,
+            board,
             settings,
             clock,
             is_open: AtomicBool::new(false),
@@ -219,7 +224,11 @@ impl Drive {
         let deadline = deadline.filter(|_| !planted::is(Bug::TimerLost));
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
+        let change = step.switched;
         self.outlet.submit(source, writes, cause);
+        if let Some(board) = &self.board {
+            show(board, &view, &cell.machine, change, now);
+        }
         for fought in restrained.fought {
             self.outlet.tell_of_fight(source, fought);
         }
@@ -230,9 +239,17 @@ impl Drive {
         }
         figures.reconciled(Outcome::Success, self.clock.moment().since(now.moment));
         if !is_served && !self.store.concerns(source) {
-            self.set_deadline(source, &mut cell, None);
-            self.cells.remove(source);
-            self.metrics.forget(source);
+            self.forget(source, &mut cell);
+        }
+    }
+
+    /// The source is gone, and everything of it.
+    fn forget(&self, source: &Key, cell: &mut Cell) {
+        self.set_deadline(source, cell, None);
+        self.cells.remove(source);
+        self.metrics.forget(source);
+        if let Some(board) = &self.board {
+            board.forget(source);
         }
     }
 

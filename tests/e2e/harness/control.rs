@@ -1,4 +1,4 @@
-//! The control plane: `scripts/control-plane`, or any program with the same sub-commands.
+//! The control plane: `scripts/control-plane`, simkube, or any program with the same sub-commands.
 //!
 //! `up` prints a kubeconfig; `kubeconfig-for --user NAME` prints another; `kill-apiserver`,
 //! `start-apiserver`, `pause`, `resume`, `compact`, `start-controller-manager`,
@@ -22,23 +22,46 @@ const QUICK: [&str; 2] = [
     "--controller-manager-arg=--kube-api-burst=2000",
 ];
 
+/// The first argument by which this very program becomes simkube's.
+pub const AS_SIMKUBE: &str = "--as-simkube";
+
+/// What the scenarios run against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Kubernetes itself.
+    Real,
+    /// The simulated API server of this workspace, as a process of its own.
+    SimKube,
+}
+
+impl Server {
+    /// As `E2E_SERVER` says: `real`, which is the default, or `simkube`.
+    pub fn chosen() -> Result<Self> {
+        match std::env::var("E2E_SERVER").as_deref() {
+            Err(_) | Ok("" | "real") => Ok(Self::Real),
+            Ok("simkube") => Ok(Self::SimKube),
+            Ok(other) => bail!("E2E_SERVER={other}: expected real or simkube"),
+        }
+    }
+}
+
 /// One control plane, and how to command it.
 pub struct Control {
     program: PathBuf,
+    /// Arguments that come before the sub-command.
+    prefix: &'static [&'static str],
     dir: PathBuf,
     is_ours: bool,
 }
 
 impl Control {
     /// Starts a control plane, or takes the running one that `E2E_CONTROL_DIR` names.
-    pub async fn up(feature_gates: Option<&str>) -> Result<Self> {
-        let program = std::env::var_os("E2E_CONTROL").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/control-plane"),
-            PathBuf::from,
-        );
+    pub async fn up(server: Server, feature_gates: Option<&str>) -> Result<Self> {
+        let (program, prefix) = program(server)?;
         if let Some(dir) = std::env::var_os("E2E_CONTROL_DIR") {
             return Ok(Self {
                 program,
+                prefix,
                 dir: dir.into(),
                 is_ours: false,
             });
@@ -46,6 +69,7 @@ impl Control {
         let dir = std::env::temp_dir().join(format!("zen-lead-cp-e2e-{}", std::process::id()));
         let control = Self {
             program,
+            prefix,
             dir,
             is_ours: true,
         };
@@ -71,6 +95,7 @@ impl Control {
     /// Performs a sub-command; its output, trimmed.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(&self.program)
+            .args(self.prefix)
             .arg(arguments[0])
             .arg("--dir")
             .arg(&self.dir)
@@ -122,12 +147,27 @@ impl Control {
         if std::env::var_os("E2E_KEEP").is_some() {
             println!("kept: KUBECONFIG={}", self.kubeconfig().display());
             println!(
-                "end it with: {} down --dir {}",
+                "end it with: {} {} down --dir {}",
                 self.program.display(),
+                self.prefix.join(" "),
                 self.dir.display()
             );
             return Ok(());
         }
         self.run(&["down"]).await.map(drop)
+    }
+}
+
+/// What performs the sub-commands, and with which arguments before them.
+fn program(server: Server) -> Result<(PathBuf, &'static [&'static str])> {
+    if let Some(given) = std::env::var_os("E2E_CONTROL") {
+        return Ok((given.into(), &[]));
+    }
+    match server {
+        Server::Real => {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/control-plane");
+            Ok((script, &[]))
+        }
+        Server::SimKube => Ok((std::env::current_exe()?, &[AS_SIMKUBE])),
     }
 }

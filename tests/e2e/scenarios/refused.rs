@@ -15,10 +15,10 @@ use crate::harness::test::Test;
 use crate::scenarios;
 
 scenarios! {
-    Shared RealOnly("admission policies") refused_by_an_admission_policy "§4 WriteRefused, the API server's own words" "bounded number of requests";
+    Shared RealOnly("simkube evaluates no admission policies: they are written in CEL") refused_by_an_admission_policy "§4 WriteRefused, the API server's own words" "bounded number of requests";
     Own Both refused_by_rbac "§4 WriteRefused: RBAC" "recovers by itself";
     Own Both rights_in_one_namespace_suffice "§6 --namespaces with a Role" "OwnerReferencesPermissionEnforcement";
-    Shared RealOnly("a namespace controller") namespace_is_being_deleted "a namespace being deleted";
+    Shared Both namespace_is_being_deleted "a namespace being deleted";
     Shared Both finalizer_on_a_source "§1 a source with a deletionTimestamp counts as deleted";
     Shared Both finalizer_on_a_leader_service "§1 an object of ours with a deletionTimestamp is occupied";
     Shared Both finalizer_on_a_slice "§1 an object of ours with a deletionTimestamp is occupied";
