@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::logic::budget::Limit;
+use crate::logic::budget::Guard;
 pub use bind::Bind;
 pub use flags::{Flags, unknown_variables, variable_of};
 
@@ -145,15 +145,6 @@ pub struct FastRetry {
     pub attempts: u32,
 }
 
-/// How many failovers for `notReady` there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FailoverBudget {
-    /// Of one Service; `None` any number.
-    pub per_service: Option<Limit>,
-    /// Of all Services together; `None` any number.
-    pub global: Option<Limit>,
-}
-
 /// Everything the process was told, checked and complete.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -184,7 +175,7 @@ pub struct Config {
     /// Quick retries of a write.
     pub fast_retry: FastRetry,
     /// How many failovers for `notReady` there may be before leaders are kept instead.
-    pub failovers: FailoverBudget,
+    pub failovers: Guard,
     /// Above this many Services, histograms carry no Service.
     pub per_service_histograms_max: usize,
     /// How log lines look.

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::value::{Given, Source};
-use super::{Bind, Config, ConfigError, FailoverBudget, FastRetry, Flags, LeaseConfig, RateLimit};
-use crate::logic::budget::Limit;
+use super::{Bind, Config, ConfigError, FastRetry, Flags, LeaseConfig, RateLimit};
+use crate::logic::budget::{Guard, Limit};
 
 /// client-go spreads its retries over 1 to 1.2 periods; the deadline must outlast one of them.
 const RETRY_JITTER: f64 = 1.2;
@@ -217,7 +217,7 @@ fn fast_retry(flags: &Flags, from: &Source) -> Result<FastRetry, ConfigError> {
     })
 }
 
-fn failovers(flags: &Flags, from: &Source) -> Result<FailoverBudget, ConfigError> {
+fn failovers(flags: &Flags, from: &Source) -> Result<Guard, ConfigError> {
     let count = |flag: Option<&str>, name, default| {
         from.number(flag, name, default, 0..=100_000, "failovers")
     };
@@ -240,7 +240,7 @@ fn failovers(flags: &Flags, from: &Source) -> Result<FailoverBudget, ConfigError
         return Err(given.refuse("expected a duration from 1s to 24h"));
     }
     let limit = |count: u32| (count > 0).then_some(Limit { count, window });
-    Ok(FailoverBudget {
+    Ok(Guard {
         per_service: limit(per_service),
         global: limit(global),
     })

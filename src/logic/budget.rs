@@ -45,6 +45,15 @@ impl Bucket {
     }
 }
 
+/// How many failovers for `notReady` there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Of one Service; `None` any number.
+    pub per_service: Option<Limit>,
+    /// Of all together; `None` any number.
+    pub global: Option<Limit>,
+}
+
 /// Whose budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {

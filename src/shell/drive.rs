@@ -16,12 +16,11 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
-pub use self::decide::Guard;
 use self::decide::Together;
 use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
 use crate::board::Board;
-use crate::logic::budget::Bucket;
+use crate::logic::budget::{Bucket, Guard};
 use crate::logic::desired::Goal;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};

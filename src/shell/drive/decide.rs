@@ -4,7 +4,7 @@
 use parking_lot::Mutex;
 
 use super::{Cell, Drive};
-use crate::logic::budget::{Bucket, Limit, Scope, Spent};
+use crate::logic::budget::{Bucket, Guard, Scope, Spent};
 use crate::logic::elect::Reason;
 use crate::logic::fsm::{Cause, Context, Step};
 use crate::logic::spread::{Others, Spread};
@@ -19,15 +19,6 @@ pub(super) struct Together {
     spread: Mutex<Spread>,
     /// The budget for failovers of all. Locked for one look or one change.
     failovers: Mutex<Bucket>,
-}
-
-/// How many failovers for `notReady` there may be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Guard {
-    /// Of one Service; `None` any number.
-    pub per_service: Option<Limit>,
-    /// Of all together; `None` any number.
-    pub global: Option<Limit>,
 }
 
 impl Drive {
