@@ -15,6 +15,7 @@ use bytes::Bytes;
 use kube_client::Client;
 use tokio::sync::mpsc;
 
+use crate::board::Board;
 use crate::config::Config;
 use crate::logic::mirror::Mirror;
 use crate::logic::model::Key;
@@ -66,6 +67,7 @@ pub struct Controller {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     readiness: Arc<Readiness>,
+    board: Option<Arc<Board>>,
     ask: mpsc::Sender<Key>,
     asked: mpsc::Receiver<Key>,
     poster: Poster,
@@ -113,10 +115,14 @@ impl Controller {
                 .map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
         };
         let outlet: Arc<dyn drive::Outlet> = Arc::clone(&hub) as _;
+        let is_shown = config.status_page && config.metrics.is_some();
+        let began = clock.now().wall.as_millisecond();
+        let board = is_shown.then(|| Arc::new(Board::new(began)));
         let drive = Arc::new(Drive::new(
             Arc::clone(&store),
             Arc::clone(&metrics),
             outlet,
+            board.clone(),
             settings,
             clock.clone(),
         ));
@@ -131,6 +137,7 @@ impl Controller {
             drive,
             writer,
             metrics,
+            board,
             ask,
             asked,
             poster,
@@ -147,6 +154,12 @@ impl Controller {
     #[must_use]
     pub fn readiness(&self) -> Arc<Readiness> {
         Arc::clone(&self.readiness)
+    }
+
+    /// For the status page; `None` if there is none.
+    #[must_use]
+    pub fn board(&self) -> Option<Arc<Board>> {
+        self.board.clone()
     }
 
     /// For `/debug/state`.

@@ -15,8 +15,9 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
-use self::report::{Trace, measure};
+use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
+use crate::board::Board;
 use crate::logic::desired::Goal;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Context, Machine, Phase};
@@ -60,6 +61,8 @@ pub struct Drive {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     outlet: Arc<dyn Outlet>,
+    /// For the status page, if there is one.
+    board: Option<Arc<Board>>,
     settings: Settings,
     clock: Clock,
     /// Cleared until every kind has synced: half a picture decides nothing.
@@ -111,6 +114,7 @@ impl Drive {
         store: Arc<Store>,
         metrics: Arc<Metrics>,
         outlet: Arc<dyn Outlet>,
+        board: Option<Arc<Board>>,
         settings: Settings,
         clock: Clock,
     ) -> Self {
@@ -118,6 +122,7 @@ impl Drive {
             store,
             metrics,
             outlet,
+            board,
             settings,
             clock,
             is_open: AtomicBool::new(false),
@@ -211,7 +216,11 @@ impl Drive {
         let deadline = deadline.filter(|_| !planted::is(Bug::TimerLost));
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
+        let change = step.switched;
         self.outlet.submit(source, writes, cause);
+        if let Some(board) = &self.board {
+            show(board, &view, &cell.machine, change, now);
+        }
         for fought in restrained.fought {
             self.outlet.tell_of_fight(source, fought);
         }
@@ -222,9 +231,17 @@ impl Drive {
         }
         figures.reconciled(Outcome::Success, self.clock.moment().since(now.moment));
         if !is_served && !self.store.concerns(source) {
-            self.set_deadline(source, &mut cell, None);
-            self.cells.remove(source);
-            self.metrics.forget(source);
+            self.forget(source, &mut cell);
+        }
+    }
+
+    /// The source is gone, and everything of it.
+    fn forget(&self, source: &Key, cell: &mut Cell) {
+        self.set_deadline(source, cell, None);
+        self.cells.remove(source);
+        self.metrics.forget(source);
+        if let Some(board) = &self.board {
+            board.forget(source);
         }
     }
 

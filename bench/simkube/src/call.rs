@@ -5,13 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, header};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::access::rbac::Wish;
+use crate::access::{self, User, review};
 use crate::api::path::{Query, Target, Verb};
 use crate::api::status::{self, ApiError};
+use crate::audit::{Audited, Stage};
 use crate::body::{SimBody, json_response, object_response, respond};
 use crate::discovery;
+use crate::fault::RequestInfo;
 use crate::server::Core;
 use crate::state::State;
 use crate::store::text;
@@ -34,6 +39,11 @@ pub(crate) struct Call {
     /// The client would rather print than parse.
     table: bool,
     caller: Caller,
+    token: String,
+    pub(crate) agent: String,
+    /// Who asks, once the server has looked; see [`Call::introduce`].
+    user: Result<User, ApiError>,
+    pub(crate) received: Timestamp,
     pub(crate) body: Bytes,
 }
 
@@ -44,10 +54,15 @@ impl Call {
         let path = parts.uri.path().to_owned();
         let target = Target::parse(&path);
         let verb = target.as_ref().and_then(|t| t.verb(&parts.method, &query));
+        let agent = header_text(&parts.headers, header::USER_AGENT);
         Self {
             client: client.to_owned(),
             table: table::is_wanted(header_text(&parts.headers, header::ACCEPT)),
-            caller: Caller::from_query(&query, header_text(&parts.headers, header::USER_AGENT)),
+            caller: Caller::from_query(&query, agent),
+            token: access::bearer(&parts.headers).to_owned(),
+            agent: agent.to_owned(),
+            user: Ok(User::default()),
+            received: Timestamp::UNIX_EPOCH,
             content_type: header_text(&parts.headers, header::CONTENT_TYPE).to_owned(),
             method: parts.method,
             path,
@@ -57,6 +72,36 @@ impl Call {
             verb: verb.unwrap_or(Verb::Other),
             target,
             body,
+        }
+    }
+
+    /// Notes who asks and when.
+    pub(crate) fn introduce(&mut self, state: &State) {
+        self.user = state.authenticate(&self.token);
+        self.received = state.wall();
+    }
+
+    /// The entry of the audit log for an answer of this code.
+    pub(crate) fn audited(&self, info: &RequestInfo, code: u16, at: Timestamp) -> Audited {
+        let verb = match self.verb {
+            Verb::Other => self.method.as_str().to_lowercase(),
+            known => known.name().to_owned(),
+        };
+        let query = if self.raw_query.is_empty() { "" } else { "?" };
+        Audited {
+            stage: Stage::ResponseComplete,
+            number: info.number,
+            user: self.user.clone().unwrap_or_default(),
+            verb,
+            kind: info.kind,
+            namespace: info.namespace.clone(),
+            name: info.name.clone(),
+            subresource: info.subresource.clone(),
+            uri: format!("{}{query}{}", self.path, self.raw_query),
+            agent: self.agent.clone(),
+            code,
+            received: self.received,
+            at,
         }
     }
 
@@ -113,6 +158,22 @@ impl Call {
         )))
     }
 
+    /// Answers what is about no resource.
+    fn answer_apart(&self, state: &State) -> Result<Response<SimBody>, ApiError> {
+        if !discovery::is_health(&self.path) {
+            let user = self.user.clone()?;
+            if self.path == review::PATH {
+                let review = state.review(&self.method, &user, &self.json()?)?;
+                let json = serde_json::to_vec(&review).unwrap_or_default();
+                return Ok(respond(StatusCode::CREATED, SimBody::full(json)));
+            }
+            if self.path == "/metrics" && self.method == Method::GET {
+                return Ok(json_response(state.counts.page().into_bytes()));
+            }
+        }
+        discovery::answer(&self.method, &self.path, state.options.minor).map(json_response)
+    }
+
     /// Lets the server act.
     pub(crate) fn answer(
         &self,
@@ -121,9 +182,9 @@ impl Call {
         past: Option<Instant>,
     ) -> Result<Response<SimBody>, ApiError> {
         let Some(target) = &self.target else {
-            return discovery::answer(&self.method, &self.path, state.options.minor)
-                .map(json_response);
+            return self.answer_apart(state);
         };
+        let user = self.user.clone()?;
         if !self.served {
             return Err(ApiError::method_not_allowed());
         }
@@ -133,7 +194,21 @@ impl Call {
             name,
             subresource,
         } = target;
-        state.authorize(self.verb, *kind, namespace, name, subresource)?;
+        let resource = if subresource.is_empty() {
+            kind.plural().to_owned()
+        } else {
+            format!("{}/{subresource}", kind.plural())
+        };
+        state.authorize(
+            &user,
+            &Wish {
+                verb: self.verb.name(),
+                group: kind.group(),
+                resource: &resource,
+                namespace,
+                name,
+            },
+        )?;
         match self.verb {
             Verb::Get => self.get(state, target, past),
             Verb::List => state

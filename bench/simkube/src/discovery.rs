@@ -6,7 +6,20 @@ use serde_json::{Value, json};
 use crate::api::kind::Kind;
 use crate::api::status::ApiError;
 
-const GROUPS: [&str; 2] = ["coordination.k8s.io", "discovery.k8s.io"];
+const GROUPS: [&str; 4] = [
+    "authorization.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "rbac.authorization.k8s.io",
+];
+
+/// Paths that anybody may look at.
+pub(crate) fn is_health(path: &str) -> bool {
+    matches!(
+        path.trim_end_matches('/'),
+        "/healthz" | "/livez" | "/readyz" | "/version"
+    )
+}
 
 /// Answers a path that names no resource.
 pub(crate) fn answer(method: &Method, path: &str, minor: u32) -> Result<Vec<u8>, ApiError> {
@@ -84,6 +97,12 @@ fn resources(group: &str, version: &str) -> Value {
                 "verbs": ["get", "patch", "update"],
             }));
         }
+    }
+    if group == "authorization.k8s.io" {
+        all.push(json!({
+            "name": "selfsubjectaccessreviews", "singularName": "selfsubjectaccessreview",
+            "namespaced": false, "kind": "SelfSubjectAccessReview", "verbs": ["create"],
+        }));
     }
     json!({
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": all,

@@ -67,11 +67,18 @@ fn bookmark(kind: Kind, rv: u64, initial_end: bool) -> String {
         Kind::Service => ",\"spec\":{},\"status\":{\"loadBalancer\":{}}",
         Kind::EndpointSlice => ",\"addressType\":\"\",\"endpoints\":null,\"ports\":null",
         Kind::Lease => ",\"spec\":{}",
-        Kind::Namespace | Kind::Node => ",\"spec\":{},\"status\":{}",
+        Kind::Namespace => ",\"spec\":{},\"status\":{}",
+        Kind::Node => {
+            ",\"spec\":{},\"status\":{\"daemonEndpoints\":{\"kubeletEndpoint\":{\"Port\":0}},\"nodeInfo\":{\"machineID\":\"\",\"systemUUID\":\"\",\"bootID\":\"\",\"kernelVersion\":\"\",\"osImage\":\"\",\"containerRuntimeVersion\":\"\",\"kubeletVersion\":\"\",\"kubeProxyVersion\":\"\",\"operatingSystem\":\"\",\"architecture\":\"\"}}"
+        }
         Kind::Event => {
             ",\"involvedObject\":{},\"source\":{},\"firstTimestamp\":null,\"lastTimestamp\":null,\"eventTime\":null,\"reportingComponent\":\"\",\"reportingInstance\":\"\""
         }
-        Kind::Endpoints => "",
+        Kind::Role | Kind::ClusterRole => ",\"rules\":null",
+        Kind::RoleBinding | Kind::ClusterRoleBinding => {
+            ",\"roleRef\":{\"apiGroup\":\"\",\"kind\":\"\",\"name\":\"\"}"
+        }
+        Kind::Endpoints | Kind::ConfigMap => "",
     };
     format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{rv}\"{annotations}}}{rest}}}",

@@ -51,7 +51,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::Lease => &["Name", "Holder", "Age"],
         Kind::Namespace => &["Name", "Status", "Age"],
         Kind::Event => &["Name", "Type", "Reason", "Object", "Message", "Age"],
-        Kind::Node | Kind::Endpoints => &["Name", "Age"],
+        _ => &["Name", "Age"],
     }
 }
 
@@ -79,7 +79,7 @@ fn row(object: &Object, now: Timestamp) -> Value {
                 string(&value["message"]),
             ]
         }
-        Kind::Node | Kind::Endpoints => Vec::new(),
+        _ => Vec::new(),
     };
     let cells: Vec<String> = std::iter::once(name).chain(middle).chain([age]).collect();
     json!({

@@ -15,6 +15,7 @@ use crate::api::kind::Kind;
 use crate::api::path::{Query, Target};
 use crate::api::selector::Selector;
 use crate::api::status::ApiError;
+use crate::audit::{Audited, Stage};
 use crate::fault::{ConnectionReset, FrameInfo, FrameVerdict};
 use crate::frames::{Content, Next, Step, too_old};
 use crate::options::Expiry;
@@ -51,6 +52,8 @@ pub(crate) struct WatchBody {
     expired: Option<Compacted>,
     out: VecDeque<Bytes>,
     end: Option<End>,
+    /// What the audit log says when it ends.
+    audited: Option<Audited>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +109,7 @@ impl State {
             expired: start.expired,
             out: VecDeque::new(),
             end: None,
+            audited: None,
         };
         if bookmarks {
             body.bookmark = Some(Box::pin(sleep_until(body.next_bookmark())));
@@ -162,6 +166,10 @@ struct Start {
 }
 
 impl WatchBody {
+    pub(crate) fn audit_end(&mut self, entry: Audited) {
+        self.audited = Some(entry);
+    }
+
     /// A minute from now, or just before the end, whichever comes first.
     fn next_bookmark(&self) -> Instant {
         let now = Instant::now();
@@ -392,8 +400,15 @@ impl WatchBody {
 
 impl Drop for WatchBody {
     fn drop(&mut self) {
-        let mut state = self.core.state.lock();
-        state.open.remove(&self.id);
-        state.waiting.remove(&self.id);
+        let now = {
+            let mut state = self.core.state.lock();
+            state.open.remove(&self.id);
+            state.waiting.remove(&self.id);
+            state.wall()
+        };
+        if let Some(mut entry) = self.audited.take() {
+            (entry.stage, entry.at) = (Stage::ResponseComplete, now);
+            self.core.audit(&entry);
+        }
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Cell, Drive};
+use crate::board::{Board, Change, Row};
 use crate::logic::contract::reason;
 use crate::logic::duration::Brief;
 use crate::logic::elect::Reason;
-use crate::logic::fsm::{Phase, Report, Step};
+use crate::logic::fsm::{Machine, Phase, Report, Step, Switched};
 use crate::logic::model::{Key, Meta, Pod, Service};
 use crate::logic::plan::Write;
-use crate::logic::time::Moment;
+use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
 use crate::metrics::{Figures, LeaderFigures, ServiceStats, State};
 
@@ -85,6 +86,33 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
             "leader changed"
         );
     }
+}
+
+/// Puts a source on the status page.
+pub(super) fn show(
+    board: &Board,
+    view: &View,
+    machine: &Machine,
+    switched: Option<Switched>,
+    now: Now,
+) {
+    let leader = machine.leader();
+    let row = Row {
+        state: machine.phase.name(),
+        leader_service: machine.name.clone(),
+        leader: leader.map(|leader| Arc::clone(&leader.pod)),
+        since: leader.and_then(|leader| now.wall.checked_sub(now.moment.since(leader.since)).ok()),
+        available: Report::available(view),
+        pods: view.pods.len(),
+    };
+    let change = switched.map(|switched| Change {
+        at: now.wall,
+        from: switched.from,
+        to: switched.to,
+        reason: switched.reason.map_or("elected", Reason::as_str),
+        took_ms: (switched.took.as_secs_f64() * 10_000.0).round() / 10.0,
+    });
+    board.show(&view.key, row, change);
 }
 
 impl Cell {

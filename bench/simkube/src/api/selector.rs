@@ -57,6 +57,9 @@ impl Selector {
     }
 }
 
+/// Fields that are true or false.
+const SWITCHES: [&str; 2] = ["spec.unschedulable", "spec.hostNetwork"];
+
 impl Requirement {
     fn matches(&self, object: &Value) -> bool {
         let label = object
@@ -81,8 +84,13 @@ impl FieldTerm {
             .path
             .split('.')
             .try_fold(object, |at, part| at.get(part));
-        // A field that is absent is the empty string.
-        let found = found.and_then(Value::as_str).unwrap_or_default();
+        let found = match found {
+            Some(Value::String(text)) => text,
+            Some(Value::Bool(true)) => "true",
+            // What is absent is the empty string, but for fields that are switches.
+            _ if SWITCHES.contains(&self.path.as_str()) => "false",
+            _ => "",
+        };
         (found == self.value) == self.equal
     }
 }
@@ -217,7 +225,7 @@ fn known_fields(kind: Kind) -> &'static [&'static str] {
         ],
         Kind::Namespace => &["status.phase"],
         Kind::Node => &["spec.unschedulable"],
-        Kind::Endpoints | Kind::EndpointSlice | Kind::Lease => &[],
+        _ => &[],
     }
 }
 

@@ -81,6 +81,28 @@ pub(crate) fn event(event: &Event, namespace: &str) -> Violations {
     bad
 }
 
+/// A Lease always has a spec; what only coordinated elections know is dropped while they are off.
+pub(crate) fn shape_lease(value: &mut Value) {
+    let spec = meta::map_at(value, "spec");
+    spec.remove("strategy");
+    spec.remove("preferredHolder");
+}
+
+/// Conditions of pods and Nodes write their times even when nobody has set them.
+pub(crate) fn shape_conditions(value: &mut Value, times: &[&str]) {
+    let conditions = value.pointer_mut("/status/conditions");
+    let conditions = conditions.and_then(Value::as_array_mut);
+    for condition in conditions
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        for time in times {
+            condition.entry(*time).or_insert(Value::Null);
+        }
+    }
+}
+
 /// Structs and times of Go that are written even when they are empty.
 pub(crate) fn shape_event(value: &mut Value) {
     let empty = [

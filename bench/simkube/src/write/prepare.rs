@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::kind::Kind;
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
-use crate::rules::{families, meta, others, schema, service, service_rules, slice};
+use crate::rules::{families, meta, nodes, others, rbac, schema, service, service_rules, slice};
 use crate::state::State;
 use crate::store::text;
 
@@ -60,9 +60,35 @@ impl State {
                 Some(old) => bad.append(others::pod_update(value, old)),
             },
             Kind::Namespace if old.is_none() => others::default_namespace(value),
-            Kind::Namespace | Kind::Node | Kind::Endpoints => {}
+            Kind::Node => {
+                if old.is_none() {
+                    nodes::default(value);
+                }
+                bad.append(nodes::validate(value));
+            }
+            Kind::Role | Kind::RoleBinding | Kind::ClusterRole | Kind::ClusterRoleBinding => {
+                rbac::default(kind, value);
+                bad.append(rbac::validate(kind, value, old));
+            }
+            Kind::Namespace | Kind::Endpoints | Kind::ConfigMap => {}
         }
         bad.into_result(kind, &name)
+    }
+
+    /// Writes what a typed server writes even when it is empty: in new objects and in new versions
+    /// of either half.
+    pub(crate) fn shape(kind: Kind, value: &mut Value) {
+        match kind {
+            Kind::Lease => others::shape_lease(value),
+            Kind::Pod => {
+                others::shape_conditions(value, &["lastProbeTime", "lastTransitionTime"]);
+            }
+            Kind::Node => {
+                nodes::shape(value);
+                others::shape_conditions(value, &["lastHeartbeatTime", "lastTransitionTime"]);
+            }
+            _ => {}
+        }
     }
 
     fn prepare_service(

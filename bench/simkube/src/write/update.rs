@@ -98,6 +98,7 @@ impl State {
             }
             bad.into_result(kind, &key.1)?;
         }
+        Self::shape(kind, &mut value);
         bump_generation(kind, &mut value, &old.value);
         if self.options.managed_fields {
             let now = self.wall();
@@ -164,15 +165,9 @@ fn check_version(kind: Kind, key: &Key, value: &Value, old: &Object) -> Result<(
     match given.parse::<u64>() {
         Ok(rv) if rv == old.rv => Ok(()),
         Ok(_) => Err(ApiError::modified(kind, &key.1)),
-        Err(_) => {
-            let mut bad = Violations::default();
-            bad.invalid(
-                "metadata.resourceVersion",
-                given,
-                "must be an unsigned integer",
-            );
-            bad.into_result(kind, &key.1)
-        }
+        Err(_) => Err(ApiError::unknown(&format!(
+            "strconv.ParseUint: parsing {given:?}: invalid syntax"
+        ))),
     }
 }
 

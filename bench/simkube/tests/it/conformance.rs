@@ -4,6 +4,9 @@
 //! (`scripts/control-plane up`); without it there is nothing to compare with and the test passes.
 //! What has to differ (uids, versions, times, addresses) is replaced by the order of its appearance.
 
+mod leases;
+mod nodes;
+
 use std::collections::BTreeMap;
 
 use http::Method;
@@ -36,6 +39,7 @@ fn base(kind: &str) -> String {
     match kind {
         "slices" => "/apis/discovery.k8s.io/v1/namespaces/{ns}/endpointslices".into(),
         "leases" => "/apis/coordination.k8s.io/v1/namespaces/{ns}/leases".into(),
+        "nodes" => "/api/v1/nodes".into(),
         other => format!("/api/v1/namespaces/{{ns}}/{other}"),
     }
 }
@@ -150,6 +154,19 @@ impl Names {
     /// Values in the text, word by word; versions where one is known to stand; no diff of Go structs.
     fn message(&self, text: &str) -> String {
         let text = text.split("\n@@").next().unwrap_or_default();
+        // Which JSON type was found where, in the words of Go's decoder and with its structs' names.
+        let text = match text.split_once(" cannot be handled as a ") {
+            Some((head, tail)) if is_decoder(tail) => &format!("{head} <cannot be decoded>"),
+            _ => text,
+        };
+        // The whole patched object follows, in the order of Go's fields.
+        let whole = ["patch: Invalid value: ", "Invalid value: \"{\\\"apiVersion"];
+        let text = whole
+            .iter()
+            .filter_map(|at| text.split_once(at))
+            .map(|(head, _)| head)
+            .next()
+            .map_or_else(|| text.to_owned(), |head| format!("{head}<an object>"));
         let mut out = String::new();
         let mut word = String::new();
         for c in text.chars().chain(['\n']) {
@@ -173,6 +190,16 @@ impl Names {
         out.pop();
         out
     }
+}
+
+fn is_decoder(text: &str) -> bool {
+    [
+        "json: cannot unmarshal",
+        "invalid type: ",
+        "invalid value: ",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
 }
 
 async fn run(lab: &Lab, namespace: &str, steps: &[Step]) -> Vec<String> {
@@ -225,6 +252,7 @@ fn services() -> Vec<Step> {
         service("1a", json!({"ports": port})),
         service("A", json!({"ports": port})),
         service("a.b", json!({"ports": port})),
+        service(&"a".repeat(64), json!({"ports": port})),
         service(
             "np",
             json!({"type": "NodePort", "ports": [{"name": "x", "port": 1}, {"name": "y", "port": 2}]}),
@@ -345,6 +373,21 @@ fn service_changes() -> Vec<Step> {
             "services",
             "a",
             json!({"metadata": {"labels": {"k": "no spaces please"}}}),
+        ),
+        patch(
+            "services",
+            "a",
+            json!({"metadata": {"labels": {"k": "v".repeat(64)}}}),
+        ),
+        patch(
+            "services",
+            "a",
+            json!({"metadata": {"labels": {"k".repeat(64): "v"}}}),
+        ),
+        patch(
+            "services",
+            "a",
+            json!({"metadata": {"labels": {format!("{}/k", "p".repeat(254)): "v"}}}),
         ),
         patch(
             "services",
@@ -527,6 +570,7 @@ fn slices() -> Vec<Step> {
         json!({"addressType": "IPv4", "endpoints": [], "ports": [{"port": 1}, {"port": 2}]}),
         json!({"addressType": "IPv4", "endpoints": [], "ports": [{"port": 1, "protocol": "X"}]}),
         json!({"addressType": "IPv4", "endpoints": [], "ports": [{"port": 1, "name": "A_"}]}),
+        json!({"addressType": "IPv4", "endpoints": [], "ports": [{"port": 1, "name": "a".repeat(64)}]}),
         json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "nodeName": "A"}]}),
     ] {
         steps.push(slice("bad", body));
@@ -707,11 +751,11 @@ fn pods() -> Vec<Step> {
     ]
 }
 
-/// A watch, what is done while it runs, and a last object that ends the comparison.
+/// A watch, what is done while it runs, and the event (type and name) that ends the comparison.
 struct Scene {
     watch: String,
     steps: Vec<Step>,
-    last: &'static str,
+    last: (&'static str, &'static str),
 }
 
 fn scenes() -> Vec<Scene> {
@@ -768,7 +812,23 @@ fn scenes() -> Vec<Scene> {
                 delete("slices", "v", Value::Null),
                 made("last"),
             ],
-            last: "last",
+            last: ("ADDED", "last"),
+        },
+        Scene {
+            watch: format!(
+                "{}?{stream}&fieldSelector=metadata.name%3Dwatched",
+                base("leases")
+            ),
+            steps: leases::watched(),
+            last: ("DELETED", "watched"),
+        },
+        Scene {
+            watch: format!(
+                "{}?{stream}&labelSelector=zone%3Dwatched-{{ns}}",
+                base("nodes")
+            ),
+            steps: nodes::watched(),
+            last: ("DELETED", "{ns}-last"),
         },
         Scene {
             watch: format!(
@@ -789,7 +849,7 @@ fn scenes() -> Vec<Scene> {
                 delete("pods", "forced", json!({"gracePeriodSeconds": 0})),
                 pod("last"),
             ],
-            last: "last",
+            last: ("ADDED", "last"),
         },
     ]
 }
@@ -815,7 +875,8 @@ async fn watched(lab: &Lab, namespace: &str, scene: &Scene) -> Vec<String> {
                 json!({"metadata": object["metadata"], "phase": object["status"]["phase"]});
         }
         frames.push(frame.to_string());
-        if meta["name"] == scene.last {
+        let (kind, name) = scene.last;
+        if frame["type"] == kind && meta["name"] == *name.replace("{ns}", namespace) {
             return frames;
         }
     }
@@ -877,7 +938,7 @@ async fn simkube_answers_like_the_real_one() {
         sim,
     };
     let namespace = format!("simkube-{}", std::process::id());
-    let mut wrong = String::new();
+    let (mut wrong, mut requests, mut events) = (String::new(), 0, 0);
     for lab in [&sim, &real] {
         lab.post(
             "/api/v1/namespaces",
@@ -886,18 +947,31 @@ async fn simkube_answers_like_the_real_one() {
         .await
         .expect(201);
     }
-    for steps in [services(), slices(), others(), pods()] {
+    for steps in [
+        services(),
+        slices(),
+        others(),
+        pods(),
+        leases::steps(),
+        nodes::steps(),
+    ] {
         let ours = only_metadata(&run(&sim, &namespace, &steps).await);
         let theirs = only_metadata(&run(&real, &namespace, &steps).await);
+        requests += steps.len();
         wrong += &differences(&ours, &theirs);
     }
     for scene in scenes() {
         let ours = watched(&sim, &namespace, &scene).await;
         let theirs = watched(&real, &namespace, &scene).await;
+        events += ours.len();
         assert_eq!(ours, theirs);
     }
     let ours = run(&sim, &namespace, &farewell()).await;
     let theirs = run(&real, &namespace, &farewell()).await;
     wrong += &differences(&ours, &theirs);
+    requests += ours.len();
+    println!(
+        "conformance: {requests} requests and {events} watch events compared with the real server"
+    );
     assert!(wrong.is_empty(), "{wrong}");
 }
