@@ -29,7 +29,7 @@ licences:
 
 # The scripts themselves
 scripts-check:
-    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme scripts/page-check
+    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme scripts/page-check scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
     bash -n .ci/run
 
 # The binaries of the control plane, built once and cached
@@ -43,6 +43,18 @@ e2e *ARGS: control-plane
 # The same on an API server without streaming lists
 e2e-paged *ARGS: control-plane
     E2E_FEATURE_GATES=WatchList=false cargo test --locked --test e2e -- {{ARGS}}
+
+# The manifests on a real API server, and zen-lead with exactly the rights that they grant
+manifests: control-plane
+    cargo build --locked
+    scripts/manifests check
+    scripts/manifests test
+
+# The alerts by promtool, and with the dashboard on a Prometheus that scrapes a running zen-lead
+monitoring: control-plane
+    cargo build --locked
+    scripts/monitoring check
+    scripts/monitoring test
 
 # Replays one seed of the simulation, with its trace; one that fails is shrunk
 sim SEED:
@@ -60,12 +72,23 @@ sim-ci:
 planted:
     RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted" {{soak}} --planted
 
+# Benches in one process, then the released binary's memory and first sync; `just bench decision`
+bench *ARGS:
+    cargo build --locked --release -p zen-lead
+    cargo bench --locked -p zen-bench --bench zen -- {{ARGS}}
+    cargo bench --locked -p zen-bench --bench footprint
+
+# On the real control plane, beside a bare PATCH and the native controller; --quick for a smoke test
+bench-real *ARGS: control-plane
+    cargo build --locked --release -p zen-lead
+    cargo run --locked --release -p zen-lab --bin bench-real -- {{ARGS}}
+
 # The README's quick start, from the README's own text
 quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check sim-ci planted e2e e2e-paged quickstart
+ci: check sim-ci planted manifests monitoring e2e e2e-paged quickstart (bench-real "--quick")
 
 # The status page in a real headless Chromium (needs playwright for Python, and chromium)
 status-page *ARGS: control-plane

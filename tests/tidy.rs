@@ -144,7 +144,9 @@ fn news_flow_one_way() {
             .to_vec()
         } else if let Some(rest) = source.path.strip_prefix("src/shell/") {
             let own = rest.split(['/', '.']).next().unwrap_or_default();
-            let siblings = ["drive", "events", "serve", "sweep", "watch", "write"];
+            let siblings = [
+                "drive", "events", "lease", "serve", "sweep", "watch", "write",
+            ];
             let others = siblings
                 .iter()
                 .filter(|sibling| **sibling != own && !shell_leaves.contains(sibling));

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod budget;
+pub mod claim;
 pub mod contract;
 pub mod desired;
 pub mod duration;

@@ -154,6 +154,8 @@ impl Machine {
         let stays = next.map(|(uid, _)| uid) == incumbent.as_ref();
         if !stays {
             self.switch(verdict, incumbent.as_ref(), cause);
+        } else if self.is_called_off(incumbent.as_ref()) {
+            self.pending = None;
         }
         if verdict.left == Some(Reason::Disrupted) {
             self.shunned
@@ -181,6 +183,13 @@ impl Machine {
         }
     }
 
+    /// Whether the leader that was to be left is the leader again: another replica, which writes,
+    /// has kept it.
+    fn is_called_off(&self, leader: Option<&Uid>) -> bool {
+        let pending = self.pending.as_ref();
+        pending.is_some_and(|switch| switch.from_uid.as_ref() == leader)
+    }
+
     /// Remembers a change of leader. One on top of another that no slice has shown yet makes one
     /// of both: what counts is who is published, since when he had to go, and why.
     fn switch(&mut self, verdict: &Verdict, incumbent: Option<&Uid>, cause: Cause) {
@@ -205,7 +214,7 @@ impl Machine {
 }
 
 /// The pod that our slices name, those of the Service `name` before others.
-fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
+pub(super) fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
     let mut slices = view.own_slices();
     slices.sort_by_key(|slice| {
         let meta = &slice.metadata;

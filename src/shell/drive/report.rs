@@ -28,8 +28,10 @@ pub(super) struct Trace {
     events: Vec<&'static str>,
 }
 
-/// Sets the figures of a source after a step.
-pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
+/// Sets the figures of a source after a step. Gauges are kept by every replica and shown by the
+/// active one; what is counted, is counted by the active one only, so that sums over replicas are
+/// right.
+pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active: bool) {
     let Report {
         pods_available,
         is_election,
@@ -60,6 +62,9 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
         guarded: *is_guarded,
     });
     stats.foreign_slices(count(*strangers));
+    if !is_active {
+        return note_switch(view, step, is_active);
+    }
     stats.cache_hit();
     if *is_election {
         stats.selected();
@@ -75,18 +80,26 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
             stats.port_unresolved(port);
         }
     }
-    if let Some(switched) = &step.switched {
-        if let Some(reason) = switched.reason {
-            stats.failed_over(reason.as_str(), switched.took);
-        }
-        tracing::info!(
-            service = %view.key,
-            from = switched.from.as_deref().unwrap_or("none"),
-            to = switched.to.as_deref().unwrap_or("none"),
-            reason = switched.reason.map_or("elected", Reason::as_str),
-            took = %Brief(switched.took),
-            "leader changed"
-        );
+    if let Some(switched) = &step.switched
+        && let Some(reason) = switched.reason
+    {
+        stats.failed_over(reason.as_str(), switched.took);
+    }
+    note_switch(view, step, is_active);
+}
+
+fn note_switch(view: &View, step: &Step, is_active: bool) {
+    let Some(switched) = &step.switched else {
+        return;
+    };
+    let (service, took) = (&view.key, Brief(switched.took));
+    let from = switched.from.as_deref().unwrap_or("none");
+    let to = switched.to.as_deref().unwrap_or("none");
+    let reason = switched.reason.map_or("elected", Reason::as_str);
+    if is_active {
+        tracing::info!(%service, from, to, reason, %took, "leader changed");
+    } else {
+        tracing::debug!(%service, from, to, reason, %took, "leader changed, by another replica");
     }
 }
 
@@ -173,6 +186,7 @@ impl Drive {
         });
         Some(json!({
             "service": source.to_string(),
+            "isActive": self.outlet.is_active(),
             "facts": facts(&view, now),
             "machine": {
                 "state": machine.phase.name(),

@@ -7,6 +7,7 @@ mod guard;
 mod hygiene;
 mod kinds;
 mod last_resort;
+mod manifests;
 mod mirror;
 mod names;
 mod opt_in;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Scenario> {
         outage::ALL,
         scale::ALL,
         hygiene::ALL,
+        manifests::ALL,
     ]
     .concat()
 }

@@ -49,6 +49,8 @@ pub(super) struct Ledger {
     /// By name of an object: when a request for it last came to nothing.
     pub(super) delayed: BTreeMap<String, Instant>,
     pub(super) forbidden: Option<Instant>,
+    /// How many requests have arrived at this moment.
+    pub(super) pace: Option<(Instant, u32)>,
     /// The latest request.
     pub(super) asked_last: u64,
     /// The first request of each life.

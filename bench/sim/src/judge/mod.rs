@@ -140,13 +140,17 @@ impl Judge {
 
     /// A request arrives.
     pub(crate) fn asked(&self, request: &RequestInfo) {
-        {
+        let pace = {
             let mut inner = self.inner.lock();
             let seen = inner.seen.entry(request.client.clone()).or_default();
             if std::mem::take(&mut seen.is_new) {
                 inner.lives.push(request.number);
             }
             inner.asked_last = request.number;
+            inner.check_pace(Instant::now())
+        };
+        if let Err(what) = pace {
+            self.accuse(what);
         }
         if !request.verb.is_write() {
             return;

@@ -19,6 +19,10 @@ const REQUESTS_IDLE: usize = 12;
 const REQUESTS_PER_CHANGE: usize = 6;
 /// A request that went wrong is made again, and a conflict is looked into.
 const REQUESTS_PER_FAULT: usize = 3;
+/// Faults that count in a window: each delays the next attempt, from 20 ms to seconds.
+const FAULTS_MAX: usize = 6;
+/// Requests of one client at one moment; more is a loop that waits for nothing.
+const AT_ONCE_MAX: u32 = 500;
 
 impl Ledger {
     /// Looks through all requests in the end.
@@ -75,6 +79,16 @@ impl Ledger {
         }
     }
 
+    /// Time goes on between requests.
+    pub(super) fn check_pace(&mut self, now: Instant) -> Result<(), String> {
+        let (at, count) = self.pace.filter(|(at, _)| *at == now).unwrap_or((now, 0));
+        self.pace = Some((at, count + 1));
+        if count < AT_ONCE_MAX {
+            return Ok(());
+        }
+        Err(format!("more than {AT_ONCE_MAX} requests at one moment"))
+    }
+
     /// Requests for one object are bounded by what can have caused them.
     pub(super) fn check_budget(
         &mut self,
@@ -90,7 +104,7 @@ impl Ledger {
             .take_while(|(at, _)| now < *at + ECHO)
             .filter(|(_, by)| by.as_ref() != Some(&request.client))
             .count();
-        let faults = since(&self.faults, WINDOW);
+        let faults = since(&self.faults, WINDOW).min(FAULTS_MAX);
         let all = self
             .requests
             .entry((request.client.clone(), request.kind, request.name.clone()))

@@ -134,6 +134,8 @@ impl Stage {
         let epoch = options.epoch;
         let kube = SimKube::new(options);
         kube.namespace(NS);
+        // Of the Lease.
+        kube.namespace("zl");
         let troubles = Arc::new(Troubles::new(plan.seed, Arc::clone(&judge)));
         kube.set_faults(Arc::clone(&troubles) as _);
         kube.set_observer(Arc::clone(&judge) as _);
