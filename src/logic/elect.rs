@@ -11,6 +11,7 @@ use std::time::Duration;
 pub use ports::{resolve, resolve_without_pod};
 pub use rank::priority;
 
+use super::budget::{Scope, Spent};
 use super::model::{Family, Pod, Port, Uid};
 use super::settings::Strategy;
 use super::spread::Others;
@@ -48,6 +49,8 @@ pub struct Rules<'a> {
     pub handed: Option<&'a Uid>,
     /// Never another pod than the one published.
     pub paused: bool,
+    /// The budget for failovers that is used up, if one is.
+    pub spent: Option<Spent>,
 }
 
 /// Why a leader was left. The first that applies is given.
@@ -139,6 +142,8 @@ pub enum Hold {
     Leaving,
     /// It does not serve, or is about to go, and a pause keeps it.
     Paused,
+    /// It does not serve, and the budget for failovers is used up.
+    Guarded(Scope),
 }
 
 /// Holds the election.

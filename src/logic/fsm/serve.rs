@@ -47,6 +47,7 @@ impl Machine {
             preferred: awaited.as_deref(),
             handed: handled.as_ref().map(|handled| &handled.uid),
             paused: settings.paused,
+            spent: context.spent,
         };
         let incumbent = self.leader().map(|leader| leader.uid.clone());
         let ballot = Ballot {
