@@ -2,6 +2,10 @@
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
+# zen-lead at work, without a cluster; `just demo --once` ends after its tour
+demo *ARGS:
+    cargo run --locked --release --example demo -- {{ARGS}}
+
 # Everything that needs no cluster
 check: fmt-check clippy doc test licences scripts-check
 

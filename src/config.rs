@@ -17,6 +17,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use bind::Bind;
+pub(crate) use flags::nearest;
 pub use flags::{Flags, unknown_variables, variable_of};
 
 /// Version, commit and date of this build.

@@ -27,6 +27,7 @@ use crate::shell::serve::{Gate, Health, Heart, Readiness};
 use crate::shell::sweep;
 use crate::shell::write::{Spawn, Writer, WriterOptions};
 use crate::store::Store;
+pub(crate) use feeds::LIVE_PODS;
 use hub::Hub;
 use parts::Parts;
 

@@ -149,13 +149,18 @@ impl World {
             .await;
     }
 
+    /// The cluster's wall clock, and a monotonic one that counts from now.
+    pub fn clock(&self) -> Clock {
+        let (epoch, began) = (Options::default().epoch, self.began);
+        Clock::new(Arc::new(move || epoch + began.elapsed()))
+    }
+
     /// Starts a controller.
     pub fn launch(&mut self, flags: &str) {
         assert!(self.replica.is_none(), "one at a time");
         self.starts += 1;
         let workers = Arc::new(Mutex::new(JoinSet::new()));
-        let (epoch, began) = (Options::default().epoch, self.began);
-        let clock = Clock::new(Arc::new(move || epoch + began.elapsed()));
+        let clock = self.clock();
         let config = Arc::new(config(flags));
         let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
         let spawner = Arc::clone(&workers);

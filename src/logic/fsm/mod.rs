@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 pub use notes::{Said, Topic};
 pub use report::{Report, Switched};
+pub use serve::published;
 
 use super::desired::Goal;
 use super::elect::{Hold, Reason};
