@@ -1,8 +1,8 @@
-//! `--help` and completion scripts, from the table of [`super::grammar`]. Pure.
+//! `--help` and completion scripts, from the table of [`super::commands`]. Pure.
 
 use std::fmt::Write as _;
 
-use super::grammar::{COMMANDS, Choice, Command, PLUGIN};
+use super::commands::{COMMANDS, Choice, Command, PLUGIN};
 
 /// Longest line of a help text.
 const WIDTH: usize = 80;
@@ -279,8 +279,8 @@ Options
       --context <name>
         the context of the kubeconfig [default: its current one]
       --kubeconfig <path>
-        the kubeconfig [default: KUBECONFIG, then ~/.kube/config, then the
-        pod's account]
+        the kubeconfig [default: KUBECONFIG, then ~/.kube/config, then the pod's
+        account]
 "
         );
     }

@@ -13,6 +13,7 @@
 //! restart. Nothing is written but annotations of a source that a user names.
 
 mod ask;
+mod commands;
 mod doctor;
 mod explain;
 mod grammar;
@@ -26,5 +27,6 @@ mod steer;
 mod table;
 
 pub use ask::Cluster;
+pub use commands::{Argument, Choice, Command};
 pub use grammar::{Call, Typed, read};
 pub use run::{answer, run};

@@ -229,14 +229,14 @@ fn leader(view: &View, shown: &TargetRef) -> Leader {
     let slices = view.own_slices();
     let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
     let names = |target: &TargetRef| target.uid == shown.uid;
-    let mut shows = endpoints.filter(|endpoint| endpoint.target_ref.as_ref().is_some_and(names));
+    let mut fitting = endpoints.filter(|endpoint| endpoint.target_ref.as_ref().is_some_and(names));
     let services = view.own_services();
     let since = services.iter().find_map(|service| {
         let annotations = &service.metadata.annotations;
         let is_of_this_pod = annotations.get(LEADER_POD_UID) == Some(&*shown.uid.0);
         annotations.get(LAST_SWITCH_TIME).filter(|_| is_of_this_pod)
     });
-    let endpoint = shows.next();
+    let endpoint = fitting.next();
     let address = endpoint.and_then(|endpoint| endpoint.addresses.first());
     Leader {
         pod: Arc::clone(&shown.name),

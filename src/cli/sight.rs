@@ -108,7 +108,7 @@ impl Sight {
             match self.news.recv().await {
                 Some(News::Touched(keys)) if !keys.is_empty() => return keys,
                 Some(News::Failed { what, .. }) => {
-                    eprintln!("zen-lead: cannot read {what}; trying again")
+                    eprintln!("zen-lead: cannot read {what}; trying again");
                 }
                 Some(News::Touched(_) | News::Synced) => {}
                 None => std::future::pending().await,

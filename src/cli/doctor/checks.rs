@@ -240,7 +240,7 @@ pub(super) fn strangers(judged: &[Judged], slices: &Value) -> Vec<Finding> {
     found.collect()
 }
 
-/// Data planes that are known by the name of their DaemonSet.
+/// Data planes that are known by the name of their `DaemonSet`.
 const PROXIES: [(&str, &str); 6] = [
     ("kube-proxy", "kube-proxy"),
     ("cilium", "Cilium"),
