@@ -17,8 +17,9 @@ use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
 use self::decide::Together;
-use self::report::{Trace, measure};
+use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
+use crate::board::Board;
 use crate::logic::desired::Goal;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
@@ -45,6 +46,11 @@ pub trait Outlet: Send + Sync {
     fn tell(&self, source: &Service, note: Note);
     /// Tells users of a fight over a field, and who the other one is.
     fn tell_of_fight(&self, source: &Key, fought: Fought);
+    /// Whether this replica writes. One that stands by decides all the same, follows what the other
+    /// one publishes, and submits nothing.
+    fn is_active(&self) -> bool {
+        true
+    }
     /// Writes that wait or are under way, for `/debug/state`.
     fn waiting(&self, source: &Key) -> Value;
 }
@@ -62,6 +68,8 @@ pub struct Drive {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     outlet: Arc<dyn Outlet>,
+    /// For the status page, if there is one.
+    board: Option<Arc<Board>>,
     settings: Settings,
     clock: Clock,
     /// Cleared until every kind has synced: half a picture decides nothing.
@@ -95,8 +103,12 @@ struct Room {
 }
 
 impl Cell {
-    /// Plans, without what has to wait in a fight. The rest does not wait for it.
-    fn restrain(&mut self, goal: &Goal, view: &View, now: Moment) -> Restrained {
+    /// Plans, without what has to wait in a fight. The rest does not wait for it. Who stands by has
+    /// nothing to plan.
+    fn restrain(&mut self, is_active: bool, goal: &Goal, view: &View, now: Moment) -> Restrained {
+        if !is_active {
+            return Restrained::default();
+        }
         let mut restrained = self.heals.restrain(plan::plan(goal, view), now);
         if !restrained.left.is_empty() {
             let planned = plan::plan_without(goal, view, &restrained.left);
@@ -116,6 +128,7 @@ impl Drive {
         store: Arc<Store>,
         metrics: Arc<Metrics>,
         outlet: Arc<dyn Outlet>,
+        board: Option<Arc<Board>>,
         settings: Settings,
         clock: Clock,
     ) -> Self {
@@ -123,6 +136,7 @@ impl Drive {
             store,
             metrics,
             outlet,
+            board,
             settings,
             clock,
             is_open: AtomicBool::new(false),
@@ -153,12 +167,42 @@ impl Drive {
         self.is_open.load(Ordering::Relaxed)
     }
 
+    /// From now on this replica writes: a full pass, those first whose traffic should have moved
+    /// while nobody could move it.
+    pub fn take_over(&self) {
+        if !self.is_open() {
+            return;
+        }
+        let all = self.cells.iter();
+        let all: Vec<_> = all
+            .map(|entry| (entry.key().clone(), Arc::clone(&entry)))
+            .collect();
+        let is_urgent = |cell: &Mutex<Cell>| cell.lock().machine.pending.is_some();
+        let urgent = all.into_iter().filter(|(_, cell)| is_urgent(cell));
+        let mut urgent: Vec<Key> = urgent.map(|(key, _)| key).collect();
+        urgent.sort();
+        let now = self.clock.moment();
+        let sources = self.store.sources();
+        let mut deadlines = self.deadlines.lock();
+        // This pass looks at them as well, and sooner.
+        deadlines.drop_due(now);
+        for source in urgent.into_iter().chain(sources) {
+            deadlines.insert(now, source, None);
+        }
+        drop(deadlines);
+        self.earlier.notify_one();
+    }
+
     /// Looks at these sources, because of one piece of news. What is too much for one turn is left
     /// to the deadlines.
     pub fn touch_all(&self, sources: Vec<Key>, cause: Cause) {
         let mut sources = sources.into_iter();
         for source in sources.by_ref().take(TOUCHES_PER_TURN) {
             self.touch(&source, cause);
+        }
+        if sources.len() == 0 {
+            // Most news concern nobody: they must not wake anybody either.
+            return;
         }
         let mut deadlines = self.deadlines.lock();
         for source in sources {
@@ -190,8 +234,12 @@ impl Drive {
             cell.machine.phase.name(),
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
+        let is_active = self.outlet.is_active();
+        if !is_active {
+            cell.machine.follow(&view, now);
+        }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
-        let restrained = cell.restrain(&step.goal, &view, now.moment);
+        let restrained = cell.restrain(is_active, &step.goal, &view, now.moment);
         let writes = restrained.writes;
 
         self.store
@@ -208,12 +256,16 @@ impl Drive {
             cell.stats
                 .get_or_insert_with(|| self.metrics.service(source)),
         );
-        measure(&figures, &view, &step);
+        measure(&figures, &view, &step, is_active);
         let deadline = step.deadline.into_iter().chain(restrained.until).min();
         let deadline = deadline.filter(|_| !planted::is(Bug::TimerLost));
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
+        let change = step.switched;
         self.outlet.submit(source, writes, cause);
+        if let Some(board) = &self.board {
+            show(board, &view, &cell.machine, change, now);
+        }
         for fought in restrained.fought {
             self.outlet.tell_of_fight(source, fought);
         }
@@ -222,11 +274,21 @@ impl Drive {
                 .into_iter()
                 .for_each(|note| self.outlet.tell(service, note));
         }
-        figures.reconciled(Outcome::Success, self.clock.moment().since(now.moment));
+        if is_active {
+            figures.reconciled(Outcome::Success, self.clock.moment().since(now.moment));
+        }
         if !is_served && !self.store.concerns(source) {
-            self.set_deadline(source, &mut cell, None);
-            self.cells.remove(source);
-            self.metrics.forget(source);
+            self.forget(source, &mut cell);
+        }
+    }
+
+    /// The source is gone, and everything of it.
+    fn forget(&self, source: &Key, cell: &mut Cell) {
+        self.set_deadline(source, cell, None);
+        self.cells.remove(source);
+        self.metrics.forget(source);
+        if let Some(board) = &self.board {
+            board.forget(source);
         }
     }
 

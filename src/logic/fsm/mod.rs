@@ -15,6 +15,7 @@
 //! and says what should exist. A lost, doubled or reordered event does no harm, and a restart
 //! rebuilds the state from the cluster: the slice says who leads, the labels say what is ours.
 
+mod follow;
 mod intent;
 mod notes;
 mod report;

@@ -42,13 +42,17 @@ pub struct Switched {
 }
 
 impl Report {
+    /// How many pods are Ready and not terminating.
+    #[must_use]
+    pub fn available(view: &View) -> usize {
+        let pods = view.pods.iter();
+        pods.filter(|pod| pod.ready && !pod.terminating && !pod.ended())
+            .count()
+    }
+
     pub(super) fn of(view: &View) -> Self {
         Self {
-            pods_available: view
-                .pods
-                .iter()
-                .filter(|pod| pod.ready && !pod.terminating && !pod.ended())
-                .count(),
+            pods_available: Self::available(view),
             strangers: view.strangers.len(),
             ..Self::default()
         }

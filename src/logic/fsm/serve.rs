@@ -165,6 +165,8 @@ impl Machine {
         let stays = next.map(|(uid, _)| uid) == incumbent.as_ref();
         if !stays {
             self.switch(verdict, incumbent.as_ref(), cause);
+        } else if self.is_called_off(incumbent.as_ref()) {
+            self.pending = None;
         }
         if verdict.left == Some(Reason::Disrupted) {
             self.shunned
@@ -190,6 +192,13 @@ impl Machine {
             None if self.phase != Phase::Electing => self.enter(Phase::Electing),
             None => {}
         }
+    }
+
+    /// Whether the leader that was to be left is the leader again: another replica, which writes,
+    /// has kept it.
+    fn is_called_off(&self, leader: Option<&Uid>) -> bool {
+        let pending = self.pending.as_ref();
+        pending.is_some_and(|switch| switch.from_uid.as_ref() == leader)
     }
 
     /// Remembers a change of leader. One on top of another that no slice has shown yet makes one
