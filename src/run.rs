@@ -125,6 +125,7 @@ impl Controller {
             mirror: Mirror::new(&config.mirror_prefixes),
             services_per_namespace_max: max
                 .map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
+            guard: config.failovers,
         };
         let outlet: Arc<dyn drive::Outlet> = Arc::clone(&hub) as _;
         let is_shown = config.status_page && config.metrics.is_some();

@@ -217,6 +217,8 @@ impl<'a> Judge<'a> {
                 spread: &self.spread,
                 own: self.nodes.get(source),
             },
+            // Kept by the controller alone; what it holds back shows as pending.
+            spent: None,
             cause: Cause {
                 at: self.now.moment,
                 pod_changed: None,

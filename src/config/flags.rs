@@ -10,8 +10,9 @@ const PREFIX: &str = "ZEN_LEAD_";
 const BOOLEAN: &str = "true|false";
 
 /// Flags to look for under a heading of `--help`: the first flag of each group.
-const HEADINGS: [(&str, &str); 5] = [
+const HEADINGS: [(&str, &str); 6] = [
     ("namespaces", "What is served"),
+    ("failover-budget-per-service", "Storm guard"),
     ("metrics-bind-address", "Addresses"),
     ("leader-election-id", "Two replicas, one writer"),
     ("max-concurrent-reconciles", "Requests to the API server"),
@@ -44,6 +45,19 @@ pub struct Flags {
     /// Warning event [default: 1000]
     #[argh(option, arg_name = "count")]
     pub max_cache_size_per_namespace: Option<String>,
+
+    /// failovers of one Service within --failover-budget-window, 0 to 100000, 0 = any number; only
+    /// those for notReady count, and over it a leader is kept as long as it has an address
+    /// [default: 10]
+    #[argh(option, arg_name = "count")]
+    pub failover_budget_per_service: Option<String>,
+    /// the same for all Services together, 0 = any number [default: 0]
+    #[argh(option, arg_name = "count")]
+    pub failover_budget_global: Option<String>,
+    /// time in which a budget that was used up is filled again, bit by bit, from 1s to 24h
+    /// [default: 10m]
+    #[argh(option, arg_name = "duration")]
+    pub failover_budget_window: Option<String>,
 
     /// where /metrics is served: :port on all interfaces, IP:port on one, 0 = off
     /// [default: :8080]

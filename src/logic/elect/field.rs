@@ -55,7 +55,22 @@ impl<'a, 'b> Field<'a, 'b> {
         let first = self.preferred.or(self.best);
         // Nobody hands over to a pod that is about to go, unless he goes himself.
         let successor = self.preferred.filter(|pod| !self.is_last_resort(pod));
+        let spent = rules.spent.filter(|_| !planted::is(Bug::GuardIgnored));
+        if let (Standing::Fails(pod, Reason::NotReady), Some(spent), None) =
+            (standing, spent, successor)
+        {
+            let next = self.next().filter(|_| rules.awaits_another(pod));
+            return keep(
+                pod,
+                Hold::Guarded(spent.scope),
+                earliest(Some(spent.until), next),
+            );
+        }
         match *standing {
+            // What was asked for is no failover.
+            Standing::Fails(_, Reason::NotReady) if spent.is_some() => {
+                self.elect(successor, Some(Reason::Switchover))
+            }
             Standing::Fails(_, Reason::NotReady) if first.is_none() => {
                 self.elect(None, Some(Reason::NoneReady))
             }

@@ -251,6 +251,7 @@ fn rules<'a>(
         preferred: asked.awaited.as_deref(),
         handed: asked.handed.as_ref(),
         paused: settings.paused,
+        spent: context.spent,
     }
 }
 

@@ -3,6 +3,7 @@
 mod drift;
 mod dual;
 mod failover;
+mod guard;
 mod hygiene;
 mod kinds;
 mod last_resort;
@@ -11,12 +12,15 @@ mod mirror;
 mod names;
 mod opt_in;
 mod outage;
+mod pause;
 mod ports;
 mod process;
 mod refused;
 mod restart;
 mod scale;
 mod settings;
+mod strategies;
+mod switchover;
 
 use crate::harness::runner::Scenario;
 
@@ -27,6 +31,10 @@ pub fn all() -> Vec<Scenario> {
         names::ALL,
         kinds::ALL,
         settings::ALL,
+        strategies::ALL,
+        switchover::ALL,
+        pause::ALL,
+        guard::ALL,
         failover::ALL,
         last_resort::ALL,
         ports::ALL,

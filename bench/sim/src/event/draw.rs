@@ -31,6 +31,27 @@ impl Event {
         }
     }
 
+    /// A source leaves, or wants another name.
+    pub(crate) fn leave(chance: &mut Chance) -> Self {
+        let name = chance.pick(&SOURCES);
+        match chance.below(4) {
+            0 => Self::DropSource {
+                name,
+                orphan: false,
+            },
+            1 | 2 => Self::Annotate {
+                name,
+                key: ENABLED,
+                value: chance.pick(&[None, Some("false")]),
+            },
+            _ => Self::Annotate {
+                name,
+                key: NAME,
+                value: requested(chance, name),
+            },
+        }
+    }
+
     /// Anything. `late`: near the end, where nothing may happen whose effects last for minutes.
     pub(crate) fn any(chance: &mut Chance, dual_stack: bool, late: bool) -> Self {
         let source = chance.pick(&SOURCES);

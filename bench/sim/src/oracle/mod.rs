@@ -182,16 +182,21 @@ impl Cluster<'_> {
         })
     }
 
-    /// Whether its owner is gone, or was made by the controller and is not an orphan.
+    /// Whether its owner is gone, or is ours: neither an orphan, nor without our labels and left by a
+    /// source that is gone, which is the garbage collector's.
     fn owner_is_ours(&self, slice: &Value) -> bool {
         let Some(owner) = owner(slice) else {
             return false;
         };
-        let service = self
-            .services
-            .iter()
-            .find(|service| owner["uid"] == uid(service));
-        service.is_none_or(|service| owner_count(service) > 0)
+        let mut services = self.services.iter();
+        let Some(service) = services.find(|service| owner["uid"] == uid(service)) else {
+            return true;
+        };
+        let is_marked = service["metadata"]["labels"][SOURCE].is_string();
+        let of = self::owner(service).map(|of| &of["uid"]);
+        let has_source =
+            of.is_some_and(|of| self.services.iter().any(|source| *of == *uid(source)));
+        owner_count(service) > 0 && (is_marked || has_source)
     }
 
     fn check_served(&self, name: &str, source: &SourceFact, service: &Value) -> Result<(), String> {
