@@ -78,6 +78,9 @@ impl Call {
     /// Notes who asks and when.
     pub(crate) fn introduce(&mut self, state: &State) {
         self.user = state.authenticate(&self.token);
+        if let Ok(user) = &self.user {
+            self.caller.user = user.clone();
+        }
         self.received = state.wall();
     }
 

@@ -6,6 +6,7 @@ mod failover;
 mod hygiene;
 mod kinds;
 mod last_resort;
+mod migration;
 mod mirror;
 mod names;
 mod opt_in;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Scenario> {
         ports::ALL,
         dual::ALL,
         mirror::ALL,
+        migration::ALL,
         drift::ALL,
         refused::ALL,
         process::ALL,
