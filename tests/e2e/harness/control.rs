@@ -1,9 +1,9 @@
 //! The control plane: `scripts/control-plane`, simkube, or any program with the same sub-commands.
 //!
-//! `up` prints a kubeconfig; `kubeconfig-for --user NAME` prints another; `kill-apiserver`,
-//! `start-apiserver`, `pause`, `resume`, `compact`, `start-controller-manager`,
-//! `stop-controller-manager` and `down` do as they say. The audit log of the API server is read
-//! where it exists.
+//! `up` prints a kubeconfig; `kubeconfig-for` with `--user NAME` or `--serviceaccount NS/NAME` prints
+//! another; `kill-apiserver`, `start-apiserver`, `pause`, `resume`, `compact`,
+//! `start-controller-manager`, `stop-controller-manager` and `down` do as they say. The audit log of
+//! the API server is read where it exists.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -52,6 +52,10 @@ pub struct Control {
     prefix: &'static [&'static str],
     dir: PathBuf,
     is_ours: bool,
+    /// What it is.
+    pub server: Server,
+    /// The feature gates that it was started with.
+    pub gates: String,
 }
 
 impl Control {
@@ -64,6 +68,8 @@ impl Control {
                 prefix,
                 dir: dir.into(),
                 is_ours: false,
+                server,
+                gates: String::new(),
             });
         }
         let dir = std::env::temp_dir().join(format!("zen-lead-cp-e2e-{}", std::process::id()));
@@ -72,6 +78,8 @@ impl Control {
             prefix,
             dir,
             is_ours: true,
+            server,
+            gates: feature_gates.unwrap_or_default().to_owned(),
         };
         let mut arguments = vec![
             "up",
@@ -132,6 +140,13 @@ impl Control {
     /// A kubeconfig for another user, who has no rights yet.
     pub async fn kubeconfig_for(&self, user: &str) -> Result<PathBuf> {
         Ok(self.run(&["kubeconfig-for", "--user", user]).await?.into())
+    }
+
+    /// A kubeconfig with a token of a `ServiceAccount`.
+    pub async fn kubeconfig_for_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let account = format!("{namespace}/{name}");
+        let arguments = ["kubeconfig-for", "--serviceaccount", &account];
+        Ok(self.run(&arguments).await?.into())
     }
 
     /// Where the API server writes down every request.

@@ -137,7 +137,8 @@ pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
         }
     }
     if !runnable.is_empty() {
-        let suite = Suite::start(Control::up(server, asked.gates.as_deref()).await?).await?;
+        let control = Control::up(server, asked.gates.as_deref()).await?;
+        let suite = Suite::start(control, runnable.len() == all.len()).await?;
         let outcome = tokio::select! {
             biased;
             outcome = phases(&suite, &runnable, asked, &mut tally) => outcome,

@@ -6,6 +6,7 @@ mod failover;
 mod hygiene;
 mod kinds;
 mod last_resort;
+mod manifests;
 mod migration;
 mod mirror;
 mod names;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Scenario> {
         outage::ALL,
         scale::ALL,
         hygiene::ALL,
+        manifests::ALL,
     ]
     .concat()
 }

@@ -1,26 +1,31 @@
 //! One run: the schedule happens, the judge watches, peace comes, the oracle looks.
 
+mod fault;
+mod host;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use simkube::{Expiry, Kind, Options, Rule, SimKube};
 use tokio::time::{Instant, sleep, sleep_until};
-use zen_lead::config::{Config, Flags};
-use zen_lead::logic::model::Key;
 
+use self::host::Host;
 use crate::event::{NS, SOURCES};
 use crate::judge::Judge;
 use crate::oracle;
-use crate::plan::{Fault, Plan, SPAN_MS, What};
-use crate::replica::{Gate, Replica, Wall};
+use crate::plan::{Plan, SPAN_MS, What};
 use crate::trace::{Ear, Trace};
 use crate::trouble::Troubles;
 
 /// Faults have been off for so long when the oracle looks.
 const PEACE: Duration = Duration::from_mins(1);
+/// A look in between: so long without an event, after a minute without a fault.
+const CALM_MS: u64 = 30_000;
 /// So long after that nothing may be written any more.
 const QUIET: Duration = Duration::from_secs(30);
+/// And so long after everybody was told to look again.
+const QUIET_AGAIN: Duration = Duration::from_secs(5);
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -77,11 +82,15 @@ pub fn run(plan: &Plan) -> Outcome {
 #[derive(Clone, Debug)]
 enum Due {
     Step(usize),
-    Start,
-    Resume,
+    /// A host starts its controller.
+    Start(usize),
+    /// A controller that was held still goes on.
+    Resume(usize),
     Allow,
     Collect,
     Forget(Kind),
+    /// If nothing has happened for a while, everything has to be as it should.
+    Look,
 }
 
 struct Stage {
@@ -89,16 +98,15 @@ struct Stage {
     judge: Arc<Judge>,
     troubles: Arc<Troubles>,
     trace: Trace,
-    config: Arc<Config>,
-    wall: Wall,
-    gate: Arc<Gate>,
-    replica: Option<Replica>,
-    lives: u64,
-    seed: u64,
+    hosts: Vec<Host>,
     began: Instant,
     due: BTreeSet<(u64, u64)>,
     what: BTreeMap<u64, Due>,
+    planned: u64,
     denied: Vec<(Instant, Rule)>,
+    /// The last event, and until when faults are in force.
+    stirred: Instant,
+    troubled: Instant,
     counts: BTreeMap<String, u64>,
 }
 
@@ -120,39 +128,36 @@ fn options(plan: &Plan) -> Options {
     }
 }
 
-fn config() -> Config {
-    let flags = ["--leader-election-namespace=zl".to_owned()];
-    let flags = Flags::parse(flags).expect("good flags");
-    Config::resolve(&flags, |_| None).expect("good flags")
-}
-
 impl Stage {
     fn new(plan: &Plan, trace: Trace, judge: Arc<Judge>) -> Self {
         let options = options(plan);
-        let wall = Wall::new(options.epoch);
+        let epoch = options.epoch;
         let kube = SimKube::new(options);
         kube.namespace(NS);
+        // Of the Lease.
+        kube.namespace("zl");
         let troubles = Arc::new(Troubles::new(plan.seed, Arc::clone(&judge)));
         kube.set_faults(Arc::clone(&troubles) as _);
         kube.set_observer(Arc::clone(&judge) as _);
+        let replicas = 0..plan.world.replicas;
         let mut stage = Self {
             kube,
             judge,
             troubles,
             trace,
-            config: Arc::new(config()),
-            wall,
-            gate: Arc::default(),
-            replica: None,
-            lives: 0,
-            seed: plan.seed,
+            hosts: replicas.map(|of| Host::new(of, plan.seed, epoch)).collect(),
             began: Instant::now(),
             due: BTreeSet::new(),
             what: BTreeMap::new(),
+            planned: 0,
             denied: Vec::new(),
+            stirred: Instant::now(),
+            troubled: Instant::now(),
             counts: BTreeMap::new(),
         };
-        stage.plan(20, Due::Start);
+        for host in 0..stage.hosts.len() {
+            stage.plan(20 + 7 * host as u64, Due::Start(host));
+        }
         for (at, step) in plan.steps.iter().enumerate() {
             stage.plan(step.at_ms, Due::Step(at));
         }
@@ -167,7 +172,8 @@ impl Stage {
     }
 
     fn plan(&mut self, at_ms: u64, due: Due) {
-        let number = self.what.len() as u64;
+        let number = self.planned;
+        self.planned += 1;
         self.due.insert((at_ms, number));
         self.what.insert(number, due);
     }
@@ -192,16 +198,17 @@ impl Stage {
     /// All that the schedule says, then peace.
     async fn play(&mut self, plan: &Plan) -> Result<(), String> {
         while let Some((at_ms, number)) = self.due.first().copied() {
+            let until = self.began + Duration::from_millis(at_ms.min(SPAN_MS));
+            if !self.is_reached(until).await? {
+                continue;
+            }
             if at_ms > SPAN_MS {
                 break;
             }
-            self.wait_until(self.began + Duration::from_millis(at_ms))
-                .await?;
             self.due.remove(&(at_ms, number));
-            let Some(due) = self.what.get(&number).cloned() else {
-                continue;
-            };
-            self.happen(plan, &due).await?;
+            if let Some(due) = self.what.remove(&number) {
+                self.happen(plan, &due).await?;
+            }
         }
         self.wait_until(self.began + Duration::from_millis(SPAN_MS))
             .await?;
@@ -213,8 +220,17 @@ impl Stage {
         self.wait_until(Instant::now() + PEACE / 2).await?;
         oracle::check(&self.kube, &self.judge)?;
         self.judge.check_requests(&self.kube.requests())?;
+        self.check_rest().await
+    }
+
+    /// Whoever has come to rest stays so, and finds nothing to do when asked to look again.
+    async fn check_rest(&mut self) -> Result<(), String> {
         let before = self.writes();
         self.wait_until(Instant::now() + QUIET).await?;
+        for host in &self.hosts {
+            host.look_again();
+        }
+        self.wait_until(Instant::now() + QUIET_AGAIN).await?;
         let after = self.writes();
         if after.len() > before.len() {
             return Err(format!("it still writes: {:?}", &after[before.len()..]));
@@ -222,27 +238,32 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits, unless the controller dies of a fault, or something is wrong.
+    /// Waits, unless something is wrong.
     async fn wait_until(&mut self, until: Instant) -> Result<(), String> {
-        loop {
-            let dies = tokio::select! {
-                biased;
-                () = self.judge.alarm.notified() => false,
-                () = self.troubles.death.notified() => true,
-                () = sleep_until(until) => return self.check(),
-            };
-            self.check()?;
-            if dies {
-                self.crash("CrashInWrite", 1_000).await;
+        while !self.is_reached(until).await? {}
+        Ok(())
+    }
+
+    /// Waits; not to the end if a controller dies of a fault, since what is due is another then.
+    async fn is_reached(&mut self, until: Instant) -> Result<bool, String> {
+        let is_reached = tokio::select! {
+            biased;
+            () = self.judge.alarm.notified() => false,
+            () = self.troubles.death.notified() => {
+                self.bury().await;
+                false
             }
-        }
+            () = sleep_until(until) => true,
+        };
+        self.check()?;
+        Ok(is_reached)
     }
 
     fn check(&mut self) -> Result<(), String> {
         if let Some(what) = self.judge.violation() {
             return Err(what);
         }
-        match self.replica.as_mut().and_then(Replica::trouble) {
+        match self.hosts.iter_mut().find_map(Host::trouble) {
             Some(what) => Err(what),
             None => Ok(()),
         }
@@ -252,7 +273,7 @@ impl Stage {
     fn writes(&self) -> Vec<String> {
         let writes = self.kube.writes().into_iter();
         writes
-            .filter(|record| record.kind != Some(Kind::Event))
+            .filter(|record| matches!(record.kind, Some(Kind::Service | Kind::EndpointSlice)))
             .map(|record| {
                 format!(
                     "{} {} {} -> {}",
@@ -270,19 +291,23 @@ impl Stage {
             Due::Step(at) => match &plan.steps[*at].what {
                 What::Event(event) => {
                     self.trace.say(&format!("{event:?}"));
-                    self.count(format!("event {}", event.kind()));
+                    let before = self.kube.resource_version();
                     event.happen(&self.kube);
+                    // What met nobody has not happened.
+                    if self.kube.resource_version() > before {
+                        self.count(format!("event {}", event.kind()));
+                    }
+                    self.stirred = Instant::now();
+                    self.after(CALM_MS, Due::Look);
                 }
                 What::Fault(fault) => {
                     self.trace.say(&format!("fault {fault:?}"));
+                    self.trouble_for(fault.lasts_ms());
                     self.fault(fault).await?;
                 }
             },
-            Due::Start => self.start(),
-            Due::Resume => {
-                self.trace.say("the controller goes on");
-                self.gate.open();
-            }
+            Due::Start(host) => self.start(*host),
+            Due::Resume(host) => self.resume(*host),
             Due::Allow => {
                 let now = Instant::now();
                 self.judge.forbidden();
@@ -294,6 +319,7 @@ impl Stage {
                 self.kube.compact_to_now();
                 self.kube.break_watches(*kind);
             }
+            Due::Look => self.look()?,
             Due::Collect => {
                 self.kube.gc();
                 if let Some(every) = plan.world.collector_ms {
@@ -304,118 +330,36 @@ impl Stage {
         self.check()
     }
 
+    fn trouble_for(&mut self, ms: u64) {
+        let until = Instant::now() + Duration::from_millis(ms);
+        self.troubled = self.troubled.max(until);
+    }
+
+    /// In the middle of it all, if it has been calm for long enough.
+    fn look(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        let is_calm = now >= self.stirred + Duration::from_millis(CALM_MS)
+            && now >= self.troubled + PEACE
+            && self.hosts.iter().all(Host::is_up);
+        if !is_calm {
+            return Ok(());
+        }
+        self.count("looks in between".into());
+        oracle::check(&self.kube, &self.judge).map_err(|what| format!("in between: {what}"))
+    }
+
     fn deny(&self) {
         self.kube
             .set_deny(self.denied.iter().map(|(_, rule)| rule.clone()).collect());
     }
 
-    async fn fault(&mut self, fault: &Fault) -> Result<(), String> {
-        let what = fault.kind();
-        match *fault {
-            Fault::Requests { .. } | Fault::Frames { .. } | Fault::Lag { .. } => {
-                self.troubles.begin(fault);
-            }
-            Fault::Blackout { kind, for_ms } => {
-                self.count(format!("fault {what}"));
-                self.troubles.begin(fault);
-                self.after(for_ms, Due::Forget(kind));
-            }
-            Fault::CrashInWrite { .. } => {
-                if self.replica.is_some() {
-                    self.troubles.begin(fault);
-                }
-            }
-            Fault::Forbid {
-                verb,
-                resource,
-                for_ms,
-            } => {
-                self.count(format!("fault {what}"));
-                self.judge.forbidden();
-                self.denied.push((
-                    Instant::now() + Duration::from_millis(for_ms),
-                    Rule::new(verb, resource, ""),
-                ));
-                self.deny();
-                self.after(for_ms, Due::Allow);
-            }
-            Fault::Compact => {
-                self.count(format!("fault {what}"));
-                self.kube.compact_to_now();
-            }
-            Fault::Unwatch { kind, broken } => {
-                self.count(format!("fault {what}"));
-                if broken {
-                    self.kube.break_watches(kind);
-                } else {
-                    self.kube.close_watches(kind);
-                }
-            }
-            Fault::Pause { for_ms } => {
-                if self.replica.is_some() {
-                    self.count(format!("fault {what}"));
-                    self.gate.shut();
-                    self.after(for_ms, Due::Resume);
-                }
-            }
-            Fault::Jump { by_s } => {
-                self.count(format!("fault {what}"));
-                self.judge.wall_jumped();
-                self.wall.jump(by_s);
-            }
-            Fault::Crash { down_ms } => self.crash(&what, down_ms).await,
-            Fault::Restart { down_ms } => {
-                self.gate.open();
-                if let Some(replica) = self.replica.take() {
-                    self.count(format!("fault {what}"));
-                    replica.stop().await?;
-                    self.after(down_ms, Due::Start);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn start(&mut self) {
-        if self.replica.is_some() {
-            return;
-        }
-        self.lives += 1;
-        self.trace
-            .say(&format!("the controller starts, life {}", self.lives));
-        self.judge.born();
-        let seed = self.seed.wrapping_add(self.lives);
-        self.replica = Some(Replica::start(
-            &self.kube,
-            &self.config,
-            &self.wall,
-            &self.gate,
-            seed,
-        ));
-    }
-
-    async fn crash(&mut self, what: &str, down_ms: u64) {
-        if let Some(replica) = self.replica.take() {
-            if what != "CrashInWrite" {
-                self.count(format!("fault {what}"));
-            }
-            self.trace.say("the controller crashes");
-            replica.crash().await;
-            self.gate.open();
-            self.after(down_ms, Due::Start);
-        }
-    }
-
-    /// What the controller thinks of the source that a violation names.
+    /// What the controllers think of the source that a violation names.
     fn machines(&self, violation: &str) -> Vec<String> {
-        let Some(replica) = &self.replica else {
-            return Vec::new();
-        };
-        let key = |name: &str| Key::new(NS, name);
         let named = |name: &&&str| violation.contains(&format!("source {name}"));
-        let all = SOURCES.iter().filter(named);
-        all.filter_map(|name| replica.drive.debug(&key(name)))
-            .map(|machine| format!("{machine:#}"))
+        let all: Vec<&str> = SOURCES.iter().filter(named).copied().collect();
+        self.hosts
+            .iter()
+            .flat_map(|host| host.machines(&all))
             .collect()
     }
 
@@ -424,14 +368,16 @@ impl Stage {
         self.troubles.end();
         self.denied.clear();
         self.deny();
-        self.gate.open();
-        self.start();
+        for host in 0..self.hosts.len() {
+            self.resume(host);
+            self.start(host);
+        }
     }
 
     /// Drops what still runs.
     async fn leave(&mut self) {
-        if let Some(replica) = self.replica.take() {
-            replica.crash().await;
+        for host in &mut self.hosts {
+            host.crash().await;
         }
         sleep(Duration::from_millis(1)).await;
     }
