@@ -14,7 +14,6 @@ use super::{Addresses, NamedPort, Pod, PodPhase};
 use crate::logic::contract::PRIORITY;
 use crate::logic::time::Moment;
 
-
 impl<'de> Deserialize<'de> for Pod {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Wire::deserialize(deserializer).map(Self::from)
