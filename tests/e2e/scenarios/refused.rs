@@ -159,7 +159,10 @@ async fn refused_by_rbac(t: Arc<Test>) -> Result<()> {
     t.canary_without_patches().await?;
     let told = t.count_events("web", "WriteRefused");
     ensure!(told == 1, "told {told} times about one missing verb");
-    let role = format!("/apis/{RBAC}/v1/namespaces/{}/roles/zen-lead-e2e-limited", t.ns);
+    let role = format!(
+        "/apis/{RBAC}/v1/namespaces/{}/roles/zen-lead-e2e-limited",
+        t.ns
+    );
     t.api
         .patch(&role, Patch::Merge, &json!({"rules": rules()?}))
         .await?;
