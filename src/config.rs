@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::logic::budget::Guard;
 pub use bind::Bind;
+pub(crate) use flags::nearest;
 pub use flags::{Flags, unknown_variables, variable_of};
 
 /// Version, commit and date of this build.

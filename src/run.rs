@@ -32,6 +32,7 @@ use crate::shell::sweep;
 use crate::shell::write::{Spawn, Writer, WriterOptions};
 use crate::store::Store;
 use election::asking;
+pub(crate) use feeds::LIVE_PODS;
 use hub::Hub;
 use parts::Parts;
 

@@ -140,6 +140,12 @@ impl World {
             .await;
     }
 
+    /// The cluster's wall clock, and a monotonic one that counts from now.
+    pub fn clock(&self) -> Clock {
+        let (epoch, began) = (Options::default().epoch, self.began);
+        Clock::new(Arc::new(move || epoch + began.elapsed()))
+    }
+
     /// Starts a controller.
     pub fn launch(&mut self, flags: &str) {
         assert!(self.replica.is_none(), "one at a time");

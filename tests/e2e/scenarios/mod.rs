@@ -9,6 +9,7 @@ mod kinds;
 mod last_resort;
 mod lease;
 mod manifests;
+mod migration;
 mod mirror;
 mod names;
 mod opt_in;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Scenario> {
         ports::ALL,
         dual::ALL,
         mirror::ALL,
+        migration::ALL,
         drift::ALL,
         refused::ALL,
         process::ALL,
