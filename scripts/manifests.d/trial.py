@@ -21,6 +21,7 @@ def run():
             pods_are_restricted,
             reaches_nothing_else,
             serves_its_namespaces_only,
+            hands_over,
             serves_one_more_namespace,
             serves_the_cluster,
             serves_under_the_policy,
@@ -149,6 +150,21 @@ def serves_its_namespaces_only(cluster):
     with Controller(cluster, deployed(cluster), cluster.account_config()):
         fails_over(cluster, "default")
         ensure(cluster.leader("elsewhere") is None, "it served a namespace that it was not given")
+
+
+def hands_over(cluster):
+    """Two replicas with the rights to one Lease: one is active, then the other."""
+    account = cluster.account_config()
+    with Controller(cluster, deployed(cluster), account) as first:
+        until("the only replica is active", first.is_active)
+        with Controller(cluster, deployed(cluster), account, name="zen-lead-1") as second:
+            ensure(first.is_active() and not second.is_active(), "both are active, or the wrong one")
+            lease = cluster.get("lease", "zen-lead-controller-leader-election", "-n", "zen-lead")
+            ensure(lease["spec"]["holderIdentity"].startswith("zen-lead-0"), f"it is {lease['spec']}")
+            first.stop()
+            until("the other one is active", second.is_active)
+            application(cluster, "default")
+            fails_over(cluster, "default")
 
 
 def serves_one_more_namespace(cluster):
