@@ -9,7 +9,6 @@ from checks import RENDERED, kustomized, of_kind, path
 from kube import ACCOUNT, ROOT, Cluster, Controller, ensure, objects, until
 
 APP = os.path.join(ROOT, "docs/examples/my-app.yaml")
-COMPONENT = {"resources": "cluster-wide", "components": "policy"}
 ADDRESSES = ["10.0.0.10", "10.0.0.11", "10.0.0.12"]
 
 
@@ -191,12 +190,7 @@ def serves_the_cluster(cluster):
 
 def serves_under_the_policy(cluster):
     """The component applies beside an installation, its expressions check, and work goes on."""
-    overlay = os.path.join(cluster.dir, "overlay")
-    os.mkdir(overlay)
-    parts = {key: [os.path.relpath(path(part), overlay)] for key, part in COMPONENT.items()}
-    with open(os.path.join(overlay, "kustomization.yaml"), "w", encoding="utf-8") as file:
-        json.dump({"kind": "Kustomization", **parts}, file)
-    cluster.apply("-k", overlay)
+    cluster.apply("-k", overlay(cluster, "policy"))
     cluster.control("start-controller-manager", "--controllers", "validatingadmissionpolicy-status-controller")
     for name in ("zen-lead-services", "zen-lead-endpointslices"):
         status = until(f"{name} was checked", lambda name=name: checked(cluster, name))
@@ -205,6 +199,17 @@ def serves_under_the_policy(cluster):
     application(cluster, "team-c")
     with Controller(cluster, deployed(cluster), cluster.account_config()):
         fails_over(cluster, "team-c")
+
+
+def overlay(cluster, component):
+    """A kustomization as a user has it: the cluster-wide installation with one more component."""
+    directory = os.path.join(cluster.dir, f"overlay-{component}")
+    os.mkdir(directory)
+    parts = {"resources": "cluster-wide", "components": component}
+    listed = {key: [os.path.relpath(path(part), directory)] for key, part in parts.items()}
+    with open(os.path.join(directory, "kustomization.yaml"), "w", encoding="utf-8") as file:
+        json.dump({"kind": "Kustomization", **listed}, file)
+    return directory
 
 
 def checked(cluster, name):
