@@ -56,6 +56,16 @@ bugs! {
     NoBackoff,
     /// A change of the leader passes through an empty slice.
     EmptyBetween,
+    /// A replica that stands by writes as well.
+    StandbyWrites,
+    /// A holder whose renewals fail goes on until it hears of another one.
+    HolderGoesOn,
+    /// A renewal counts from its answer, not from when it was asked for.
+    RenewedByAnswer,
+    /// A standby waits from when it first saw the holder, whatever that one renews since.
+    RenewalsIgnored,
+    /// Who stands by does not follow what is published, and takes over with a mind of its own.
+    NotFollowed,
 }
 
 #[cfg(planted)]

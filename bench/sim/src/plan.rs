@@ -189,7 +189,7 @@ pub(crate) const FRAME_TROUBLES: [FrameTrouble; 4] = [
     FrameTrouble::End,
     FrameTrouble::Expire,
 ];
-const WATCHED: [Kind; 3] = [Kind::Service, Kind::EndpointSlice, Kind::Pod];
+const WATCHED: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Lease];
 
 impl Plan {
     /// The schedule of a seed.
@@ -202,7 +202,7 @@ impl Plan {
             refuses_by_status: chance.percent(50),
             history: usize::try_from(chance.pick(&[20, 200, 1_000])).unwrap_or(200),
             chunk: chance.percent(20).then_some(113),
-            replicas: 1,
+            replicas: chance.pick(&[1, 1, 2, 2, 3]),
             collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
         };
         let mut steps = beginning(&mut chance, &world);
@@ -332,7 +332,7 @@ fn fault(chance: &mut Chance, for_ms: u64) -> Fault {
         },
         58..=62 => Fault::Forbid {
             verb: chance.pick(&["create", "patch", "delete", "list", "watch"]),
-            resource: chance.pick(&["services", "endpointslices", "pods", "events"]),
+            resource: chance.pick(&["services", "endpointslices", "pods", "events", "leases"]),
             for_ms,
         },
         63..=64 => Fault::Compact,

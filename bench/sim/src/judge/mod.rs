@@ -7,6 +7,7 @@ mod left;
 mod published;
 mod requests;
 mod sight;
+mod tenure;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use self::brief::brief;
 use self::ledger::{Asked, Ledger, Seen};
 use crate::event::{SOURCES, name_of};
 use crate::trace::Trace;
+use zen_lead::shell::lease::Tenure;
 
 /// What a change can still cause: it may be seen late, and two durations may run from it.
 const ECHO: Duration = Duration::from_secs(45);
@@ -74,6 +76,22 @@ impl Judge {
         inner.seen.insert(client.to_owned(), seen);
         // It looks at everything anew.
         inner.changes.push((now, None));
+    }
+
+    /// A life of a client has begun, or is over.
+    pub(crate) fn serves(&self, client: &str, tenure: Option<Tenure>) {
+        let mut inner = self.inner.lock();
+        match tenure {
+            Some(tenure) => inner.tenures.insert(client.to_owned(), tenure),
+            None => inner.tenures.remove(client),
+        };
+        inner.late.retain(|(late, ..)| late != client);
+    }
+
+    /// A client that was held still goes on.
+    pub(crate) fn goes_on(&self, client: &str) {
+        let now = Instant::now();
+        self.inner.lock().resumed.insert(client.to_owned(), now);
     }
 
     /// A fault hit a request or a frame.
@@ -147,7 +165,8 @@ impl Judge {
                 inner.lives.push(request.number);
             }
             inner.asked_last = request.number;
-            inner.check_pace(Instant::now())
+            let pace = inner.check_pace(Instant::now());
+            pace.and_then(|()| inner.check_tenures())
         };
         if let Err(what) = pace {
             self.accuse(what);
@@ -171,18 +190,21 @@ impl Judge {
         }
         let now = Instant::now();
         let mut inner = self.inner.lock();
+        let rv = inner.clock.last().map_or(0, |(_, rv)| *rv);
         let seen = inner.seen.entry(request.client.clone()).or_default();
         let asked = Asked {
+            rv,
             at: now,
             life: seen.life,
             pods: seen.pods.before(now),
             services: seen.services.before(now),
         };
         inner.asked.insert(request.number, asked);
-        let verdict = if request.kind == Some(Kind::Event) {
-            Ok(())
+        let verdict = inner.check_holds(request, now);
+        let verdict = if matches!(request.kind, Some(Kind::Event | Kind::Lease)) {
+            verdict
         } else {
-            inner.check_budget(request, now)
+            verdict.and_then(|()| inner.check_budget(request, now))
         };
         drop(inner);
         if let Err(what) = verdict {
