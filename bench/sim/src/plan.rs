@@ -38,6 +38,9 @@ pub struct World {
     pub chunk: Option<usize>,
     /// Replicas of the controller.
     pub replicas: u8,
+    /// Between two renewals of the Lease; it lasts four times as long. One is the default, and takes
+    /// as much of a run's time as all the rest.
+    pub renewal_s: u8,
     /// The garbage collector comes by so often, or never.
     pub collector_ms: Option<u64>,
 }
@@ -203,6 +206,7 @@ impl Plan {
             history: usize::try_from(chance.pick(&[20, 200, 1_000])).unwrap_or(200),
             chunk: chance.percent(20).then_some(113),
             replicas: chance.pick(&[1, 1, 2, 2, 3]),
+            renewal_s: chance.pick(&[1, 3, 3]),
             collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
         };
         let mut steps = beginning(&mut chance, &world);

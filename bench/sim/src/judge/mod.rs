@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use self::brief::brief;
 use self::ledger::{Asked, Ledger, Seen};
 use crate::event::{SOURCES, name_of};
+use crate::facts::text;
 use crate::trace::Trace;
 use zen_lead::shell::lease::Tenure;
 
@@ -232,6 +233,16 @@ impl Judge {
     }
 }
 
+/// Events and renewals would drown the rest.
+fn is_worth_a_line(change: &Committed<'_>) -> bool {
+    let holder = |lease: Option<&Value>| lease.map(|lease| text(&lease["spec"]["holderIdentity"]));
+    match change.kind {
+        Kind::Event => false,
+        Kind::Lease => holder(change.old) != holder(change.new),
+        _ => true,
+    }
+}
+
 impl Observer for Judge {
     fn committed(&self, change: &Committed<'_>) {
         let object = change.new.or(change.old).unwrap_or(&Value::Null);
@@ -240,7 +251,7 @@ impl Observer for Judge {
             (_, None) => "deleted",
             _ => "changed",
         };
-        if change.kind != Kind::Event {
+        if is_worth_a_line(change) {
             let by = change.request.map_or(String::new(), |request| {
                 format!(" by request {}", request.number)
             });

@@ -9,6 +9,7 @@ use zen_lead::logic::model::Key;
 use zen_lead::shell::lease::Tenure;
 
 use crate::event::{NS, SOURCES};
+use crate::plan::Plan;
 use crate::replica::{Gate, Replica, Wall};
 
 /// What the replicas are called, as holders of the Lease and as clients of the server.
@@ -28,24 +29,29 @@ pub(super) struct Host {
     seed: u64,
 }
 
-fn config(name: &str) -> Config {
-    let flags = [format!("--leader-election-namespace={LEASE_NS}")];
+fn config(name: &str, renewal_s: u8) -> Config {
+    let flags = [
+        format!("--leader-election-namespace={LEASE_NS}"),
+        format!("--retry-period={renewal_s}s"),
+        format!("--renew-deadline={}s", 3 * renewal_s),
+        format!("--lease-duration={}s", 4 * renewal_s),
+    ];
     let flags = Flags::parse(flags).expect("good flags");
     let variable = |key: &str| (key == "POD_NAME").then(|| name.to_owned());
     Config::resolve(&flags, variable).expect("good flags")
 }
 
 impl Host {
-    pub(super) fn new(number: u8, seed: u64, epoch: jiff::Timestamp) -> Self {
+    pub(super) fn new(number: u8, plan: &Plan, epoch: jiff::Timestamp) -> Self {
         let name = HOSTS[usize::from(number) % HOSTS.len()];
         Self {
             name,
-            config: Arc::new(config(name)),
+            config: Arc::new(config(name, plan.world.renewal_s)),
             wall: Wall::new(epoch),
             gate: Arc::new(Gate::new(number)),
             replica: None,
             lives: 0,
-            seed: seed.wrapping_add(u64::from(number) << 40),
+            seed: plan.seed.wrapping_add(u64::from(number) << 40),
         }
     }
 

@@ -5,8 +5,8 @@ use simkube::Kind;
 use super::host::{Host, LEASE_NS};
 use super::{Due, Stage};
 
-/// From the death of a holder to the next one: the Lease's four seconds, and a round trip.
-const TAKEN_AFTER_CRASH_MS: u64 = 5_000;
+/// From the death of a holder to the next one, beyond the Lease's duration.
+const TAKEN_AFTER_CRASH_MS: u64 = 1_000;
 /// The same after a stop in good order, which releases the Lease.
 const TAKEN_AFTER_STOP_MS: u64 = 200;
 
@@ -17,7 +17,7 @@ impl Stage {
             return;
         }
         let (ms, after) = if is_crash {
-            (TAKEN_AFTER_CRASH_MS, "a crash")
+            (self.lease_ms + TAKEN_AFTER_CRASH_MS, "a crash")
         } else {
             (TAKEN_AFTER_STOP_MS, "a stop")
         };

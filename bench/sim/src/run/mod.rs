@@ -114,6 +114,8 @@ struct Stage {
     stirred: Instant,
     troubled: Instant,
     faults: u64,
+    /// So long the Lease lasts.
+    lease_ms: u64,
     counts: BTreeMap<String, u64>,
 }
 
@@ -151,7 +153,7 @@ impl Stage {
             judge,
             troubles,
             trace,
-            hosts: replicas.map(|of| Host::new(of, plan.seed, epoch)).collect(),
+            hosts: replicas.map(|of| Host::new(of, plan, epoch)).collect(),
             began: Instant::now(),
             due: BTreeSet::new(),
             what: BTreeMap::new(),
@@ -160,6 +162,7 @@ impl Stage {
             stirred: Instant::now(),
             troubled: Instant::now(),
             faults: 0,
+            lease_ms: 4_000 * u64::from(plan.world.renewal_s),
             counts: BTreeMap::new(),
         };
         for host in 0..stage.hosts.len() {
