@@ -38,6 +38,9 @@ pub struct World {
     pub chunk: Option<usize>,
     /// Replicas of the controller.
     pub replicas: u8,
+    /// Failovers of one Service that its budget allows, and the seconds in which it is filled
+    /// again; `None` any number.
+    pub guard: Option<(u32, u32)>,
     /// The garbage collector comes by so often, or never.
     pub collector_ms: Option<u64>,
 }
@@ -204,6 +207,7 @@ impl Plan {
             chunk: chance.percent(20).then_some(113),
             replicas: 1,
             collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
+            guard: chance.pick(&[None, None, None, Some((2, 600)), Some((3, 20))]),
         };
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));

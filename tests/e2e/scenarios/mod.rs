@@ -8,7 +8,9 @@ mod guard;
 mod hygiene;
 mod kinds;
 mod last_resort;
+mod lease;
 mod manifests;
+mod migration;
 mod mirror;
 mod names;
 mod opt_in;
@@ -42,9 +44,11 @@ pub fn all() -> Vec<Scenario> {
         ports::ALL,
         dual::ALL,
         mirror::ALL,
+        migration::ALL,
         drift::ALL,
         refused::ALL,
         process::ALL,
+        lease::ALL,
         restart::ALL,
         outage::ALL,
         scale::ALL,
