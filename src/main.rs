@@ -14,6 +14,10 @@ use zen_lead::shell::serve::{self, Handlers, Listeners};
 use zen_lead::shell::transport::{self, Tuning};
 use zen_lead::{jitter, logs};
 
+#[cfg(feature = "experimental")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let config = match Config::of_process() {
         Ok(config) => config,
