@@ -3,7 +3,7 @@
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
 # Everything that needs no cluster
-check: fmt-check clippy doc test licences scripts-check
+check: fmt-check clippy doc test deny scripts-check
 
 # Formatting
 fmt-check:
@@ -21,14 +21,21 @@ doc:
 test:
     cargo test --locked --workspace
 
-# Licences of everything that is linked
-licences:
-    python3 scripts/licences
+# Licences, duplicates, bans and sources of everything that is linked; the list with the reasons
+deny:
+    cargo fetch --locked
+    cargo deny --offline --locked check -D unmatched-skip -D unnecessary-skip licenses bans sources
+    scripts/dependencies
+
+# Known vulnerabilities; fetches the database, so it is no part of `ci`
+advisories:
+    cargo deny --locked check advisories
 
 # The scripts themselves
 scripts-check:
-    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme
-    bash -n .ci/run
+    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/dependencies scripts/image-check scripts/readme scripts/sbom
+    bash -n .ci/run scripts/build-release scripts/image
+    hadolint Containerfile
 
 # The binaries of the control plane, built once and cached
 control-plane:
@@ -54,9 +61,22 @@ soak SEEDS="5000" FIRST="1":
 planted:
     RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted" CARGO_TARGET_DIR=target/planted cargo test --locked --test planted -- --nocapture
 
+# Fuzzes one reader of foreign bytes; needs cargo-fuzz and a nightly toolchain
+fuzz TARGET SECONDS="60":
+    mkdir -p target/fuzz/corpus/{{TARGET}}
+    cargo +nightly fuzz run --fuzz-dir bench/fuzz --target-dir target/fuzz --sanitizer none {{TARGET}} target/fuzz/corpus/{{TARGET}} bench/fuzz/corpus/{{TARGET}} -- -max_total_time={{SECONDS}} -dict=bench/fuzz/json.dict
+
+# The static binary and its bill of materials in target/dist; `just release --experimental`, `--twice`
+release *OPTIONS:
+    scripts/build-release {{OPTIONS}}
+
+# What was released: static, alone in a read-only root, and the image around it
+image-check: release
+    scripts/image-check
+
 # The README's quick start, from the README's own text
 quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check e2e e2e-paged quickstart
+ci: check image-check e2e e2e-paged quickstart
