@@ -287,8 +287,8 @@ fn optional_list(
     make: impl FnMut(&mut Choices) -> Value,
 ) {
     if c.once_in(2) {
-        let made = list(c, make);
-        object.insert(name.into(), made);
+        let value = list(c, make);
+        object.insert(name.into(), value);
     }
 }
 

@@ -126,9 +126,12 @@ fn equivalent(typed: &[(String, String)]) {
     );
     assert_eq!(joined, dashed, "{typed:?}");
     let is_switch = |name: &str| FLAGS.iter().any(|(flag, switch)| flag == name && *switch);
-    let spaced = last.iter().flat_map(|(name, value)| match is_switch(name) {
-        true => vec![format!("--{name}={value}")],
-        false => vec![format!("--{name}"), value.clone()],
+    let spaced = last.iter().flat_map(|(name, value)| {
+        if is_switch(name) {
+            vec![format!("--{name}={value}")]
+        } else {
+            vec![format!("--{name}"), value.clone()]
+        }
     });
     assert_eq!(joined, parsed(spaced.collect()), "{typed:?}");
     let environment = outcome(resolve(&Flags::default(), |variable| {

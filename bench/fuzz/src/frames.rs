@@ -121,7 +121,7 @@ fn read<T: Object>(chunks: VecDeque<Bytes>) -> (Vec<Frame<T>>, Option<ApiStatus>
         runtime.block_on(async {
             let client = Client::new(service, "default");
             let request = api::get("/".to_owned());
-            let opened = api::open::<T>(&client, request, Duration::from_secs(60)).await;
+            let opened = api::open::<T>(&client, request, Duration::from_mins(1)).await;
             let mut lines = opened.expect("the answer is 200");
             let mut frames = Vec::new();
             loop {
