@@ -149,6 +149,8 @@ pub struct FastRetry {
 pub struct Config {
     /// Where `/metrics` is served; `None` nowhere.
     pub metrics: Option<Bind>,
+    /// Whether the status page is served beside `/metrics`.
+    pub status_page: bool,
     /// Where `/healthz` and `/readyz` are served; `None` nowhere.
     pub probes: Option<Bind>,
     /// Where `/debug/state` is served, always a loopback address; `None` nowhere.

@@ -41,6 +41,7 @@
 //! - Order between writes comes from observed facts, never from a queue: a crash between any two
 //!   requests leaves a state from which the same rules lead on.
 
+pub mod board;
 pub mod config;
 pub mod jitter;
 pub mod logic;

@@ -68,6 +68,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         metrics,
         health: controller.health(),
         readiness: controller.readiness(),
+        board: controller.board(),
         explain: Arc::new(move |service| drive.debug(service)),
         clock: Arc::new(move || clock.now()),
         collection_timeout: config.collection_timeout,

@@ -56,6 +56,10 @@ bugs! {
     NoBackoff,
     /// A change of the leader passes through an empty slice.
     EmptyBetween,
+    /// A pause keeps nobody from moving.
+    PauseIgnored,
+    /// A switchover that has been carried out is carried out again.
+    SwitchoverRepeated,
 }
 
 #[cfg(planted)]

@@ -387,7 +387,7 @@ fn help_tells_the_truth() {
         let env = [(variable.as_str(), stated)];
         assert_eq!(outside("", &env), Ok(default.clone()), "{name}");
     }
-    assert_eq!(flags, 27);
+    assert!(flags > 25, "only {flags} found: is this test reading?");
 }
 
 #[test]

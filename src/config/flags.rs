@@ -108,6 +108,9 @@ pub struct Flags {
     /// how long a scrape of /metrics may take, 1 to 600 seconds [default: 5]
     #[argh(option, arg_name = "seconds")]
     pub metrics_collection_timeout_seconds: Option<String>,
+    /// serve a read-only page that shows who leads, live, at / of the metrics port [default: true]
+    #[argh(option, arg_name = "true|false")]
+    pub status_page: Option<String>,
     /// above this many Services, histograms are no longer kept per Service, 0 to 100000
     /// [default: 500]
     #[argh(option, arg_name = "count")]

@@ -33,6 +33,7 @@ impl Config {
         let mut notices = no_effect(flags, &from)?;
         Ok(Self {
             metrics,
+            status_page: from.switch(flags.status_page.as_deref(), "status-page", true)?,
             probes,
             debug,
             lease: lease(flags, &from, in_cluster)?,

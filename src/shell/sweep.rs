@@ -20,8 +20,13 @@ use crate::logic::model::{Key, Slice};
 const INTERVAL: Duration = Duration::from_mins(10);
 /// After a look that failed.
 const RETRY: Duration = Duration::from_secs(10);
+/// After a look, before the next one: while many Services are made, one look at everything a second
+/// does, and leaves the server to those who make them.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A targeted list each up to this many Services; one look at everything is cheaper beyond.
 const TARGETED_MAX: usize = 64;
+/// So often a replica that stands by asks itself whether it still does.
+const STANDBY: Duration = Duration::from_secs(1);
 /// For one page of a list.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests that wait to be looked at; more of them mean one look at everything.
@@ -37,6 +42,9 @@ pub struct Sweep<K, L, R> {
     pub known: K,
     /// Whether a Service is a leader Service.
     pub is_leader: L,
+    /// Whether this replica writes. One that stands by does not look, and looks at everything when
+    /// it takes over.
+    pub is_active: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Told for a leader Service which slices without our labels are attached to it now.
     pub report: R,
 }
@@ -71,6 +79,12 @@ where
                 pending.insert(key);
             }
             let now = Instant::now();
+            if !(self.is_active)() {
+                pending.clear();
+                everything_at = now;
+                tokio::time::sleep(STANDBY).await;
+                continue;
+            }
             if now < not_before || (pending.is_empty() && now < everything_at) {
                 let wake = if pending.is_empty() {
                     everything_at.max(not_before)
@@ -92,10 +106,14 @@ where
             } else {
                 self.look_at(&mut pending).await
             };
-            if let Err(why) = looked {
-                tracing::warn!(%why, "could not look for foreign EndpointSlices; trying again");
-                not_before = Instant::now() + RETRY;
-            }
+            let pause = match looked {
+                Ok(()) => PAUSE,
+                Err(why) => {
+                    tracing::warn!(%why, "could not look for foreign EndpointSlices; trying again");
+                    RETRY
+                }
+            };
+            not_before = Instant::now() + pause;
         }
     }
 

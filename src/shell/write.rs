@@ -18,7 +18,7 @@ use foldhash::fast::FixedState;
 use kube_client::Client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -45,6 +45,8 @@ const REFUSED_DELAY: Duration = Duration::from_secs(1);
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Any other request may take this long.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// What is not urgent waits so long for its turn.
+const LEISURE_MAX: Duration = Duration::from_secs(2);
 
 /// So many times a leader Service that was deleted is asked for with the address it had.
 const ADDRESS_ATTEMPTS: u32 = 20;
@@ -68,6 +70,9 @@ pub struct WriterOptions {
     pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// Runs the workers.
     pub spawn: Spawn,
+    /// Whether this replica may write. Asked whenever something is submitted, and again right
+    /// before it leaves.
+    pub may_write: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// All writes that wait or are under way.
@@ -125,11 +130,21 @@ impl Writer {
         let _ = self.0.settle.set(settle);
     }
 
+    /// Whether this replica may write at this very moment.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        (self.0.options.may_write)()
+    }
+
     /// These, and no others, are the writes that the source wants now. What waits and is not among
     /// them is dropped; what is under way comes to its end, and then the source is looked at again.
-    pub fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
+    /// A replica that may not write keeps nothing that waits.
+    pub fn submit(&self, source: &Key, mut writes: Vec<Write>, cause: Cause) {
         if self.0.is_closed.load(Ordering::Relaxed) {
             return;
+        }
+        if !self.may_write() {
+            writes.clear();
         }
         let mut started = Vec::new();
         {
@@ -173,6 +188,25 @@ impl Writer {
             .collect()
     }
 
+    /// Drops whatever waits: another replica writes now. What is under way comes to its end.
+    pub fn stand_down(&self) {
+        self.0.slots.lock().retain(|_, slots| {
+            slots.retain(|slot| slot.keep(&[]));
+            !slots.is_empty()
+        });
+    }
+
+    /// Waits, for two seconds at most, until every write that stands in line now is under way: for
+    /// what is less urgent than any of them.
+    pub async fn leisure(&self) {
+        let line = async {
+            turn(&self.0.failover).await;
+            turn(&self.0.ordinary).await;
+        };
+        // In vain only while the server does not keep up; then it is not for us to wait for ever.
+        let _ = tokio::time::timeout(LEISURE_MAX, line).await;
+    }
+
     /// Starts no more writes, and waits for those under way.
     pub async fn close(&self) {
         self.0.is_closed.store(true, Ordering::Relaxed);
@@ -183,6 +217,15 @@ impl Writer {
             }
         }
     }
+}
+
+/// A place in a lane, and for what trails its share of it. The lanes are never closed.
+type Place<'a> = (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>);
+
+/// Waits until all who have queued for a place before have one, and takes none: places are given
+/// in the order in which they were asked for.
+async fn turn(lane: &Semaphore) {
+    drop(lane.acquire().await);
 }
 
 impl Inner {
@@ -199,14 +242,9 @@ impl Inner {
                 continue;
             }
             // 2. A place in the lane. The decision may change, or be dropped, meanwhile.
-            let permits = match lane {
-                Lane::Failover => &self.failover,
-                Lane::Ordinary => &self.ordinary,
-                Lane::Trailing => &self.trailing,
-            };
-            let permit = tokio::select! {
+            let place = tokio::select! {
                 biased;
-                permit = permits.acquire() => permit.ok(),
+                place = self.place(lane) => place,
                 () = wake.notified() => continue,
             };
             if lane != Lane::Failover {
@@ -234,7 +272,7 @@ impl Inner {
                 verdict => verdict,
             };
             let took = started.elapsed();
-            drop(permit);
+            drop(place);
             // 4. First the slot, then the news: who hears of them may write the object again.
             let is_done = self.put_back(&source, &target, &verdict);
             let settled = Settled {
@@ -251,6 +289,20 @@ impl Inner {
             self.landed.notify_waiters();
             if is_done {
                 return;
+            }
+        }
+    }
+
+    /// A place to send from. What only says who leads comes after all that moves traffic or makes
+    /// it possible, and takes at most a quarter of the ordinary places.
+    async fn place(&self, lane: Lane) -> Place<'_> {
+        match lane {
+            Lane::Failover => (self.failover.acquire().await.ok(), None),
+            Lane::Ordinary => (self.ordinary.acquire().await.ok(), None),
+            Lane::Trailing => {
+                let share = self.trailing.acquire().await.ok();
+                turn(&self.failover).await;
+                (self.ordinary.acquire().await.ok(), share)
             }
         }
     }
@@ -274,6 +326,11 @@ impl Inner {
         if self.is_closed.load(Ordering::Relaxed) {
             return None;
         }
+        if !(self.options.may_write)() {
+            // Its time came without anybody having been told yet, for instance during a SIGSTOP.
+            self.drop_waiting(source, target);
+            return None;
+        }
         let mut slots = self.slots.lock();
         let slot = slots
             .get_mut(source)?
@@ -288,6 +345,16 @@ impl Inner {
         slot.state = State::InFlight;
         slot.attempt += 1;
         Some((slot.write.clone(), slot.cause, slot.attempt))
+    }
+
+    fn drop_waiting(&self, source: &Key, target: &Target) {
+        let mut all = self.slots.lock();
+        if let Some(slots) = all.get_mut(source) {
+            slots.retain(|slot| slot.write.target != *target || slot.state == State::InFlight);
+            if slots.is_empty() {
+                all.remove(source);
+            }
+        }
     }
 
     /// Frees the slot, or sets the time of the next attempt. Returns whether the worker is done.

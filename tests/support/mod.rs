@@ -8,7 +8,7 @@
 )]
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,9 +27,12 @@ use zen_lead::metrics::Metrics;
 use zen_lead::run::{Clients, Controller, Surroundings};
 use zen_lead::shell::clock::Clock;
 use zen_lead::shell::drive::Drive;
+use zen_lead::shell::lease::Tenure;
 use zen_lead::shell::serve::{Health, Readiness};
 
 pub const NS: &str = "shop";
+/// Where the Lease is.
+pub const LEASE_NS: &str = "zl";
 pub const ENABLED: &str = "zen-lead.io/enabled";
 
 /// Convergence once nothing is wrong any more: `DESIGN.md`, Proving it.
@@ -42,11 +45,16 @@ type OnFrame = Box<dyn FnMut(&FrameInfo) -> FrameVerdict + Send>;
 #[derive(Default)]
 pub struct Plan {
     request: Mutex<Option<OnRequest>>,
+    /// Whether that goes for the Lease as well.
+    spares_lease: AtomicBool,
     frame: Mutex<Option<OnFrame>>,
 }
 
 impl simkube::Faults for Plan {
     fn on_request(&self, request: &RequestInfo) -> Verdict {
+        if request.kind == Some(Kind::Lease) && self.spares_lease.load(Ordering::Relaxed) {
+            return Verdict::Pass;
+        }
         let mut rule = self.request.lock().expect("no panic");
         rule.as_mut().map_or(Verdict::Pass, |rule| rule(request))
     }
@@ -77,6 +85,7 @@ pub struct Replica {
     pub health: Arc<Health>,
     pub readiness: Arc<Readiness>,
     pub drive: Arc<Drive>,
+    pub tenure: Tenure,
     pub metrics: Arc<Metrics>,
 }
 
@@ -95,6 +104,7 @@ impl World {
     pub fn with(options: Options) -> Self {
         let kube = SimKube::new(options);
         kube.namespace(NS);
+        kube.namespace(LEASE_NS);
         let plan = Arc::new(Plan::default());
         kube.set_faults(Arc::clone(&plan) as _);
         Self {
@@ -180,6 +190,7 @@ impl World {
             health: controller.health(),
             readiness: controller.readiness(),
             drive: controller.drive(),
+            tenure: controller.tenure(),
             metrics,
             main: tokio::spawn(controller.run(async move { drop(stopped.await) })),
         });
@@ -221,9 +232,16 @@ impl World {
         let _ = replica.main.await;
     }
 
-    /// From now on this decides what happens to requests.
+    /// From now on this decides what happens to requests, save those for the Lease.
     pub fn on_request(&self, rule: impl FnMut(&RequestInfo) -> Verdict + Send + 'static) {
+        self.on_any_request(rule);
+        self.plan.spares_lease.store(true, Ordering::Relaxed);
+    }
+
+    /// The same, those for the Lease included.
+    pub fn on_any_request(&self, rule: impl FnMut(&RequestInfo) -> Verdict + Send + 'static) {
         *self.plan.request.lock().expect("no panic") = Some(Box::new(rule));
+        self.plan.spares_lease.store(false, Ordering::Relaxed);
     }
 
     /// From now on this decides what happens to the frames of watches.
@@ -277,8 +295,14 @@ impl World {
         .await
     }
 
-    /// Lets everything that is under way come to its end: no request for three seconds.
+    /// Lets everything that is under way come to its end: no request for three seconds. A new life
+    /// waits for the Lease of the one that crashed.
     pub async fn settle(&self) {
+        if self.replica.is_some() {
+            let what = "this replica holding the Lease";
+            self.until(what, |world| world.replica().tenure.is_active())
+                .await;
+        }
         loop {
             let before = self.asked().len();
             sleep(Duration::from_secs(3)).await;
@@ -294,11 +318,12 @@ impl World {
         self.kube.clear_requests();
     }
 
-    /// What was asked for, save watches and lists.
+    /// What was asked for, save watches and lists, and whatever is about the Lease.
     pub fn asked(&self) -> Vec<Record> {
         let requests = self.kube.requests().into_iter();
         requests
             .filter(|record| !matches!(record.verb, Verb::Watch | Verb::List))
+            .filter(|record| record.kind != Some(Kind::Lease))
             .collect()
     }
 

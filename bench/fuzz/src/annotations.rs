@@ -5,16 +5,16 @@ use std::time::Duration;
 use serde_json::Value;
 use zen_lead::logic::contract::{
     ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
-    LEADER_SERVICE_TYPE, MIN_READY_DURATION, PREFIX, STICKY, STRATEGY,
+    LEADER_SERVICE_TYPE, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
 use zen_lead::logic::duration;
 use zen_lead::logic::model::Labels;
 use zen_lead::logic::settings::{Exposure, Settings, Strategy, read};
 
 use super::choices::Choices;
-use super::names::is_annotation_key;
+use super::names::{is_annotation_key, is_subdomain};
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
     ENABLED,
     LEADER_SERVICE_NAME,
     LEADER_SERVICE_TYPE,
@@ -23,9 +23,11 @@ const KEYS: [&str; 9] = [
     STRATEGY,
     MIN_READY_DURATION,
     FAILOVER_MIN_DELAY,
+    PREFERRED_LEADER,
+    PAUSED,
     "example.com/other",
 ];
-const VALUES: [&str; 20] = [
+const VALUES: [&str; 23] = [
     "true",
     "false",
     "ClusterIP",
@@ -35,6 +37,9 @@ const VALUES: [&str; 20] = [
     "oldest",
     "newest",
     "random",
+    "node-spread",
+    "priority",
+    "web-0",
     "300ms",
     "1m30s",
     "-5s",
@@ -106,10 +111,10 @@ fn check(annotations: &Labels, last: &Settings) {
     let value = |key| annotations.get(key).unwrap_or_default();
 
     let state = field(STICKY, &is_bool);
-    assert_eq!(
-        settings.sticky,
-        state.of(none.sticky, last.sticky, || value(STICKY) == "true")
-    );
+    let sticky = state.of(none.sticky, last.sticky, || value(STICKY) == "true");
+    // Elections are all that node-spread counts.
+    let overruled = settings.strategy == Strategy::NodeSpread && !sticky;
+    assert_eq!(settings.sticky, sticky || overruled);
     let state = field(LEADER_SERVICE_TYPE, &|value| exposure(value).is_some());
     let read = || exposure(value(LEADER_SERVICE_TYPE)).expect("it is valid");
     assert_eq!(
@@ -142,24 +147,28 @@ fn check(annotations: &Labels, last: &Settings) {
         read,
     );
     assert_eq!(settings.leader_annotations, expected);
-    // Which strategies there are is not for this check to say, but these three have been from the
-    // beginning, and a value that is no word is none.
-    let known = [
-        ("oldest", Strategy::Oldest),
-        ("newest", Strategy::Newest),
-        ("random", Strategy::Random),
-    ];
-    if let Some((_, strategy)) = known.iter().find(|(word, _)| *word == value(STRATEGY)) {
-        assert_eq!(settings.strategy, *strategy);
-    }
-    if !value(STRATEGY)
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b == b'-')
-    {
-        field(STRATEGY, &|_| false);
-        assert_eq!(settings.strategy, last.strategy);
-    }
+    let state = field(STRATEGY, &|value| strategy(value).is_some());
+    let read = || strategy(value(STRATEGY)).expect("it is valid");
+    assert_eq!(
+        settings.strategy,
+        state.of(none.strategy, last.strategy, read)
+    );
+    let state = field(PREFERRED_LEADER, &is_subdomain);
+    let read = || Some(value(PREFERRED_LEADER).into());
+    assert_eq!(
+        settings.preferred,
+        state.of(none.preferred, last.preferred.clone(), read)
+    );
+    // What cannot be read pauses, whatever was valid before.
+    let state = field(PAUSED, &is_bool);
+    assert_eq!(
+        settings.paused,
+        state.of(false, true, || value(PAUSED) == "true")
+    );
 
+    if overruled {
+        wrong.push(STICKY);
+    }
     let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
     for key in wrong {
         assert!(
@@ -202,6 +211,18 @@ fn exposure(value: &str) -> Option<Exposure> {
     ];
     all.into_iter()
         .find(|exposure| format!("{exposure:?}") == value)
+}
+
+fn strategy(value: &str) -> Option<Strategy> {
+    let all = [
+        ("oldest", Strategy::Oldest),
+        ("newest", Strategy::Newest),
+        ("random", Strategy::Random),
+        ("node-spread", Strategy::NodeSpread),
+        ("priority", Strategy::Priority),
+    ];
+    let found = all.into_iter().find(|(word, _)| *word == value);
+    found.map(|(_, strategy)| strategy)
 }
 
 /// A JSON object of strings whose keys the API server takes and that are not ours.

@@ -211,6 +211,22 @@ fn endpoint(c: &mut Choices) -> Value {
     endpoint.into()
 }
 
+pub(super) fn lease(c: &mut Choices) -> Value {
+    let mut spec = Map::new();
+    maybe(c, &mut spec, "holderIdentity", |c| c.text().into());
+    maybe(c, &mut spec, "leaseDurationSeconds", |c| {
+        c.pick(&[4, 1, 3600, i32::MAX]).into()
+    });
+    maybe(c, &mut spec, "leaseTransitions", |c| c.byte().into());
+    maybe(c, &mut spec, "renewTime", |c| {
+        c.pick(&["2026-01-01T00:00:00.000001Z", "1970-01-01T00:00:00.000000Z"])
+            .into()
+    });
+    let mut lease = json!({ "metadata": metadata(c), "spec": spec });
+    noise(c, &mut lease);
+    lease
+}
+
 pub(super) fn metadata(c: &mut Choices) -> Value {
     let mut meta = Map::new();
     meta.insert("name".into(), c.pick(&["a", "web-0", "x.y"]).into());

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use zen_lead::logic::model::{
-    Family, Labels, Meta, Pod, PodPhase, Protocol, Service, Slice, TargetPort,
+    Family, Labels, Lease, Meta, Pod, PodPhase, Protocol, Service, Slice, TargetPort,
 };
 
 /// The largest annotation there is; its text is not kept.
@@ -61,6 +62,27 @@ pub(super) fn is_valid_slice(slice: &EndpointSlice) -> bool {
         .iter()
         .flatten()
         .all(|port| port.port.is_none_or(is_port) && is_protocol(port.protocol.as_deref()))
+}
+
+pub(super) fn is_valid_lease(lease: &coordination::Lease) -> bool {
+    let spec = lease.spec.as_ref();
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
+    let transitions = spec.and_then(|spec| spec.lease_transitions);
+    seconds.is_none_or(|seconds| seconds > 0) && transitions.is_none_or(|count| count >= 0)
+}
+
+pub(super) fn same_lease(judge: &coordination::Lease, ours: &Lease) {
+    same_meta(&judge.metadata, &ours.metadata);
+    let spec = judge.spec.clone().unwrap_or_default();
+    let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
+    assert_eq!(ours.holder().map(|text| &**text), holder.as_deref());
+    let seconds = ours.duration().map(|span| span.as_secs());
+    let expected = spec.lease_duration_seconds;
+    assert_eq!(seconds.map(u64::cast_signed), expected.map(i64::from));
+    assert_eq!(
+        ours.transitions(),
+        spec.lease_transitions.unwrap_or(0).into()
+    );
 }
 
 fn is_port(number: i32) -> bool {

@@ -23,18 +23,19 @@ pub use duration::duration;
 pub use frames::frames;
 pub use lists::{page, status};
 pub use names::names;
-pub use objects::{pod, service, slice};
+pub use objects::{lease, pod, service, slice};
 pub use ports::ports;
 
 /// A check: panics when something does not hold.
 pub type Check = fn(&[u8]);
 
 /// All checks, by the names of their fuzz targets and of their folders in the corpus.
-pub const CHECKS: [(&str, Check); 11] = [
+pub const CHECKS: [(&str, Check); 12] = [
     ("annotations", annotations),
     ("config", config),
     ("duration", duration),
     ("frames", frames),
+    ("lease", lease),
     ("names", names),
     ("page", page),
     ("pod", pod),

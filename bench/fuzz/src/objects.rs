@@ -1,10 +1,11 @@
 //! Trimmed objects: what a server can hold parses, and means what Kubernetes' own types say.
 
+use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 use serde_json::from_slice;
-use zen_lead::logic::model::{Object, Pod, Service, Slice};
+use zen_lead::logic::model::{Lease, Object, Pod, Service, Slice};
 
 use super::build;
 use super::choices::Choices;
@@ -28,6 +29,16 @@ pub fn service(data: &[u8]) {
 /// `EndpointSlices`.
 pub fn slice(data: &[u8]) {
     agree::<EndpointSlice, Slice>(data, build::slice, judge::is_valid_slice, judge::same_slice);
+}
+
+/// Leases.
+pub fn lease(data: &[u8]) {
+    agree::<coordination::Lease, Lease>(
+        data,
+        build::lease,
+        judge::is_valid_lease,
+        judge::same_lease,
+    );
 }
 
 /// Bytes that begin like JSON are taken as the text of an object, others as choices.

@@ -22,6 +22,8 @@ pub(crate) struct PodFact {
     pub(crate) ips: Vec<String>,
     pub(crate) ports: BTreeMap<String, u64>,
     pub(crate) node: String,
+    /// RFC 3339 in whole seconds, so that text sorts like time.
+    pub(crate) created: String,
 }
 
 /// A source as far as leading goes.
@@ -79,6 +81,7 @@ impl PodFact {
                 })
                 .collect(),
             node: text(&pod["spec"]["nodeName"]),
+            created: text(&pod["metadata"]["creationTimestamp"]),
         }
     }
 

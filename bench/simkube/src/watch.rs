@@ -15,6 +15,7 @@ use crate::api::kind::Kind;
 use crate::api::path::{Query, Target};
 use crate::api::selector::Selector;
 use crate::api::status::ApiError;
+use crate::audit::{Audited, Stage};
 use crate::fault::{ConnectionReset, FrameInfo, FrameVerdict};
 use crate::frames::{Content, Next, Step, too_old};
 use crate::options::Expiry;
@@ -30,7 +31,10 @@ pub(crate) struct WatchBody {
     core: Arc<Core>,
     client: String,
     id: u64,
+    /// The kind that is stored.
     kind: Kind,
+    /// The kind that was asked for.
+    shape: Kind,
     namespace: String,
     selector: Selector,
     /// Objects are sent as rows.
@@ -51,6 +55,8 @@ pub(crate) struct WatchBody {
     expired: Option<Compacted>,
     out: VecDeque<Bytes>,
     end: Option<End>,
+    /// What the audit log says when it ends.
+    audited: Option<Audited>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +76,12 @@ impl State {
         table: bool,
     ) -> Result<WatchBody, ApiError> {
         read::validate_options(query, true, self.options.watch_list)?;
-        let kind = target.kind;
-        let selector =
-            Selector::parse(kind, query.get("labelSelector"), query.get("fieldSelector"))?;
+        let kind = target.kind.stored();
+        let selector = Selector::parse(
+            target.kind,
+            query.get("labelSelector"),
+            query.get("fieldSelector"),
+        )?;
         let wanted = read::version(query)?;
         let streaming = query.flag("sendInitialEvents");
         let now = self.store.rv();
@@ -92,6 +101,7 @@ impl State {
             client: client.to_owned(),
             id,
             kind,
+            shape: target.kind,
             namespace: target.namespace.clone(),
             selector,
             table,
@@ -106,6 +116,7 @@ impl State {
             expired: start.expired,
             out: VecDeque::new(),
             end: None,
+            audited: None,
         };
         if bookmarks {
             body.bookmark = Some(Box::pin(sleep_until(body.next_bookmark())));
@@ -162,6 +173,10 @@ struct Start {
 }
 
 impl WatchBody {
+    pub(crate) fn audit_end(&mut self, entry: Audited) {
+        self.audited = Some(entry);
+    }
+
     /// A minute from now, or just before the end, whichever comes first.
     fn next_bookmark(&self) -> Instant {
         let now = Instant::now();
@@ -263,7 +278,7 @@ impl WatchBody {
 
     fn render(&self, next: &Next) -> Vec<u8> {
         let now = self.table.then(|| self.core.state.lock().wall());
-        next.render(self.kind, now)
+        next.render(self.shape, now)
     }
 
     /// Queues bytes, in pieces if the options want to test a client's reassembly.
@@ -392,8 +407,15 @@ impl WatchBody {
 
 impl Drop for WatchBody {
     fn drop(&mut self) {
-        let mut state = self.core.state.lock();
-        state.open.remove(&self.id);
-        state.waiting.remove(&self.id);
+        let now = {
+            let mut state = self.core.state.lock();
+            state.open.remove(&self.id);
+            state.waiting.remove(&self.id);
+            state.wall()
+        };
+        if let Some(mut entry) = self.audited.take() {
+            (entry.stage, entry.at) = (Stage::ResponseComplete, now);
+            self.core.audit(&entry);
+        }
     }
 }

@@ -42,13 +42,17 @@ pub struct Switched {
 }
 
 impl Report {
+    /// How many pods are Ready and not terminating.
+    #[must_use]
+    pub fn available(view: &View) -> usize {
+        let pods = view.pods.iter();
+        pods.filter(|pod| pod.ready && !pod.terminating && !pod.ended())
+            .count()
+    }
+
     pub(super) fn of(view: &View) -> Self {
         Self {
-            pods_available: view
-                .pods
-                .iter()
-                .filter(|pod| pod.ready && !pod.terminating && !pod.ended())
-                .count(),
+            pods_available: Self::available(view),
             strangers: view.strangers.len(),
             ..Self::default()
         }
@@ -122,6 +126,12 @@ pub(super) fn why_nobody_leads(
     rules: &Rules<'_>,
     name: &str,
 ) -> (&'static str, String) {
+    if rules.paused {
+        let text = format!(
+            "The Service is paused and has no leader; {name} has no endpoint until the pause ends"
+        );
+        return (reason::PAUSED, text);
+    }
     if view.pods.is_empty() {
         let text =
             format!("No pod matches the Service's selector; {name} has no endpoint until one does");

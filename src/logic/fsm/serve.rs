@@ -6,13 +6,16 @@ use std::sync::Arc;
 use super::report::Report;
 use super::{Cause, Context, Machine, Phase, Serving, Switch};
 use crate::logic::contract::{
-    LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, SERVICE_NAME,
+    HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID,
+    SERVICE_NAME,
 };
 use crate::logic::desired::Goal;
 use crate::logic::elect::{self, Ballot, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
-use crate::logic::model::{Service, TargetRef, Uid};
+use crate::logic::handover::Handover;
+use crate::logic::model::{Pod, Service, TargetRef, Uid};
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
+use crate::planted::{self, Bug};
 
 impl Machine {
     pub(super) fn serve(
@@ -29,6 +32,7 @@ impl Machine {
             self.enter(Phase::Electing);
             self.adopt(view, &name, was_withdrawn, now);
         }
+        let (awaited, handled) = (self.awaited().cloned(), self.handled.clone());
         let settings = &self.settings;
         let families = source.families();
         let rules = Rules {
@@ -39,6 +43,10 @@ impl Machine {
             min_ready: settings.min_ready,
             failover_delay: settings.failover_delay,
             service: &source.metadata.uid,
+            others: context.others,
+            preferred: awaited.as_deref(),
+            handed: handled.as_ref().map(|handled| &handled.uid),
+            paused: settings.paused,
         };
         let incumbent = self.leader().map(|leader| leader.uid.clone());
         let ballot = Ballot {
@@ -55,6 +63,7 @@ impl Machine {
         let deadline = verdict.deadline;
         self.apply(&verdict, incumbent, context.cause, now);
         self.explain(view, &rules, &verdict, &name);
+        self.remember_handover(view, &name, &verdict);
         let desired = self.desired(view, context.mirror, source, name, verdict, families);
         (Goal::Serve(Box::new(desired)), deadline)
     }
@@ -76,13 +85,16 @@ impl Machine {
             remembers(LAST_SWITCH_TIME).and_then(|text| text.parse().ok());
         self.last = self.last.take().or(last);
         self.switched = self.switched.take().or(switched);
+        let handled = remembers(HANDLED_SWITCHOVER).and_then(|text| text.parse().ok());
+        self.handled = self.handled.take().or(handled);
 
         // A slice that somebody deleted while nobody watched took no leadership with it, if the
-        // pod could be published anew.
+        // pod could be published anew; during a pause any that is still there could.
         let on_record = || {
             let is_lost = !was_withdrawn && view.own_slices().is_empty();
             let uid = recorded.clone().filter(|_| is_lost)?;
-            view.pod(&uid).filter(|pod| pod.ready && !pod.terminating)?;
+            let may_stay = |pod: &Pod| self.settings.paused || (pod.ready && !pod.terminating);
+            view.pod(&uid).filter(|pod| may_stay(pod))?;
             let name = remembers(LEADER_POD_NAME)?.into();
             Some(TargetRef {
                 name,
@@ -106,12 +118,43 @@ impl Machine {
         }));
     }
 
+    /// The pod that has been asked for and has not led yet.
+    fn awaited(&self) -> Option<&Arc<str>> {
+        let asked = self.settings.preferred.as_ref()?;
+        let is_done = |handled: &Handover| handled.pod == *asked;
+        let again = planted::is(Bug::SwitchoverRepeated);
+        (again || !self.handled.as_ref().is_some_and(is_done)).then_some(asked)
+    }
+
+    /// Notes that a switchover has been carried out, once a slice shows it: a decision that no
+    /// slice has shown yet may still come to nothing.
+    fn remember_handover(&mut self, view: &View, name: &str, verdict: &Verdict) {
+        let leader = verdict.leader.as_ref();
+        let preferred = self.settings.preferred.as_deref();
+        let is_forgotten =
+            |handled: &mut Handover| !handled.stands(preferred, leader.map(|leader| &leader.uid));
+        self.handled.take_if(is_forgotten);
+        let arrived = leader.filter(|leader| {
+            verdict.hold == Hold::Firm
+                && self.awaited() == Some(&leader.name)
+                && published(view, name).is_some_and(|shown| shown.uid == leader.uid)
+        });
+        if let Some(leader) = arrived {
+            self.handled = Some(Handover {
+                pod: Arc::clone(&leader.name),
+                uid: leader.uid.clone(),
+            });
+        }
+    }
+
     /// Takes the verdict into the state, and remembers a switch until a slice shows it.
     fn apply(&mut self, verdict: &Verdict, incumbent: Option<Uid>, cause: Cause, now: Now) {
         let next = verdict.leader.as_ref().map(|pod| (&pod.uid, &pod.name));
         let stays = next.map(|(uid, _)| uid) == incumbent.as_ref();
         if !stays {
             self.switch(verdict, incumbent.as_ref(), cause);
+        } else if self.is_called_off(incumbent.as_ref()) {
+            self.pending = None;
         }
         if verdict.left == Some(Reason::Disrupted) {
             self.shunned
@@ -139,6 +182,13 @@ impl Machine {
         }
     }
 
+    /// Whether the leader that was to be left is the leader again: another replica, which writes,
+    /// has kept it.
+    fn is_called_off(&self, leader: Option<&Uid>) -> bool {
+        let pending = self.pending.as_ref();
+        pending.is_some_and(|switch| switch.from_uid.as_ref() == leader)
+    }
+
     /// Remembers a change of leader. One on top of another that no slice has shown yet makes one
     /// of both: what counts is who is published, since when he had to go, and why.
     fn switch(&mut self, verdict: &Verdict, incumbent: Option<&Uid>, cause: Cause) {
@@ -163,7 +213,7 @@ impl Machine {
 }
 
 /// The pod that our slices name, those of the Service `name` before others.
-fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
+pub(super) fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
     let mut slices = view.own_slices();
     slices.sort_by_key(|slice| {
         let meta = &slice.metadata;

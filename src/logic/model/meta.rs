@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 
+use super::text::{Text, text};
+
 /// Namespace and name of an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -47,7 +49,7 @@ impl fmt::Debug for Key {
 
 /// The unique identity of one object; a re-created namesake has another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
-pub struct Uid(pub Arc<str>);
+pub struct Uid(#[serde(deserialize_with = "plain")] pub Arc<str>);
 
 impl Default for Uid {
     fn default() -> Self {
@@ -222,14 +224,12 @@ impl<'de> Deserialize<'de> for Labels {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
                 let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(8));
-                while let Some((key, value)) = map.next_entry::<Arc<str>, Option<Arc<str>>>()? {
+                while let Some((key, value)) = map.next_entry::<Text<'_>, Option<Text<'_>>>()? {
                     // By far the largest annotation, and never of use here. The key stays, since a
                     // map that reads as empty would be written anew as a whole.
-                    let is_wanted = &*key != "kubectl.kubernetes.io/last-applied-configuration";
-                    entries.push((
-                        key,
-                        value.filter(|_| is_wanted).unwrap_or_else(|| "".into()),
-                    ));
+                    let is_wanted = key.0 != "kubectl.kubernetes.io/last-applied-configuration";
+                    let value = value.filter(|_| is_wanted).unwrap_or_default();
+                    entries.push((key.shared(), value.shared()));
                 }
                 Ok(entries.into_iter().collect())
             }
@@ -333,9 +333,9 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Ok(Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Reads a string, `null` as empty.
-pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
-    Ok(Option::<Arc<str>>::deserialize(deserializer)?.unwrap_or_else(|| "".into()))
+/// Reads a string, and nothing else.
+fn plain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    Text::deserialize(deserializer).map(|text| text.shared())
 }
 
 /// Reads a boolean, `null` as false.

@@ -1,6 +1,7 @@
 //! One machine at work on a model cluster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,6 +15,7 @@ use crate::logic::fsm::{Cause, Context, Machine, Phase, Step, Switched};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::Key;
 use crate::logic::plan::{self, Write};
+use crate::logic::spread::{Others, Spread};
 use crate::logic::view::View;
 
 /// No situation needs more rounds of writes than this.
@@ -26,6 +28,10 @@ pub(crate) struct Lab {
     pub(crate) machine: Machine,
     pub(crate) mirror: Mirror,
     pub(crate) is_over_limit: bool,
+    /// How many Services each node leads, this one included.
+    pub(crate) spread: Spread,
+    /// The node that this one's leader is counted on.
+    node: Option<Arc<str>>,
     /// Everything told so far.
     pub(crate) notes: Vec<Note>,
     /// Everything written so far.
@@ -46,6 +52,8 @@ impl Lab {
             machine: Machine::default(),
             mirror: Mirror::default(),
             is_over_limit: false,
+            spread: Spread::default(),
+            node: None,
             notes: Vec::new(),
             writes: Vec::new(),
             switches: Vec::new(),
@@ -76,6 +84,10 @@ impl Lab {
         let context = Context {
             mirror: &self.mirror,
             is_over_limit: self.is_over_limit,
+            others: Others {
+                spread: &self.spread,
+                own: self.node.as_ref(),
+            },
             cause,
         };
         self.machine.clone().step(view, &context, now)
@@ -87,6 +99,9 @@ impl Lab {
         let step = self.peek_at(&view);
         let before = self.machine.phase.clone();
         self.machine = step.machine;
+        let node = step.goal.leader_node().cloned();
+        self.spread.moved(self.node.as_ref(), node.as_ref());
+        self.node = node;
         assert!(
             is_reachable(&before, &self.machine.phase),
             "from {} to {}",
@@ -179,6 +194,7 @@ impl Lab {
                     Hold::Firm => "",
                     Hold::Suspect(_) => ", suspect",
                     Hold::Leaving => ", leaving",
+                    Hold::Paused => ", paused",
                 };
                 format!("Serving {}{hold}", serving.pod)
             }

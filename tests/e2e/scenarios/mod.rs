@@ -6,6 +6,7 @@ mod failover;
 mod hygiene;
 mod kinds;
 mod last_resort;
+mod manifests;
 mod mirror;
 mod names;
 mod opt_in;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Scenario> {
         outage::ALL,
         scale::ALL,
         hygiene::ALL,
+        manifests::ALL,
     ]
     .concat()
 }

@@ -1,0 +1,81 @@
+//! From the bytes of a pod's frame to the write in the writer's slot.
+
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion};
+use zen_bench::figures::{Table, Times, timed};
+use zen_bench::fleet::Fleet;
+use zen_lead::logic::model::Pod;
+use zen_lead::logic::reflect::Frame;
+
+use crate::CpuTime;
+
+const PODS_EACH: usize = 3;
+/// Decisions for the percentiles of each size.
+const DECISIONS: usize = 2_000;
+
+pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+    let mut all: Vec<_> = [10, 1_000, 10_000]
+        .map(|services| (services, Fleet::new(services, PODS_EACH)))
+        .into();
+    let mut group = criterion.benchmark_group("decision");
+    // Making the next decision possible takes ten times as long as the decision.
+    group.measurement_time(Duration::from_millis(50));
+    for (services, fleet) in &mut all {
+        let id = BenchmarkId::from_parameter(*services);
+        let mut next = 0;
+        group.bench_function(id, |b| {
+            b.iter_custom(|rounds| {
+                (0..rounds)
+                    .map(|_| {
+                        next += 1;
+                        decide(fleet, spread(next, *services))
+                    })
+                    .sum()
+            });
+        });
+    }
+    group.finish();
+
+    let mut times: Vec<Times> = vec![Times::default(); all.len()];
+    for round in 0..DECISIONS {
+        for ((services, fleet), times) in all.iter_mut().zip(&mut times) {
+            times.push(decide(fleet, spread(round, *services)));
+        }
+    }
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    for ((services, _), times) in all.iter().zip(&times) {
+        let what = format!("decision at {services} Services");
+        table.note(&format!("{what}, p50"), micros(times.at(50)), "µs");
+        table.figure(&format!("{what}, p99"), micros(times.at(99)), 100.0, "µs");
+        table.note(&format!("{what}, max"), micros(times.at(100)), "µs");
+    }
+    table.compared(
+        "decision at 10000 Services, 10 as floor",
+        &times[0],
+        &times[2],
+        1.5,
+    );
+}
+
+/// Neighbours in time are no neighbours in memory.
+fn spread(round: usize, services: usize) -> usize {
+    round * 7_919 % services
+}
+
+/// The leader of a Service turns NotReady; how long until its slice's patch waits to be sent. Then
+/// all is settled, and the old leader is well again.
+fn decide(fleet: &mut Fleet, service: usize) -> Duration {
+    let leader = fleet.leader(service);
+    let line = fleet.frame(service, leader, false);
+    let (took, ()) = timed(|| match Frame::<Pod>::parse(&line) {
+        Ok(Frame::Applied(pod)) => fleet.take_pod(pod),
+        other => panic!("not a pod: {other:?}"),
+    });
+    assert_eq!(fleet.decided(), 1, "a failover is one write");
+    fleet.settle();
+    let line = fleet.frame(service, leader, true);
+    fleet.take(&line);
+    assert_eq!(fleet.decided(), 0, "the new leader stays");
+    took
+}

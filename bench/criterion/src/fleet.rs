@@ -1,0 +1,289 @@
+//! Facts and machines of many Services, without a watch and without a writer: what is decided is
+//! taken out by hand, so that a decision can be measured alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use simkube::{Kind, Options, SimKube};
+use zen_lead::logic::event::Note;
+use zen_lead::logic::fsm::Cause;
+use zen_lead::logic::heal::Fought;
+use zen_lead::logic::mirror::Mirror;
+use zen_lead::logic::model::{Key, Pod, Service, Slice};
+use zen_lead::logic::plan::{self, Action, Write};
+use zen_lead::logic::reflect::Frame;
+use zen_lead::metrics::Metrics;
+use zen_lead::shell::clock::Clock;
+use zen_lead::shell::drive::{Drive, Outlet, Settings};
+use zen_lead::store::{Origin, Store};
+
+use crate::pods::{Facts, Template};
+
+/// Services in a namespace of a fleet.
+pub const PER_NAMESPACE: usize = 100;
+
+/// What each source wants to be written, until somebody takes it.
+#[derive(Default)]
+struct Sink(Mutex<BTreeMap<Key, Vec<Write>>>);
+
+impl Outlet for Sink {
+    fn submit(&self, source: &Key, writes: Vec<Write>, _: Cause) {
+        let mut all = self.0.lock();
+        if writes.is_empty() {
+            all.remove(source);
+        } else {
+            all.insert(source.clone(), writes);
+        }
+    }
+
+    fn tell(&self, _: &Service, _: Note) {}
+
+    fn tell_of_fight(&self, _: &Key, _: Fought) {}
+
+    fn waiting(&self, _: &Key) -> Value {
+        Value::Null
+    }
+}
+
+/// So many opted-in Services, each with its pods, all of them served.
+pub struct Fleet {
+    /// Holds Services and slices, and applies what was decided; knows no pods.
+    pub kube: SimKube,
+    store: Arc<Store>,
+    drive: Drive,
+    sink: Arc<Sink>,
+    clock: Clock,
+    template: Template,
+    pods_each: usize,
+    version: u64,
+}
+
+/// The namespace of the Service of that number.
+#[must_use]
+pub fn namespace(service: usize) -> String {
+    format!("shop-{:03}", service / PER_NAMESPACE)
+}
+
+/// The name of the Service of that number.
+#[must_use]
+pub fn service_name(service: usize) -> String {
+    format!("web-{service:05}")
+}
+
+/// A Service that asks to be served.
+#[must_use]
+pub fn opted_in(name: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "annotations": {"zen-lead.io/enabled": "true"}},
+        "spec": {
+            "selector": {"app": name},
+            "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+        },
+    })
+}
+
+impl Fleet {
+    /// Makes them, and has everything decided and applied.
+    ///
+    /// # Panics
+    /// When what the controller decides is refused.
+    #[must_use]
+    pub fn new(services: usize, pods_each: usize) -> Self {
+        let kube = SimKube::new(Options {
+            auto_namespaces: true,
+            history: 1,
+            ..Options::default()
+        });
+        let store = Arc::new(Store::default());
+        let sink = Arc::new(Sink::default());
+        let clock = Clock::system();
+        let config = crate::config();
+        let drive = Drive::new(
+            Arc::clone(&store),
+            Arc::new(Metrics::new(config.per_service_histograms_max)),
+            Arc::clone(&sink) as _,
+            None,
+            Settings {
+                mirror: Mirror::new(&config.mirror_prefixes),
+                services_per_namespace_max: None,
+            },
+            clock.clone(),
+        );
+        let mut fleet = Self {
+            kube,
+            store,
+            drive,
+            sink,
+            clock,
+            template: Template::new(),
+            pods_each,
+            version: 0,
+        };
+        for service in 0..services {
+            fleet.populate(service);
+        }
+        fleet.drive.open();
+        for source in fleet.store.sources() {
+            fleet.touch(vec![source]);
+        }
+        fleet.settle();
+        fleet
+    }
+
+    fn populate(&mut self, service: usize) {
+        let (namespace, name) = (namespace(service), service_name(service));
+        let object = self
+            .kube
+            .create(Kind::Service, &namespace, &opted_in(&name));
+        let fact = serde_json::from_value(object).expect("a Service");
+        drop(self.store.put_service(fact, Origin::Watch));
+        for pod in 0..self.pods_each {
+            let line = self.frame(service, pod, true);
+            self.take(&line);
+        }
+    }
+
+    /// The line of a watch with such a pod, newer than all before.
+    pub fn frame(&mut self, service: usize, pod: usize, ready: bool) -> Vec<u8> {
+        self.version += 1;
+        let app = service_name(service);
+        let mut line = Vec::new();
+        let facts = Facts {
+            namespace: &namespace(service),
+            name: &format!("{app}-{pod}"),
+            app: &app,
+            number: service * self.pods_each + pod,
+            ready,
+            version: self.version,
+            noise: self.version,
+        };
+        self.template.frame("MODIFIED", &facts, &mut line);
+        line
+    }
+
+    /// Parses a pod's line and looks at whom it concerns, as the watch of pods does.
+    ///
+    /// # Panics
+    /// When the line is none.
+    pub fn take(&self, line: &[u8]) {
+        match Frame::<Pod>::parse(line) {
+            Ok(Frame::Applied(pod)) => self.take_pod(pod),
+            other => panic!("not a pod: {other:?}"),
+        }
+    }
+
+    /// The same from the parsed pod on.
+    pub fn take_pod(&self, pod: Pod) {
+        let now = self.clock.now();
+        let touched = self.store.put_pod(pod, now);
+        self.drive.touch_all(
+            touched,
+            Cause {
+                at: now.moment,
+                pod_changed: Some(now.wall),
+            },
+        );
+    }
+
+    /// How many writes wait.
+    #[must_use]
+    pub fn decided(&self) -> usize {
+        self.sink.0.lock().values().map(Vec::len).sum()
+    }
+
+    /// The number, within its Service, of the pod that leads.
+    ///
+    /// # Panics
+    /// When nobody leads.
+    #[must_use]
+    pub fn leader(&self, service: usize) -> usize {
+        let slice = format!("{}-leader", service_name(service));
+        let slice = self.store.slice(&Key::new(namespace(service), slice));
+        let slice = slice.expect("a slice");
+        let pod = &slice.leader().expect("a leader").name;
+        let number = pod.rsplit('-').next().expect("a number in the name");
+        number.parse().expect("a number in the name")
+    }
+
+    /// Applies what was decided, and what is decided because of that, until there is nothing more.
+    ///
+    /// # Panics
+    /// When something is refused.
+    pub fn settle(&self) {
+        while let Some((source, writes)) = self.take_decision() {
+            for write in writes {
+                let touched = self.apply(&write);
+                self.drive.acknowledge(&source, &write);
+                self.touch(touched);
+            }
+            self.touch(vec![source]);
+        }
+    }
+
+    fn take_decision(&self) -> Option<(Key, Vec<Write>)> {
+        self.sink.0.lock().pop_first()
+    }
+
+    fn touch(&self, sources: Vec<Key>) {
+        self.drive.touch_all(
+            sources,
+            Cause {
+                at: self.clock.moment(),
+                pod_changed: None,
+            },
+        );
+    }
+
+    fn apply(&self, write: &Write) -> Vec<Key> {
+        let key = &write.target.key;
+        let kind = match write.target.kind {
+            plan::Kind::Service => Kind::Service,
+            plan::Kind::Slice => Kind::EndpointSlice,
+        };
+        let object = match &write.action {
+            Action::Create(object) => self.kube.create(kind, &key.namespace, object),
+            Action::Patch { ops, .. } => {
+                let patch = serde_json::to_value(ops).and_then(serde_json::from_value);
+                let patch: json_patch::Patch = patch.expect("a JSON patch");
+                let edit = |object: &mut Value| {
+                    json_patch::patch(object, &patch).expect("a patch that applies");
+                };
+                self.kube
+                    .edit(kind, &key.namespace, &key.name, edit)
+                    .expect("an acceptable patch")
+            }
+            Action::Delete { .. } => panic!("nothing is deleted here: {write:?}"),
+        };
+        match write.target.kind {
+            plan::Kind::Service => {
+                let fact: Service = serde_json::from_value(object).expect("a Service");
+                self.store.put_service(fact, Origin::Answer)
+            }
+            plan::Kind::Slice => {
+                let fact: Slice = serde_json::from_value(object).expect("a slice");
+                self.store.put_slice(fact, Origin::Answer)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_turns_not_ready_costs_one_write() {
+        let mut fleet = Fleet::new(2, 3);
+        assert_eq!(fleet.leader(1), 0);
+        let line = fleet.frame(1, 0, false);
+        fleet.take(&line);
+        assert_eq!(fleet.decided(), 1);
+        fleet.settle();
+        assert_eq!((fleet.leader(0), fleet.leader(1)), (0, 1));
+        let line = fleet.frame(1, 0, true);
+        fleet.take(&line);
+        assert_eq!(fleet.decided(), 0, "the new leader stays");
+    }
+}
