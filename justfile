@@ -4,6 +4,10 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 
 soak := "cargo run --locked --profile sim -p zen-lab --bin soak --"
 
+# zen-lead at work, without a cluster; `just demo --once` ends after its tour
+demo *ARGS:
+    cargo run --locked --release --example demo -- {{ARGS}}
+
 # Everything that needs no cluster
 check: fmt-check clippy doc test deny scripts-check
 

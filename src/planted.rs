@@ -60,6 +60,10 @@ bugs! {
     PauseIgnored,
     /// A switchover that has been carried out is carried out again.
     SwitchoverRepeated,
+    /// Failovers know no budget.
+    GuardIgnored,
+    /// The guard keeps a leader whose address is gone.
+    GuardKeepsTheDead,
 }
 
 #[cfg(planted)]

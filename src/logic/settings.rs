@@ -86,6 +86,20 @@ pub enum Strategy {
     Priority,
 }
 
+impl Strategy {
+    /// As the annotation spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Oldest => "oldest",
+            Self::Newest => "newest",
+            Self::Random => "random",
+            Self::NodeSpread => "node-spread",
+            Self::Priority => "priority",
+        }
+    }
+}
+
 /// Whether a Service wants to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptIn {
@@ -392,6 +406,7 @@ mod tests {
         ] {
             let (settings, problems) = read(&labels(&[(STRATEGY, name)]), &Settings::default());
             assert_eq!((settings.strategy, problems), (expected, vec![]), "{name}");
+            assert_eq!(expected.as_str(), name);
         }
     }
 

@@ -20,6 +20,7 @@ use self::decide::Together;
 use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
 use crate::board::Board;
+use crate::logic::budget::{Bucket, Guard};
 use crate::logic::desired::Goal;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
@@ -61,6 +62,8 @@ pub struct Settings {
     pub mirror: Mirror,
     /// Opted-in Services served per namespace; `None` unlimited.
     pub services_per_namespace_max: Option<usize>,
+    /// How many failovers there may be.
+    pub guard: Guard,
 }
 
 /// All machines.
@@ -91,6 +94,8 @@ struct Cell {
     deadline: Option<Entry>,
     /// The node that its leader is counted on.
     node: Option<Arc<str>>,
+    /// Its budget for failovers.
+    failovers: Bucket,
     stats: Option<Arc<ServiceStats>>,
     steps: VecDeque<Trace>,
 }

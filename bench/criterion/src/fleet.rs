@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use simkube::{Kind, Options, SimKube};
+use zen_lead::logic::budget::Guard;
 use zen_lead::logic::event::Note;
 use zen_lead::logic::fsm::Cause;
 use zen_lead::logic::heal::Fought;
@@ -108,6 +109,8 @@ impl Fleet {
             Settings {
                 mirror: Mirror::new(&config.mirror_prefixes),
                 services_per_namespace_max: None,
+                // The same Service fails over again and again.
+                guard: Guard::default(),
             },
             clock.clone(),
         );

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use simkube::Kind;
 
 use crate::chance::Chance;
-use crate::event::{Event, PODS, SOURCES};
+use crate::event::{Event, PODS, PodAct, SOURCES};
 
 /// Virtual time in which things happen, in milliseconds.
 pub(crate) const SPAN_MS: u64 = 600_000;
@@ -38,6 +38,9 @@ pub struct World {
     pub chunk: Option<usize>,
     /// Replicas of the controller.
     pub replicas: u8,
+    /// Failovers of one Service that its budget allows, and the seconds in which it is filled
+    /// again; `None` any number.
+    pub guard: Option<(u32, u32)>,
     /// The garbage collector comes by so often, or never.
     pub collector_ms: Option<u64>,
 }
@@ -204,10 +207,11 @@ impl Plan {
             chunk: chance.percent(20).then_some(113),
             replicas: 1,
             collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
+            guard: chance.pick(&[None, None, None, Some((2, 600)), Some((3, 20))]),
         };
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));
-        steps.extend(faults(&mut chance));
+        steps.extend(faults(&mut chance, &world));
         // Stable: what is drawn first happens first.
         steps.sort_by_key(|step| step.at_ms);
         Self { seed, world, steps }
@@ -259,22 +263,49 @@ fn workload(chance: &mut Chance, world: &World) -> Vec<Step> {
     steps
 }
 
-/// At least ten, of at least three kinds.
-fn faults(chance: &mut Chance) -> Vec<Step> {
+/// At least ten, of at least three kinds; in the middle of most that last, something happens.
+fn faults(chance: &mut Chance, world: &World) -> Vec<Step> {
     let count = usize::try_from(chance.between(10, 18)).unwrap_or(10);
-    let mut kinds = BTreeSet::new();
+    let (mut kinds, mut faults) = (BTreeSet::new(), 0);
     let mut steps = Vec::new();
-    while steps.len() < count || kinds.len() < 3 {
+    while faults < count || kinds.len() < 3 {
         let at_ms = chance.below(SPAN_MS - 10_000);
         let for_ms = chance.pick(&[200, 2_000, 10_000, 30_000]);
         let fault = fault(chance, for_ms);
+        let middle_ms = at_ms + fault.lasts_ms() / 2;
+        if middle_ms > at_ms && middle_ms < SPAN_MS - 1_000 && chance.percent(60) {
+            let is_late = middle_ms > SPAN_MS - LATE_MS;
+            steps.push(Step {
+                at_ms: middle_ms,
+                what: What::Event(companion(chance, world, &fault, is_late)),
+            });
+        }
         kinds.insert(fault.kind());
+        faults += 1;
         steps.push(Step {
             at_ms,
             what: What::Fault(fault),
         });
     }
     steps
+}
+
+/// What had better be noticed afterwards.
+fn companion(chance: &mut Chance, world: &World, fault: &Fault, is_late: bool) -> Event {
+    match fault {
+        Fault::Blackout {
+            kind: Kind::Pod, ..
+        } => Event::OfLeader {
+            of: chance.pick(&SOURCES),
+            act: PodAct::Kill,
+        },
+        Fault::Crash { .. } | Fault::CrashInRequest { .. } | Fault::Restart { .. }
+            if chance.percent(50) =>
+        {
+            Event::leave(chance)
+        }
+        _ => Event::any(chance, world.dual_stack, is_late),
+    }
 }
 
 fn fault(chance: &mut Chance, for_ms: u64) -> Fault {

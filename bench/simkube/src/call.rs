@@ -78,6 +78,9 @@ impl Call {
     /// Notes who asks and when.
     pub(crate) fn introduce(&mut self, state: &State) {
         self.user = state.authenticate(&self.token);
+        if let Ok(user) = &self.user {
+            self.caller.user = user.clone();
+        }
         self.received = state.wall();
     }
 
@@ -181,6 +184,32 @@ impl Call {
         discovery::answer(&self.method, &self.path, state.options.minor).map(json_response)
     }
 
+    /// Whether there is such a verb here, and whether who asks may use it.
+    fn admit(&self, state: &State, target: &Target) -> Result<(), ApiError> {
+        let user = self.user.clone()?;
+        let plural = target.kind.plural();
+        if self.verb == Verb::DeleteCollection {
+            let what = format!("deletecollection of {plural}");
+            return Err(ApiError::not_simulated(&what));
+        }
+        if !self.served {
+            return Err(ApiError::method_not_allowed());
+        }
+        let resource = if target.subresource.is_empty() {
+            plural.to_owned()
+        } else {
+            format!("{plural}/{}", target.subresource)
+        };
+        let wish = Wish {
+            verb: self.verb.name(),
+            group: target.kind.group(),
+            resource: &resource,
+            namespace: &target.namespace,
+            name: &target.name,
+        };
+        state.authorize(&user, &wish)
+    }
+
     /// Lets the server act.
     pub(crate) fn answer(
         &self,
@@ -191,35 +220,10 @@ impl Call {
         let Some(target) = &self.target else {
             return self.answer_apart(state);
         };
-        let user = self.user.clone()?;
-        if self.verb == Verb::DeleteCollection {
-            let what = format!("deletecollection of {}", target.kind.plural());
-            return Err(ApiError::not_simulated(&what));
-        }
-        if !self.served {
-            return Err(ApiError::method_not_allowed());
-        }
+        self.admit(state, target)?;
         let Target {
-            kind,
-            namespace,
-            name,
-            subresource,
+            kind, namespace, ..
         } = target;
-        let resource = if subresource.is_empty() {
-            kind.plural().to_owned()
-        } else {
-            format!("{}/{subresource}", kind.plural())
-        };
-        state.authorize(
-            &user,
-            &Wish {
-                verb: self.verb.name(),
-                group: kind.group(),
-                resource: &resource,
-                namespace,
-                name,
-            },
-        )?;
         match self.verb {
             Verb::Get => self.get(state, target, past),
             Verb::List => state

@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use crate::access::User;
 use crate::api::kind::Kind;
 use crate::api::path::{Target, Verb};
 use crate::api::status::ApiError;
@@ -33,6 +34,7 @@ pub(crate) fn caller() -> Caller {
         manager: "simkube".into(),
         strict: false,
         dry_run: false,
+        user: User::new("simkube", &["system:masters"]),
     }
 }
 

@@ -81,7 +81,7 @@ fn bookmark(kind: Kind, rv: u64, initial_end: bool) -> String {
         Kind::RoleBinding | Kind::ClusterRoleBinding => {
             ",\"roleRef\":{\"apiGroup\":\"\",\"kind\":\"\",\"name\":\"\"}"
         }
-        Kind::Endpoints | Kind::ConfigMap => "",
+        Kind::Endpoints | Kind::ConfigMap | Kind::ServiceAccount => "",
     };
     format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{rv}\"{annotations}}}{rest}}}",

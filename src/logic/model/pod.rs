@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::meta::{Key, Labels, Object, Uid, Version};
 use super::service::{Family, Protocol};
-use crate::logic::contract::PRIORITY;
 use crate::logic::time::{Moment, Now};
 
 /// What is known of one pod.

@@ -40,6 +40,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         leader_created,
         unresolved_ports,
         strangers,
+        is_guarded,
         ..
     } = &step.report;
     let machine = &step.machine;
@@ -59,6 +60,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         } else {
             0
         },
+        guarded: *is_guarded,
     });
     stats.foreign_slices(count(*strangers));
     if !is_active {

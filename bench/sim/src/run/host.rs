@@ -7,6 +7,7 @@ use zen_lead::config::{Config, Flags};
 use zen_lead::logic::model::Key;
 
 use crate::event::{NS, SOURCES};
+use crate::plan::Plan;
 use crate::replica::{Gate, Replica, Wall};
 
 /// What the replicas are called, as holders of the Lease and as clients of the server.
@@ -23,24 +24,29 @@ pub(super) struct Host {
     seed: u64,
 }
 
-fn config(name: &str) -> Config {
-    let flags = ["--leader-election-namespace=zl".to_owned()];
+fn config(name: &str, guard: Option<(u32, u32)>) -> Config {
+    let (count, seconds) = guard.unwrap_or((0, 600));
+    let flags = [
+        "--leader-election-namespace=zl".to_owned(),
+        format!("--failover-budget-per-service={count}"),
+        format!("--failover-budget-window={seconds}s"),
+    ];
     let flags = Flags::parse(flags).expect("good flags");
     let variable = |key: &str| (key == "POD_NAME").then(|| name.to_owned());
     Config::resolve(&flags, variable).expect("good flags")
 }
 
 impl Host {
-    pub(super) fn new(number: u8, seed: u64, epoch: jiff::Timestamp) -> Self {
+    pub(super) fn new(number: u8, plan: &Plan, epoch: jiff::Timestamp) -> Self {
         let name = HOSTS[usize::from(number) % HOSTS.len()];
         Self {
             name,
-            config: Arc::new(config(name)),
+            config: Arc::new(config(name, plan.world.guard)),
             wall: Wall::new(epoch),
             gate: Arc::new(Gate::new(number)),
             replica: None,
             lives: 0,
-            seed: seed.wrapping_add(u64::from(number) << 40),
+            seed: plan.seed.wrapping_add(u64::from(number) << 40),
         }
     }
 

@@ -49,7 +49,7 @@ pub struct Outcome {
 #[must_use]
 pub fn run(plan: &Plan) -> Outcome {
     let trace = Trace::new();
-    let judge = Arc::new(Judge::new(trace.clone()));
+    let judge = Arc::new(Judge::new(trace.clone(), plan.world.guard));
     let ear = Ear {
         trace: trace.clone(),
         judge: Arc::clone(&judge),
@@ -145,7 +145,7 @@ impl Stage {
             judge,
             troubles,
             trace,
-            hosts: replicas.map(|of| Host::new(of, plan.seed, epoch)).collect(),
+            hosts: replicas.map(|of| Host::new(of, plan, epoch)).collect(),
             began: Instant::now(),
             due: BTreeSet::new(),
             what: BTreeMap::new(),

@@ -19,6 +19,8 @@ pub enum Kind {
     Event,
     /// events.k8s.io/v1 Event: the objects of [`Kind::Event`] in another shape, not stored apart.
     NewEvent,
+    /// core/v1 `ServiceAccount`; tokens are given out by [`crate::SimKube::token`].
+    ServiceAccount,
     /// core/v1 `ConfigMap`.
     ConfigMap,
     /// discovery.k8s.io/v1 `EndpointSlice`.
@@ -82,13 +84,14 @@ macro_rules! facts {
 
 impl Kind {
     /// All that are stored, in the order in which anything that goes over all kinds goes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
         Self::Service,
         Self::Endpoints,
         Self::Event,
+        Self::ServiceAccount,
         Self::ConfigMap,
         Self::EndpointSlice,
         Self::Lease,
@@ -120,6 +123,16 @@ impl Kind {
             Self::Endpoints => facts!("", "Endpoints", "endpoints", &["ep"], true, false),
             Self::Event => facts!("", "Event", "events", &["ev"], true, false),
             Self::NewEvent => facts!("events.k8s.io", "Event", "events", true),
+            Self::ServiceAccount => {
+                facts!(
+                    "",
+                    "ServiceAccount",
+                    "serviceaccounts",
+                    &["sa"],
+                    true,
+                    false
+                )
+            }
             Self::ConfigMap => facts!("", "ConfigMap", "configmaps", &["cm"], true, false),
             Self::EndpointSlice => {
                 facts!("discovery.k8s.io", "EndpointSlice", "endpointslices", true)
@@ -234,7 +247,10 @@ impl Kind {
 
     /// Whether a deletion answers with the object instead of a `Status`.
     pub(crate) fn returns_deleted(self) -> bool {
-        matches!(self, Self::Service | Self::Pod | Self::Namespace)
+        matches!(
+            self,
+            Self::Service | Self::Pod | Self::Namespace | Self::ServiceAccount
+        )
     }
 
     /// Whether `metadata.generation` is kept. A Service has none; pods have since v1.33.

@@ -1,7 +1,9 @@
 //! Objects pass through the typed model once: types are checked, unknown fields fall out.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event as NewEvent;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -34,6 +36,7 @@ pub(crate) fn decode(kind: Kind, value: &Value) -> Result<Decoded, String> {
         Kind::NewEvent => through::<NewEvent>(value),
         Kind::EndpointSlice => through::<EndpointSlice>(value),
         Kind::Lease => through::<Lease>(value),
+        Kind::ServiceAccount => through::<ServiceAccount>(value),
         Kind::ConfigMap => through::<ConfigMap>(value),
         Kind::Role => through::<Role>(value),
         Kind::RoleBinding => through::<RoleBinding>(value),

@@ -56,7 +56,7 @@ impl State {
         }
         self.prepare(kind, &mut value, None)?;
         Self::shape(kind, &mut value);
-        self.check_owners(kind, &value)?;
+        self.check_owners(kind, &value, None, &caller.user)?;
         self.admit(Verb::Create, kind, &value)?;
         let name = text(&value, "name").to_owned();
         let key = (text(&value, "namespace").to_owned(), name.clone());

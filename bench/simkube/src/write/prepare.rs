@@ -69,7 +69,7 @@ impl State {
                 rbac::default(kind, value);
                 bad.append(rbac::validate(kind, value, old));
             }
-            Kind::Namespace | Kind::Endpoints | Kind::ConfigMap => {}
+            Kind::Namespace | Kind::Endpoints | Kind::ConfigMap | Kind::ServiceAccount => {}
         }
         // Of the two kinds of Events, refusals name the older one.
         bad.into_result(kind.stored(), &name)

@@ -94,7 +94,7 @@ impl State {
         keep_fixed(&mut value, &old.value, subresource);
         if subresource.is_empty() {
             self.prepare(kind, &mut value, Some(&old.value))?;
-            self.check_owners(kind, &value)?;
+            self.check_owners(kind, &value, Some(&old.value), &caller.user)?;
         } else {
             let mut bad = meta::validate_update(&value, &old.value);
             if kind == Kind::Service {

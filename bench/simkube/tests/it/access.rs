@@ -187,3 +187,45 @@ async fn every_answer_is_audited_and_counted() {
         assert!(page.contains(want), "{page}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_who_may_finalize_an_owner_makes_its_deletion_wait() {
+    let sim = SimKube::new(Options {
+        rbac: true,
+        owner_reference_enforcement: true,
+        ..Options::default()
+    });
+    let admin = sim.token(User::new("admin", &["system:masters"]));
+    let joe = sim.token(User::new("joe", &[]));
+    sim.create(
+        Kind::ClusterRole,
+        "",
+        &json!({
+            "metadata": {"name": "services"},
+            "rules": [{"apiGroups": [""], "resources": ["services"], "verbs": ["*"]}],
+        }),
+    );
+    let binding = json!({
+        "metadata": {"name": "joe"}, "roleRef": {"kind": "ClusterRole", "name": "services"},
+        "subjects": [{"kind": "User", "name": "joe"}],
+    });
+    sim.create(Kind::ClusterRoleBinding, "", &binding);
+    let owned = |name: &str| {
+        json!({
+            "metadata": {"name": name, "ownerReferences": [{
+                "apiVersion": "v1", "kind": "Service", "name": "owner", "uid": "u", "blockOwnerDeletion": true,
+            }]},
+            "spec": {"ports": [{"port": 1}]},
+        })
+    };
+    let post = (Method::POST, SERVICES);
+    let (code, refusal) = send(&sim, &joe, post.clone(), &owned("a")).await;
+    assert_eq!(code, 403, "{refusal}");
+    assert_eq!(send(&sim, &admin, post, &owned("a")).await.0, 201);
+    // What was there before is nobody's new wish.
+    let path = format!("{SERVICES}/a");
+    let mut again = owned("a");
+    again["metadata"]["labels"] = json!({"x": "y"});
+    let (code, answer) = send(&sim, &joe, (Method::PUT, &path), &again).await;
+    assert_eq!(code, 200, "{answer}");
+}

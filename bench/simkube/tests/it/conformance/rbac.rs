@@ -25,6 +25,12 @@ pub(super) fn steps() -> Vec<Step> {
         patch("configmaps", "m", json!({"data": {"k": null, "l": "w"}})),
         get("configmaps", "/m"),
         delete("configmaps", "m", Value::Null),
+        post(
+            "serviceaccounts",
+            json!({"metadata": {"name": "s"}, "automountServiceAccountToken": false}),
+        ),
+        get("serviceaccounts", "/s"),
+        delete("serviceaccounts", "s", Value::Null),
         post("roles", role("a", &rules)),
         post("roles", role("a:b", &rules)),
         post("roles", role("a/b", &rules)),
