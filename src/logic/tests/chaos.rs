@@ -326,10 +326,10 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
             );
         }
     }
-    let uid = leader.map(|pod| &*pod.uid.0);
+    let uid = leader.map(|pod| pod.uid.to_string());
     assert_eq!(
         service["metadata"]["annotations"][LEADER_POD_UID].as_str(),
-        uid,
+        uid.as_deref(),
         "the identity is told"
     );
     for slice in slices {
