@@ -2,6 +2,12 @@
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
+soak := "cargo run --locked --profile sim -p zen-lab --bin soak --"
+
+# zen-lead at work, without a cluster; `just demo --once` ends after its tour
+demo *ARGS:
+    cargo run --locked --release --example demo -- {{ARGS}}
+
 # Everything that needs no cluster
 check: fmt-check clippy doc test licences scripts-check
 
@@ -27,7 +33,7 @@ licences:
 
 # The scripts themselves
 scripts-check:
-    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme
+    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme scripts/page-check scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
     bash -n .ci/run
 
 # The binaries of the control plane, built once and cached
@@ -38,21 +44,56 @@ control-plane:
 e2e *ARGS: control-plane
     cargo test --locked --test e2e -- {{ARGS}}
 
+# Those of them that are meant for both servers, against simkube
+e2e-simkube *ARGS:
+    E2E_SERVER=simkube cargo test --locked --test e2e -- {{ARGS}}
+
+# The same requests to simkube and to a real API server; `just conformance record` keeps the real answers
+conformance RECORD="": control-plane
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dir=$(mktemp -d)
+    trap 'scripts/control-plane down --dir "$dir"' EXIT
+    export SIMKUBE_REAL_KUBECONFIG=$(scripts/control-plane up --fast --dir "$dir")
+    [ -z "{{RECORD}}" ] || SIMKUBE_RECORD=1 cargo test --locked -p simkube --test it the_real_server
+    cargo test --locked -p simkube --test it -- --nocapture conformance
+
 # The same on an API server without streaming lists
 e2e-paged *ARGS: control-plane
     E2E_FEATURE_GATES=WatchList=false cargo test --locked --test e2e -- {{ARGS}}
 
-# Replays one seed of the simulation, with its trace
+# The manifests on a real API server, and zen-lead with exactly the rights that they grant
+manifests: control-plane
+    cargo build --locked
+    scripts/manifests check
+    scripts/manifests test
+
+# The Helm chart renders the manifests, and a release of it serves
+chart: control-plane
+    cargo build --locked
+    scripts/manifests chart
+
+# The alerts by promtool, and with the dashboard on a Prometheus that scrapes a running zen-lead
+monitoring: control-plane
+    cargo build --locked
+    scripts/monitoring check
+    scripts/monitoring test
+
+# Replays one seed of the simulation, with its trace; one that fails is shrunk
 sim SEED:
-    SIM_SEED={{SEED}} cargo test --locked --test sim whatever -- --nocapture
+    {{soak}} --replay {{SEED}}
 
-# Simulates so many seeds, from FIRST on
-soak SEEDS="5000" FIRST="1":
-    SIM_SEEDS={{SEEDS}} SIM_FIRST={{FIRST}} cargo test --locked --profile bench --test sim whatever -- --nocapture
+# The long simulation: `just soak --minutes 60`, `just soak --seeds 100000 --first 5001`
+soak *ARGS:
+    {{soak}} {{ARGS}}
 
-# Builds bugs in on purpose; the simulation has to find each
+# What CI asks of the simulation: 5,000 seeds that meet everything there is
+sim-ci:
+    {{soak}} --seeds 5000
+
+# Builds bugs in on purpose; the simulation has to find each within 500 seeds
 planted:
-    RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted" CARGO_TARGET_DIR=target/planted cargo test --locked --test planted -- --nocapture
+    RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted" {{soak}} --planted
 
 # Benches in one process, then the released binary's memory and first sync; `just bench decision`
 bench *ARGS:
@@ -70,4 +111,9 @@ quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check e2e e2e-paged quickstart (bench-real "--quick")
+ci: check sim-ci planted manifests chart monitoring conformance e2e-simkube e2e e2e-paged quickstart (bench-real "--quick")
+
+# The status page in a real headless Chromium (needs playwright for Python, and chromium)
+status-page *ARGS: control-plane
+    cargo build --locked
+    python3 scripts/page-check {{ARGS}}

@@ -135,6 +135,12 @@ impl Metrics {
         self.active.store(active, Relaxed);
     }
 
+    /// Whether this replica holds the Lease.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active.load(Relaxed)
+    }
+
     /// From the receipt of a watch frame to the write that it caused being sent.
     pub fn decided_within(&self, latency: Duration) {
         self.decisions.observe(latency);

@@ -3,9 +3,11 @@
 //! Nothing is decided here. News go from a watch into the store and from there to the machines;
 //! writes go from the machines to the writer; the writer's answers are news again.
 
+mod election;
 mod feeds;
 mod hub;
 mod parts;
+mod unsaid;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use kube_client::Client;
 use tokio::sync::mpsc;
 
+use crate::board::Board;
 use crate::config::Config;
 use crate::logic::mirror::Mirror;
 use crate::logic::model::Key;
@@ -23,24 +26,29 @@ use crate::shell::api::{self, CallError, Scope};
 use crate::shell::clock::Clock;
 use crate::shell::drive::{self, Drive};
 use crate::shell::events::{self, Poster};
+use crate::shell::lease::{Elector, Tenure};
 use crate::shell::serve::{Gate, Health, Heart, Readiness};
 use crate::shell::sweep;
 use crate::shell::write::{Spawn, Writer, WriterOptions};
 use crate::store::Store;
+use election::asking;
+pub(crate) use feeds::LIVE_PODS;
 use hub::Hub;
 use parts::Parts;
 
 /// For one request about an Event.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A stop has this long for the writes under way.
-const CLOSE_MAX: Duration = Duration::from_millis(1_500);
+/// A stop has this long for the writes under way, and then for the Lease: two seconds are promised.
+const CLOSE_MAX: Duration = Duration::from_millis(1_100);
+/// The standby takes over so much sooner than by waiting.
+const RELEASE_MAX: Duration = Duration::from_millis(500);
 
 /// The connections to the API server: a relist on one cannot delay a write on the other.
 #[derive(Clone)]
 pub struct Clients {
     /// For watches and lists.
     pub watch: Client,
-    /// For writes and what they need to read.
+    /// For writes, the Lease, and what they need to read.
     pub write: Client,
 }
 
@@ -49,7 +57,7 @@ pub struct Clients {
 pub struct Surroundings {
     /// Both clocks.
     pub clock: Clock,
-    /// A number in `[0, 1)`.
+    /// A number in `[0, 1)`. Two replicas need different sequences: their identities come from it.
     pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// Runs every task there is.
     pub spawn: Spawn,
@@ -63,9 +71,13 @@ pub struct Controller {
     store: Arc<Store>,
     drive: Arc<Drive>,
     writer: Writer,
+    hub: Arc<Hub>,
+    elector: Elector,
+    lease: Key,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     readiness: Arc<Readiness>,
+    board: Option<Arc<Board>>,
     ask: mpsc::Sender<Key>,
     asked: mpsc::Receiver<Key>,
     poster: Poster,
@@ -82,16 +94,10 @@ impl Controller {
     ) -> Self {
         let store = Arc::new(Store::default());
         let clock = around.clock.clone();
-        let options = WriterOptions {
-            in_flight_max: config.writes_in_flight_max,
-            rate_limit: config.rate_limit,
-            fast_retry: config.fast_retry,
-            jitter: Arc::clone(&around.jitter),
-            spawn: Arc::clone(&around.spawn),
-        };
+        let (elector, lease) = election::elector(&config, &clients, &around);
         let writer = Writer::new(
             clients.write.clone(),
-            options,
+            writer_options(&config, &around, &elector.tenure()),
             Arc::clone(&metrics),
             clock.clone(),
         );
@@ -111,12 +117,17 @@ impl Controller {
             mirror: Mirror::new(&config.mirror_prefixes),
             services_per_namespace_max: max
                 .map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
+            guard: config.failovers,
         };
         let outlet: Arc<dyn drive::Outlet> = Arc::clone(&hub) as _;
+        let is_shown = config.status_page && config.metrics.is_some();
+        let began = clock.now().wall.as_millisecond();
+        let board = is_shown.then(|| Arc::new(Board::new(began)));
         let drive = Arc::new(Drive::new(
             Arc::clone(&store),
             Arc::clone(&metrics),
             outlet,
+            board.clone(),
             settings,
             clock.clone(),
         ));
@@ -130,7 +141,11 @@ impl Controller {
             store,
             drive,
             writer,
+            hub,
+            elector,
+            lease,
             metrics,
+            board,
             ask,
             asked,
             poster,
@@ -149,23 +164,35 @@ impl Controller {
         Arc::clone(&self.readiness)
     }
 
+    /// For the status page; `None` if there is none.
+    #[must_use]
+    pub fn board(&self) -> Option<Arc<Board>> {
+        self.board.clone()
+    }
+
     /// For `/debug/state`.
     #[must_use]
     pub fn drive(&self) -> Arc<Drive> {
         Arc::clone(&self.drive)
     }
 
+    /// Whether this replica writes, now and later.
+    #[must_use]
+    pub fn tenure(&self) -> Tenure {
+        self.elector.tenure()
+    }
+
     /// Runs until `stop`, or until a part ends, which none ever should.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), &'static str> {
-        // One replica: what it says about its Services counts.
-        self.metrics.active(true);
         let mut parts = Parts::new(Arc::clone(&self.around.spawn));
         let scopes = self.scopes();
         let sync = Arc::new(FirstSync::new(
             3 * scopes.len(),
             Arc::clone(&self.drive),
+            self.elector.clone(),
             self.readiness.gate("the first sync"),
         ));
+        self.take_part(&mut parts);
         for scope in &scopes {
             self.watch_services(&mut parts, scope, &sync);
             self.watch_slices(&mut parts, scope, &sync);
@@ -177,11 +204,13 @@ impl Controller {
             drive.run(alive).await;
         });
         self.sweep(&mut parts, scopes);
+        self.watch_lease(&mut parts);
+        let (client, is_active) = (self.clients.write.clone(), self.is_active());
         let poster = self.poster;
-        let (client, writer) = (self.clients.write.clone(), self.writer.clone());
+        let writer = self.writer.clone();
         parts.spawn("events", async move {
             poster
-                .run(|request| send_event(&client, &writer, request))
+                .run(|request| send_event(&client, &writer, &is_active, request))
                 .await;
         });
 
@@ -190,7 +219,7 @@ impl Controller {
             () = stop => None,
             part = parts.first_to_end() => Some(part),
         };
-        parts.shutdown().await;
+        // 1. What is under way comes to its end.
         if tokio::time::timeout(CLOSE_MAX, self.writer.close())
             .await
             .is_err()
@@ -199,6 +228,14 @@ impl Controller {
                 "a write was still under way at the end; the next start finds out what became of it"
             );
         }
+        // 2. Only then may another replica take over.
+        if tokio::time::timeout(RELEASE_MAX, self.elector.release())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the Lease could not be released; others wait until it expires");
+        }
+        parts.shutdown().await;
         ended.map_or(Ok(()), Err)
     }
 
@@ -220,18 +257,31 @@ impl Controller {
     }
 }
 
+fn writer_options(config: &Config, around: &Surroundings, tenure: &Tenure) -> WriterOptions {
+    WriterOptions {
+        in_flight_max: config.writes_in_flight_max,
+        rate_limit: config.rate_limit,
+        fast_retry: config.fast_retry,
+        jitter: Arc::clone(&around.jitter),
+        spawn: Arc::clone(&around.spawn),
+        may_write: asking(tenure),
+    }
+}
+
 /// Opens the machines once every watch has synced.
 struct FirstSync {
     left: std::sync::atomic::AtomicUsize,
     drive: Arc<Drive>,
+    elector: Elector,
     gate: Gate,
 }
 
 impl FirstSync {
-    fn new(watches: usize, drive: Arc<Drive>, gate: Gate) -> Self {
+    fn new(watches: usize, drive: Arc<Drive>, elector: Elector, gate: Gate) -> Self {
         Self {
             left: watches.into(),
             drive,
+            elector,
             gate,
         }
     }
@@ -246,6 +296,7 @@ impl FirstSync {
             if all.left.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
                 tracing::info!("synced");
                 all.drive.open();
+                all.elector.synced();
                 all.gate.open();
             }
         }
@@ -256,9 +307,13 @@ impl FirstSync {
 async fn send_event(
     client: &Client,
     writer: &Writer,
+    is_active: &Arc<dyn Fn() -> bool + Send + Sync>,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<Bytes>, CallError> {
     writer.leisure().await;
+    if !is_active() {
+        return Err(CallError::Transport("this replica stands by".into()));
+    }
     let request = request.map(|body| body.to_vec());
     let answer = api::unary(client, request, EVENT_TIMEOUT).await?;
     let mut response = http::Response::new(answer.body);

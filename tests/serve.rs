@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use zen_lead::board::{Board, Change, Row};
 use zen_lead::config::Bind;
 use zen_lead::logic::model::Key;
 use zen_lead::logic::time::{Moment, Now};
@@ -42,6 +43,7 @@ fn handlers() -> (Handlers, Arc<AtomicI64>) {
         metrics: Arc::new(Metrics::new(500)),
         health: Arc::new(Health::new(Moment(1_000_000))),
         readiness: Arc::default(),
+        board: Some(Arc::new(Board::new(17))),
         explain: Arc::new(|key: &Key| {
             (&*key.name == "web").then(|| json!({ "service": key.to_string(), "leader": "web-0" }))
         }),
@@ -220,6 +222,7 @@ fn crowd(metrics: &Metrics, services: usize) {
             leader: None,
             leader_service: true,
             slices: 1,
+            guarded: false,
         });
     }
 }
@@ -450,4 +453,131 @@ fn a_thread_of_its_own() {
 #[test]
 fn readiness_without_gates_is_not_ready() {
     assert!(Readiness::default().check().is_err());
+}
+
+fn row(leader: &str) -> Row {
+    Row {
+        state: "Serving",
+        leader_service: Some("web-leader".into()),
+        leader: Some(leader.into()),
+        since: Some(jiff::Timestamp::UNIX_EPOCH),
+        available: 2,
+        pods: 3,
+    }
+}
+
+/// An open status page.
+struct Page {
+    stream: TcpStream,
+    text: String,
+}
+
+impl Page {
+    async fn open(at: SocketAddr, last_id: &str) -> Self {
+        let mut stream = TcpStream::connect(at).await.expect("a connection");
+        let request =
+            format!("GET /status/stream HTTP/1.1\r\nhost: x\r\nlast-event-id: {last_id}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        Self {
+            stream,
+            text: String::new(),
+        }
+    }
+
+    /// Reads on until that has come.
+    async fn until(&mut self, expected: &str) -> &str {
+        let read = async {
+            while !self.text.contains(expected) {
+                let mut piece = [0; 4096];
+                let length = self.stream.read(&mut piece).await.expect("a piece");
+                assert!(length > 0, "no {expected} in {}", self.text);
+                let piece = std::str::from_utf8(&piece[..length]).expect("text");
+                self.text.push_str(piece);
+            }
+        };
+        timeout(PATIENCE, read).await.expect("in time");
+        &self.text
+    }
+}
+
+#[tokio::test]
+async fn the_status_page_is_one_file_that_loads_nothing() {
+    let server = start();
+    let page = get(server.metrics(), "/").await;
+    assert_eq!(page.status, 200);
+    assert!(
+        page.head
+            .contains("content-security-policy: default-src 'none'")
+    );
+    assert!(page.body.contains("<!doctype html>") && page.body.contains("status/stream"));
+    assert!(!page.body.contains("://"), "nothing from elsewhere");
+    assert!(
+        !page.body.contains("innerHTML"),
+        "names are text, never markup"
+    );
+    server.stop().await;
+
+    let (mut handlers, clock) = handlers();
+    handlers.board = None;
+    let server = start_with(handlers, clock);
+    for path in ["/", "/status/stream"] {
+        assert_eq!(get(server.metrics(), path).await.status, 404, "{path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_status_page_shows_a_failover_and_resumes() {
+    let server = start();
+    let board = server.handlers.board.clone().expect("given");
+    let web = Key::new("shop", "web");
+    board.show(&web, row("web-0"), None);
+    let mut page = Page::open(server.metrics(), "").await;
+    page.until("event: beat").await;
+    page.until(r#""leader":"web-0""#).await;
+    let change = Change {
+        at: jiff::Timestamp::UNIX_EPOCH,
+        from: Some("web-0".into()),
+        to: Some("web-1".into()),
+        reason: "notReady",
+        took_ms: 3.1,
+    };
+    board.show(&web, row("web-1"), Some(change));
+    page.until(r#""reason":"notReady","tookMs":3.1"#).await;
+    assert!(page.until("id: 17-2\n").await.contains(r#""reset":false"#));
+
+    // What it has is not sent again; a Service that left is.
+    let mut again = Page::open(server.metrics(), "17-2").await;
+    again.until("event: beat").await;
+    board.forget(&web);
+    let text = again.until(r#""gone":["shop/web"]"#).await;
+    assert!(!text.contains("web-1"), "{text}");
+    // The numbers of another process mean nothing.
+    let mut other = Page::open(server.metrics(), "16-2").await;
+    other.until(r#""reset":true"#).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn status_pages_are_bounded_and_a_scrape_finds_a_place() {
+    let server = start();
+    let mut pages = Vec::new();
+    for _ in 0..16 {
+        let mut page = Page::open(server.metrics(), "").await;
+        page.until("event: beat").await;
+        pages.push(page);
+    }
+    assert_eq!(get(server.metrics(), "/status/stream").await.status, 503);
+    assert_eq!(get(server.metrics(), "/metrics").await.status, 200);
+    server.stop().await;
+    for page in &mut pages {
+        let mut rest = Vec::new();
+        let read = page.stream.read_to_end(&mut rest);
+        timeout(PATIENCE, read)
+            .await
+            .expect("it ends")
+            .expect("cleanly");
+        let rest = String::from_utf8(rest).expect("text");
+        assert!(rest.ends_with("0\r\n\r\n"), "the last chunk: {rest:?}");
+    }
 }

@@ -15,6 +15,9 @@ const LONG_FILES: [(&str, &str); 1] = [(
     "the life of a write, from its slot to its verdict, is read in one piece",
 )];
 
+/// What is bounded.
+const BOUNDED: [&str; 4] = ["src", "bench/simkube/src", "bench/sim/src", "bench/lab"];
+
 struct Source {
     path: String,
     text: String,
@@ -65,14 +68,11 @@ fn fail_on(what: &str, rows: &[String]) {
 
 #[test]
 fn files_are_short() {
-    let long = sources(&["src", "bench/simkube/src"])
-        .into_iter()
-        .filter_map(|source| {
-            let lines = code(&source).len();
-            let is_listed = LONG_FILES.iter().any(|(path, _)| *path == source.path);
-            (lines > FILE_LINES_MAX && !is_listed)
-                .then(|| format!("{}: {lines} lines", source.path))
-        });
+    let long = sources(&BOUNDED).into_iter().filter_map(|source| {
+        let lines = code(&source).len();
+        let is_listed = LONG_FILES.iter().any(|(path, _)| *path == source.path);
+        (lines > FILE_LINES_MAX && !is_listed).then(|| format!("{}: {lines} lines", source.path))
+    });
     fail_on(
         "files that are two things in one",
         &long.collect::<Vec<_>>(),
@@ -82,7 +82,7 @@ fn files_are_short() {
 #[test]
 fn functions_are_short() {
     let mut long = Vec::new();
-    for source in sources(&["src", "bench/simkube/src"]) {
+    for source in sources(&BOUNDED) {
         let mut open: Option<(usize, usize, String)> = None;
         for (number, line) in code(&source).into_iter().enumerate() {
             let indent = line.len() - line.trim_start().len();
@@ -144,7 +144,9 @@ fn news_flow_one_way() {
             .to_vec()
         } else if let Some(rest) = source.path.strip_prefix("src/shell/") {
             let own = rest.split(['/', '.']).next().unwrap_or_default();
-            let siblings = ["drive", "events", "serve", "sweep", "watch", "write"];
+            let siblings = [
+                "drive", "events", "lease", "serve", "sweep", "watch", "write",
+            ];
             let others = siblings
                 .iter()
                 .filter(|sibling| **sibling != own && !shell_leaves.contains(sibling));
@@ -203,4 +205,43 @@ fn nothing_is_left_for_later() {
         }
     }
     fail_on("unfinished work, or a clock that nobody controls", &wrong);
+}
+
+/// What the simulation replays bit for bit must not depend on the process, the machine or luck.
+#[test]
+fn nothing_is_left_to_chance() {
+    // A random start of `select!`; seeds of hashers; shards by the number of cores; a second receiver
+    // of a `watch` channel, which tokio picks by a thread-local random number.
+    let banned = [
+        ["DashMap::", "new("],
+        ["DashMap::", "default("],
+        ["DashMap::", "with_capacity("],
+        ["DashMap::", "with_hasher("],
+        ["Random", "State"],
+        [".subscr", "ibe("],
+    ]
+    .map(|parts| parts.concat());
+    let maps = ["HashMap", "HashSet", "DashMap"].map(|name| format!("{name}<"));
+    let mut wrong = Vec::new();
+    for source in sources(&["src", "bench/simkube/src", "bench/sim/src"]) {
+        // Where the one random number of a real process comes from.
+        if source.path == "src/jitter.rs" {
+            continue;
+        }
+        let lines = code(&source);
+        for (number, line) in lines.iter().enumerate() {
+            let next = lines.get(number + 1).copied().unwrap_or_default().trim();
+            let hashes = maps.iter().any(|map| line.contains(map.as_str()));
+            let found = if line.contains("select! {") && next != "biased;" {
+                Some("select! without biased")
+            } else if hashes && !line.contains("FixedState") && !line.contains(", S>") {
+                Some("a map with a hasher that is seeded anew in every process")
+            } else {
+                let found = banned.iter().find(|name| line.contains(name.as_str()));
+                found.map(String::as_str)
+            };
+            wrong.extend(found.map(|what| format!("{}:{}: {what}", source.path, number + 1)));
+        }
+    }
+    fail_on("what no seed decides", &wrong);
 }

@@ -47,6 +47,7 @@ impl Desk {
             },
             jitter: Arc::new(|| JITTER),
             spawn: Arc::new(|task| tokio::spawn(task).abort_handle()),
+            may_write: Arc::new(|| true),
         };
         let client = world.kube.client_named("write");
         let writer = Writer::new(client, options, Arc::new(Metrics::new(500)), clock);

@@ -120,7 +120,7 @@ impl Source<'_> {
         }
     }
 
-    /// Checks a boolean that has no effect; `None` when it was not given.
+    /// Checks a boolean; `None` when it was not given.
     pub(super) fn boolean(
         &self,
         flag: Option<&str>,
@@ -135,6 +135,17 @@ impl Source<'_> {
             },
             None => Ok(None),
         }
+    }
+
+    /// A boolean.
+    pub(super) fn switch(
+        &self,
+        flag: Option<&str>,
+        name: &str,
+        default: bool,
+    ) -> Result<bool, ConfigError> {
+        let given = self.boolean(flag, name)?;
+        Ok(given.map_or(default, |given| given.text.starts_with(['1', 't', 'T'])))
     }
 
     pub(super) fn bind(

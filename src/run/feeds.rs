@@ -1,4 +1,4 @@
-//! Where news come from: three watches and the look for foreign slices.
+//! Where news come from: the watches, that of the Lease among them, and the look for foreign slices.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::parts::Parts;
 use super::{Controller, FirstSync};
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::fsm::Cause;
-use crate::logic::model::{Key, Object, Pod, Service, Slice, Uid};
+use crate::logic::model::{Key, Lease, Object, Pod, Service, Slice, Uid};
 use crate::logic::reflect::{Change, Unreadable};
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::Stranger;
@@ -19,7 +19,7 @@ use crate::shell::watch::{self, Selectors, WatchNote, WatchOptions};
 use crate::store::Origin;
 
 /// A pod that ended is gone for us; the server need not send it.
-const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
+pub(crate) const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 impl Controller {
     pub(super) fn watch_services(&self, parts: &mut Parts, scope: &Scope, sync: &Arc<FirstSync>) {
@@ -142,6 +142,27 @@ impl Controller {
         );
     }
 
+    /// Every replica watches the Lease: a released one is taken at once. The first sync does not wait
+    /// for it.
+    pub(super) fn watch_lease(&self, parts: &mut Parts) {
+        let elector = self.elector.clone();
+        let key = self.lease.clone();
+        let scope = Scope::Namespace(Arc::clone(&key.namespace));
+        let selectors = Selectors {
+            label: None,
+            // With it, a right to this one object is enough.
+            field: Some(format!("metadata.name={}", key.name)),
+        };
+        self.watch::<Lease>(parts, &scope, selectors, move |change, _| match change {
+            Change::Upsert(lease) if lease.key() == key => elector.seen(lease),
+            Change::Delete(gone) if gone.key == key => elector.gone(gone.version),
+            Change::Retain { keys, version } if !keys.contains(&key) => elector.gone(version),
+            Change::Upsert(_) | Change::Delete(_) | Change::Retain { .. } | Change::Progress(_) => {
+            }
+            Change::Skipped(unreadable) => skipped::<Lease>(&unreadable),
+        });
+    }
+
     fn watch<T: Object>(
         &self,
         parts: &mut Parts,
@@ -217,6 +238,7 @@ impl Controller {
                     |service: Arc<Service>| service.metadata.labels.get(SOURCE_SERVICE).is_some();
                 leaders.service(key).is_some_and(marked)
             },
+            is_active: self.is_active(),
             report: move |service: &Key, slices: Vec<Slice>| {
                 // One that the leader Service controls is ours, and somebody took its labels off: a
                 // fact like those of the watch.
@@ -242,10 +264,10 @@ impl Controller {
                 );
             },
         };
-        let drive = Arc::clone(&self.drive);
+        let (drive, is_active) = (Arc::clone(&self.drive), self.is_active());
         parts.spawn("sweep", async move {
             // Before the first sync nobody knows which Services are leader Services.
-            while !drive.is_open() {
+            while !(drive.is_open() && is_active()) {
                 alive();
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }

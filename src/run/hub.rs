@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use kube_client::Client;
@@ -11,12 +12,14 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Surroundings;
+use super::unsaid::Unsaid;
 use crate::logic::contract::reason;
 use crate::logic::event::{Note, Severity, Subject};
 use crate::logic::fsm::Cause;
 use crate::logic::heal::Fought;
 use crate::logic::model::{Key, Service, Slice};
 use crate::logic::plan::{Action, Kind, Op, Target, Write};
+use crate::logic::time::Now;
 use crate::metrics::{Metrics, Operation, Outcome};
 use crate::planted::{self, Bug};
 use crate::shell::api;
@@ -41,6 +44,7 @@ pub(super) struct Hub {
     /// What the server said of each object that it refuses, by source: told once, not per retry,
     /// and forgotten with the wish. Locked for a look-up.
     refusals: Mutex<HashMap<Key, Refusals, FixedState>>,
+    unsaid: Unsaid,
 }
 
 impl Hub {
@@ -62,6 +66,19 @@ impl Hub {
             events,
             ask,
             refusals: Mutex::default(),
+            unsaid: Unsaid::default(),
+        }
+    }
+
+    /// This replica writes from now on; for so long, nobody did. Warnings of that time are said now.
+    /// Whatever else there was to say has been said by the one before.
+    pub(super) fn take_over(&self, vacant: Duration) {
+        let since = self.around.clock.moment() - vacant;
+        for (source, note, at) in self.unsaid.since(since) {
+            if let Some(service) = self.store.service(&source) {
+                tracing::warn!(service = %source, reason = note.reason, "{}", note.message);
+                send(&self.events, &service, note, at);
+            }
         }
     }
 
@@ -239,18 +256,28 @@ impl Outlet for Hub {
         self.writer.submit(source, writes, cause);
     }
 
+    fn is_active(&self) -> bool {
+        self.writer.may_write()
+    }
+
     fn tell(&self, source: &Service, note: Note) {
         let service = source.key();
+        if !self.writer.may_write() {
+            return self.unsaid.keep(service, note, self.around.clock.now());
+        }
         if note.severity == Severity::Warning {
             tracing::warn!(%service, reason = note.reason, "{}", note.message);
         } else {
             // A change of leader has a line of its own, with fields.
             tracing::debug!(%service, reason = note.reason, "{}", note.message);
         }
-        send(&self.events, &self.around, source, note);
+        send(&self.events, source, note, self.around.clock.now());
     }
 
     fn tell_of_fight(&self, source: &Key, fought: Fought) {
+        if !self.writer.may_write() {
+            return;
+        }
         let (source, client, store) =
             (source.clone(), self.client.clone(), Arc::clone(&self.store));
         let (around, events) = (self.around.clone(), self.events.clone());
@@ -273,12 +300,8 @@ impl Outlet for Hub {
             };
             tracing::warn!(service = %source, %text);
             if let Some(service) = store.service(&source) {
-                send(
-                    &events,
-                    &around,
-                    &service,
-                    Note::warning(reason::WRITE_REFUSED, text),
-                );
+                let note = Note::warning(reason::WRITE_REFUSED, text);
+                send(&events, &service, note, around.clock.now());
             }
         }));
     }
@@ -305,14 +328,14 @@ fn kind_name(kind: Kind) -> &'static str {
 }
 
 /// Puts an event where it is sent from, some time.
-fn send(events: &Events, around: &Surroundings, service: &Service, note: Note) {
+fn send(events: &Events, service: &Service, note: Note, at: Now) {
     let meta = &service.metadata;
     let subject = Subject {
         key: meta.key(),
         uid: meta.uid.clone(),
         version: meta.resource_version.clone(),
     };
-    events.note(subject, note, around.clock.now());
+    events.note(subject, note, at);
 }
 
 /// Whether native controllers may attach slices of their own because of what was just written.

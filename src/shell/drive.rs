@@ -2,6 +2,7 @@
 //! are in the writer's slots before it returns. Sends nothing itself.
 
 mod deadlines;
+mod decide;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,11 +16,14 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
-use self::report::{Trace, measure};
+use self::decide::Together;
+use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
+use crate::board::Board;
+use crate::logic::budget::{Bucket, Guard};
 use crate::logic::desired::Goal;
 use crate::logic::event::Note;
-use crate::logic::fsm::{Cause, Context, Machine, Phase};
+use crate::logic::fsm::{Cause, Machine, Phase};
 use crate::logic::heal::{Fought, Heals, Restrained};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service};
@@ -43,6 +47,11 @@ pub trait Outlet: Send + Sync {
     fn tell(&self, source: &Service, note: Note);
     /// Tells users of a fight over a field, and who the other one is.
     fn tell_of_fight(&self, source: &Key, fought: Fought);
+    /// Whether this replica writes. One that stands by decides all the same, follows what the other
+    /// one publishes, and submits nothing.
+    fn is_active(&self) -> bool {
+        true
+    }
     /// Writes that wait or are under way, for `/debug/state`.
     fn waiting(&self, source: &Key) -> Value;
 }
@@ -53,6 +62,8 @@ pub struct Settings {
     pub mirror: Mirror,
     /// Opted-in Services served per namespace; `None` unlimited.
     pub services_per_namespace_max: Option<usize>,
+    /// How many failovers there may be.
+    pub guard: Guard,
 }
 
 /// All machines.
@@ -60,6 +71,8 @@ pub struct Drive {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     outlet: Arc<dyn Outlet>,
+    /// For the status page, if there is one.
+    board: Option<Arc<Board>>,
     settings: Settings,
     clock: Clock,
     /// Cleared until every kind has synced: half a picture decides nothing.
@@ -71,6 +84,7 @@ pub struct Drive {
     earlier: Notify,
     /// Locked for one look-up; never together with `deadlines`.
     rooms: Mutex<BTreeMap<Arc<str>, Room>>,
+    together: Together,
 }
 
 #[derive(Default)]
@@ -78,6 +92,10 @@ struct Cell {
     machine: Machine,
     heals: Heals,
     deadline: Option<Entry>,
+    /// The node that its leader is counted on.
+    node: Option<Arc<str>>,
+    /// Its budget for failovers.
+    failovers: Bucket,
     stats: Option<Arc<ServiceStats>>,
     steps: VecDeque<Trace>,
 }
@@ -90,8 +108,12 @@ struct Room {
 }
 
 impl Cell {
-    /// Plans, without what has to wait in a fight. The rest does not wait for it.
-    fn restrain(&mut self, goal: &Goal, view: &View, now: Moment) -> Restrained {
+    /// Plans, without what has to wait in a fight. The rest does not wait for it. Who stands by has
+    /// nothing to plan.
+    fn restrain(&mut self, is_active: bool, goal: &Goal, view: &View, now: Moment) -> Restrained {
+        if !is_active {
+            return Restrained::default();
+        }
         let mut restrained = self.heals.restrain(plan::plan(goal, view), now);
         if !restrained.left.is_empty() {
             let planned = plan::plan_without(goal, view, &restrained.left);
@@ -111,6 +133,7 @@ impl Drive {
         store: Arc<Store>,
         metrics: Arc<Metrics>,
         outlet: Arc<dyn Outlet>,
+        board: Option<Arc<Board>>,
         settings: Settings,
         clock: Clock,
     ) -> Self {
@@ -118,6 +141,7 @@ impl Drive {
             store,
             metrics,
             outlet,
+            board,
             settings,
             clock,
             is_open: AtomicBool::new(false),
@@ -129,6 +153,7 @@ impl Drive {
             deadlines: Mutex::default(),
             earlier: Notify::new(),
             rooms: Mutex::default(),
+            together: Together::default(),
         }
     }
 
@@ -145,6 +170,32 @@ impl Drive {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Relaxed)
+    }
+
+    /// From now on this replica writes: a full pass, those first whose traffic should have moved
+    /// while nobody could move it.
+    pub fn take_over(&self) {
+        if !self.is_open() {
+            return;
+        }
+        let all = self.cells.iter();
+        let all: Vec<_> = all
+            .map(|entry| (entry.key().clone(), Arc::clone(&entry)))
+            .collect();
+        let is_urgent = |cell: &Mutex<Cell>| cell.lock().machine.pending.is_some();
+        let urgent = all.into_iter().filter(|(_, cell)| is_urgent(cell));
+        let mut urgent: Vec<Key> = urgent.map(|(key, _)| key).collect();
+        urgent.sort();
+        let now = self.clock.moment();
+        let sources = self.store.sources();
+        let mut deadlines = self.deadlines.lock();
+        // This pass looks at them as well, and sooner.
+        deadlines.drop_due(now);
+        for source in urgent.into_iter().chain(sources) {
+            deadlines.insert(now, source, None);
+        }
+        drop(deadlines);
+        self.earlier.notify_one();
     }
 
     /// Looks at these sources, because of one piece of news. What is too much for one turn is left
@@ -183,23 +234,23 @@ impl Drive {
         let now = self.clock.now();
         let view = self.store.view(source);
         let was_served = cell.machine.phase != Phase::Unmanaged;
-        let context = Context {
-            mirror: &self.settings.mirror,
-            is_over_limit: self.is_full(source, was_served),
-            cause,
-        };
+        let is_over_limit = self.is_full(source, was_served);
         let before = (
             cell.machine.phase.name(),
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
-        let step = std::mem::take(&mut cell.machine).step(&view, &context, now);
-        let restrained = cell.restrain(&step.goal, &view, now.moment);
+        let is_active = self.outlet.is_active();
+        if !is_active {
+            cell.machine.follow(&view, now);
+        }
+        let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
+        let restrained = cell.restrain(is_active, &step.goal, &view, now.moment);
         let writes = restrained.writes;
 
         self.store
             .pin(source, step.machine.leader().map(|leader| &leader.pod));
         let is_served = step.machine.phase != Phase::Unmanaged;
-        let waits = context.is_over_limit && self.store.concerns(source);
+        let waits = is_over_limit && self.store.concerns(source);
         self.count_place(source, was_served, is_served, waits);
         cell.trace(&step, &writes, &before, now.wall);
         let state = step.machine.phase.name();
@@ -210,12 +261,16 @@ impl Drive {
             cell.stats
                 .get_or_insert_with(|| self.metrics.service(source)),
         );
-        measure(&figures, &view, &step);
+        measure(&figures, &view, &step, is_active);
         let deadline = step.deadline.into_iter().chain(restrained.until).min();
         let deadline = deadline.filter(|_| !planted::is(Bug::TimerLost));
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
+        let change = step.switched;
         self.outlet.submit(source, writes, cause);
+        if let Some(board) = &self.board {
+            show(board, &view, &cell.machine, change, now);
+        }
         for fought in restrained.fought {
             self.outlet.tell_of_fight(source, fought);
         }
@@ -224,11 +279,21 @@ impl Drive {
                 .into_iter()
                 .for_each(|note| self.outlet.tell(service, note));
         }
-        figures.reconciled(Outcome::Success, self.clock.moment().since(now.moment));
+        if is_active {
+            figures.reconciled(Outcome::Success, self.clock.moment().since(now.moment));
+        }
         if !is_served && !self.store.concerns(source) {
-            self.set_deadline(source, &mut cell, None);
-            self.cells.remove(source);
-            self.metrics.forget(source);
+            self.forget(source, &mut cell);
+        }
+    }
+
+    /// The source is gone, and everything of it.
+    fn forget(&self, source: &Key, cell: &mut Cell) {
+        self.set_deadline(source, cell, None);
+        self.cells.remove(source);
+        self.metrics.forget(source);
+        if let Some(board) = &self.board {
+            board.forget(source);
         }
     }
 

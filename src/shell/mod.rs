@@ -5,6 +5,7 @@ pub mod api;
 pub mod clock;
 pub mod drive;
 pub mod events;
+pub mod lease;
 pub mod serve;
 pub mod sweep;
 pub mod transport;

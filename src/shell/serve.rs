@@ -1,9 +1,11 @@
-//! The HTTP side: `/metrics`, `/healthz` and `/readyz`, and `/debug/state` on loopback.
+//! The HTTP side: `/metrics`, the status page, `/healthz` and `/readyz`, and `/debug/state` on
+//! loopback.
 //!
 //! Runs on a thread of its own with a runtime of its own, so that a scrape of 10,000 Services never
 //! stands in a failover's way. Reads shared atomics and what it is handed; changes nothing.
 
 mod health;
+mod live;
 mod reply;
 
 use std::convert::Infallible;
@@ -24,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::board::Board;
 use crate::config::Bind;
 use crate::logic::model::Key;
 use crate::logic::time::Now;
@@ -162,12 +165,23 @@ pub struct Handlers {
     pub health: Arc<Health>,
     /// For `/readyz`.
     pub readiness: Arc<Readiness>,
+    /// For the status page; `None` serves none.
+    pub board: Option<Arc<Board>>,
     /// For `/debug/state?service=…`.
     pub explain: Explain,
     /// The clocks.
     pub clock: Clock,
     /// How long a scrape may take.
     pub collection_timeout: Duration,
+}
+
+/// What every connection is served from.
+struct Served {
+    handlers: Handlers,
+    /// Never gives a permit: its closing tells everybody to end.
+    closing: Semaphore,
+    /// Places for pages that are open.
+    pages: Arc<Semaphore>,
 }
 
 /// Serves on a thread of its own until `shutdown` is done and requests in flight had a second.
@@ -196,19 +210,21 @@ pub async fn serve(
     handlers: Handlers,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let handlers = Arc::new(handlers);
-    // Never gives a permit: its closing tells everybody to end.
-    let closing = Arc::new(Semaphore::new(0));
+    let served = Arc::new(Served {
+        handlers,
+        closing: Semaphore::new(0),
+        pages: Arc::new(Semaphore::new(live::PAGES_MAX)),
+    });
     let mut ports = JoinSet::new();
     for (port, listener) in listeners.0 {
         let listener = TcpListener::from_std(listener).map_err(ServeError::Thread)?;
-        let (handlers, closing) = (Arc::clone(&handlers), Arc::clone(&closing));
-        ports.spawn(accept(port, listener, handlers, closing));
+        ports.spawn(accept(port, listener, Arc::clone(&served)));
     }
     let watchdog = async {
         let mut ticks = interval(TICK);
         loop {
             ticks.tick().await;
+            let handlers = &served.handlers;
             handlers.health.tick((handlers.clock)().moment);
         }
     };
@@ -217,7 +233,7 @@ pub async fn serve(
         () = shutdown => {}
         () = watchdog => {}
     }
-    closing.close();
+    served.closing.close();
     let drain = async { while ports.join_next().await.is_some() {} };
     if timeout(DRAIN_MAX, drain).await.is_err() {
         debug!("some connections did not end in time");
@@ -225,12 +241,7 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(
-    port: Port,
-    listener: TcpListener,
-    handlers: Arc<Handlers>,
-    closing: Arc<Semaphore>,
-) {
+async fn accept(port: Port, listener: TcpListener, served: Arc<Served>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let next = async || {
@@ -240,15 +251,15 @@ async fn accept(
     loop {
         let (place, accepted) = tokio::select! {
             biased;
-            _ = closing.acquire() => break,
+            _ = served.closing.acquire() => break,
             next = next() => next,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
-                let (handlers, closing) = (Arc::clone(&handlers), Arc::clone(&closing));
+                let served = Arc::clone(&served);
                 connections.spawn(async move {
-                    connection(port, stream, handlers, &closing).await;
+                    connection(port, stream, served).await;
                     drop(place);
                 });
             }
@@ -264,13 +275,14 @@ async fn accept(
 }
 
 /// One client, until it leaves, falls silent or does not read, or the server ends.
-async fn connection(port: Port, stream: TcpStream, handlers: Arc<Handlers>, closing: &Semaphore) {
-    let rest_max = handlers.collection_timeout + READ_SLACK;
+async fn connection(port: Port, stream: TcpStream, served: Arc<Served>) {
+    let rest_max = served.handlers.collection_timeout + READ_SLACK;
     // Small answers should not wait for an acknowledgement; without it they are only later.
     let _ = stream.set_nodelay(true);
+    let lent = Arc::clone(&served);
     let service = service_fn(move |request| {
-        let handlers = Arc::clone(&handlers);
-        async move { Ok::<_, Infallible>(reply::answer(port, &handlers, &request)) }
+        let served = Arc::clone(&lent);
+        async move { Ok::<_, Infallible>(reply::answer(port, &served, &request)) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -281,7 +293,7 @@ async fn connection(port: Port, stream: TcpStream, handlers: Arc<Handlers>, clos
     let ended = tokio::select! {
         biased;
         result = serving.as_mut() => Some(result),
-        _ = closing.acquire() => None,
+        _ = served.closing.acquire() => None,
         () = sleep(CONNECTION_AGE_MAX) => None,
     };
     let ended = if let Some(result) = ended {

@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 /// A targeted list each up to this many Services; one look at everything is cheaper beyond.
 const TARGETED_MAX: usize = 64;
+/// So often a replica that stands by asks itself whether it still does.
+const STANDBY: Duration = Duration::from_secs(1);
 /// For one page of a list.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests that wait to be looked at; more of them mean one look at everything.
@@ -40,6 +42,9 @@ pub struct Sweep<K, L, R> {
     pub known: K,
     /// Whether a Service is a leader Service.
     pub is_leader: L,
+    /// Whether this replica writes. One that stands by does not look, and looks at everything when
+    /// it takes over.
+    pub is_active: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Told for a leader Service which slices without our labels are attached to it now.
     pub report: R,
 }
@@ -74,6 +79,12 @@ where
                 pending.insert(key);
             }
             let now = Instant::now();
+            if !(self.is_active)() {
+                pending.clear();
+                everything_at = now;
+                tokio::time::sleep(STANDBY).await;
+                continue;
+            }
             if now < not_before || (pending.is_empty() && now < everything_at) {
                 let wake = if pending.is_empty() {
                     everything_at.max(not_before)

@@ -70,6 +70,9 @@ pub struct WriterOptions {
     pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// Runs the workers.
     pub spawn: Spawn,
+    /// Whether this replica may write. Asked whenever something is submitted, and again right
+    /// before it leaves.
+    pub may_write: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// All writes that wait or are under way.
@@ -127,11 +130,21 @@ impl Writer {
         let _ = self.0.settle.set(settle);
     }
 
+    /// Whether this replica may write at this very moment.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        (self.0.options.may_write)()
+    }
+
     /// These, and no others, are the writes that the source wants now. What waits and is not among
     /// them is dropped; what is under way comes to its end, and then the source is looked at again.
-    pub fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
+    /// A replica that may not write keeps nothing that waits.
+    pub fn submit(&self, source: &Key, mut writes: Vec<Write>, cause: Cause) {
         if self.0.is_closed.load(Ordering::Relaxed) {
             return;
+        }
+        if !self.may_write() {
+            writes.clear();
         }
         let mut started = Vec::new();
         {
@@ -173,6 +186,14 @@ impl Writer {
             .flatten()
             .map(|slot| slot.describe(now))
             .collect()
+    }
+
+    /// Drops whatever waits: another replica writes now. What is under way comes to its end.
+    pub fn stand_down(&self) {
+        self.0.slots.lock().retain(|_, slots| {
+            slots.retain(|slot| slot.keep(&[]));
+            !slots.is_empty()
+        });
     }
 
     /// Waits, for two seconds at most, until every write that stands in line now is under way: for
@@ -305,6 +326,11 @@ impl Inner {
         if self.is_closed.load(Ordering::Relaxed) {
             return None;
         }
+        if !(self.options.may_write)() {
+            // Its time came without anybody having been told yet, for instance during a SIGSTOP.
+            self.drop_waiting(source, target);
+            return None;
+        }
         let mut slots = self.slots.lock();
         let slot = slots
             .get_mut(source)?
@@ -319,6 +345,16 @@ impl Inner {
         slot.state = State::InFlight;
         slot.attempt += 1;
         Some((slot.write.clone(), slot.cause, slot.attempt))
+    }
+
+    fn drop_waiting(&self, source: &Key, target: &Target) {
+        let mut all = self.slots.lock();
+        if let Some(slots) = all.get_mut(source) {
+            slots.retain(|slot| slot.write.target != *target || slot.state == State::InFlight);
+            if slots.is_empty() {
+                all.remove(source);
+            }
+        }
     }
 
     /// Frees the slot, or sets the time of the next attempt. Returns whether the worker is done.

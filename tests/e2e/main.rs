@@ -11,7 +11,7 @@
 //! | `E2E_FEATURE_GATES` | as `--feature-gates` |
 //! | `E2E_KEEP` | leave the control plane running, print how to reach it |
 //! | `E2E_LOG` | `--log-level` of the program (info) |
-//! | `E2E_SERVER` | `simkube`: leave out what only a real control plane can do |
+//! | `E2E_SERVER` | `real` (default), or `simkube`, which this program starts by itself; it leaves out what only a real control plane can do |
 
 #![allow(unreachable_pub, reason = "a program: nothing is reached from outside")]
 
@@ -20,10 +20,15 @@ mod scenarios;
 
 use std::process::ExitCode;
 
+use harness::control::AS_SIMKUBE;
 use harness::runner::{self, Asked};
 
 fn main() -> ExitCode {
-    let asked = match read(std::env::args().skip(1)) {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if_eq(AS_SIMKUBE).is_some() {
+        return simkube::program::run(&[AS_SIMKUBE], arguments);
+    }
+    let asked = match read(arguments) {
         Ok(asked) => asked,
         Err(why) => {
             eprintln!("e2e: {why}");

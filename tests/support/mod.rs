@@ -7,29 +7,26 @@
     reason = "each test file uses its part"
 )]
 
+mod replica;
+
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use replica::Replica;
 use serde_json::Value;
 use simkube::{
     FrameInfo, FrameVerdict, Kind, Options, Record, RequestInfo, ServiceBuilder, SimKube, Verb,
     Verdict,
 };
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use zen_lead::config::{Config, Flags};
-use zen_lead::jitter;
 use zen_lead::logic::model::Key;
-use zen_lead::metrics::Metrics;
-use zen_lead::run::{Clients, Controller, Surroundings};
-use zen_lead::shell::clock::Clock;
-use zen_lead::shell::drive::Drive;
-use zen_lead::shell::serve::{Health, Readiness};
 
 pub const NS: &str = "shop";
+/// Where the Lease is.
+pub const LEASE_NS: &str = "zl";
 pub const ENABLED: &str = "zen-lead.io/enabled";
 
 /// Convergence once nothing is wrong any more: `DESIGN.md`, Proving it.
@@ -42,11 +39,16 @@ type OnFrame = Box<dyn FnMut(&FrameInfo) -> FrameVerdict + Send>;
 #[derive(Default)]
 pub struct Plan {
     request: Mutex<Option<OnRequest>>,
+    /// Whether that goes for the Lease as well.
+    spares_lease: AtomicBool,
     frame: Mutex<Option<OnFrame>>,
 }
 
 impl simkube::Faults for Plan {
     fn on_request(&self, request: &RequestInfo) -> Verdict {
+        if request.kind == Some(Kind::Lease) && self.spares_lease.load(Ordering::Relaxed) {
+            return Verdict::Pass;
+        }
         let mut rule = self.request.lock().expect("no panic");
         rule.as_mut().map_or(Verdict::Pass, |rule| rule(request))
     }
@@ -68,18 +70,6 @@ pub struct World {
     pods_made: AtomicUsize,
 }
 
-/// One life of the controller.
-pub struct Replica {
-    stop: oneshot::Sender<()>,
-    main: JoinHandle<Result<(), &'static str>>,
-    workers: Arc<Mutex<JoinSet<()>>>,
-    pub clock: Clock,
-    pub health: Arc<Health>,
-    pub readiness: Arc<Readiness>,
-    pub drive: Arc<Drive>,
-    pub metrics: Arc<Metrics>,
-}
-
 /// The configuration that these flags make.
 pub fn config(flags: &str) -> Config {
     let flags = format!("--leader-election-namespace=zl {flags}");
@@ -95,6 +85,7 @@ impl World {
     pub fn with(options: Options) -> Self {
         let kube = SimKube::new(options);
         kube.namespace(NS);
+        kube.namespace(LEASE_NS);
         let plan = Arc::new(Plan::default());
         kube.set_faults(Arc::clone(&plan) as _);
         Self {
@@ -149,51 +140,28 @@ impl World {
             .await;
     }
 
+    /// The cluster's wall clock, and a monotonic one that counts from now.
+    pub fn clock(&self) -> Clock {
+        let (epoch, began) = (Options::default().epoch, self.began);
+        Clock::new(Arc::new(move || epoch + began.elapsed()))
+    }
+
     /// Starts a controller.
     pub fn launch(&mut self, flags: &str) {
         assert!(self.replica.is_none(), "one at a time");
+        self.replica = Some(self.another("", flags));
+    }
+
+    /// Starts a controller beside it, whose connections are called `watch<name>` and `write<name>`.
+    pub fn another(&mut self, name: &str, flags: &str) -> Replica {
         self.starts += 1;
-        let workers = Arc::new(Mutex::new(JoinSet::new()));
-        let (epoch, began) = (Options::default().epoch, self.began);
-        let clock = Clock::new(Arc::new(move || epoch + began.elapsed()));
-        let config = Arc::new(config(flags));
-        let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
-        let spawner = Arc::clone(&workers);
-        let around = Surroundings {
-            clock: clock.clone(),
-            jitter: jitter::from_seed(self.starts),
-            spawn: Arc::new(move |task| {
-                let mut workers = spawner.lock().expect("no panic");
-                workers.spawn(task)
-            }),
-        };
-        let clients = Clients {
-            watch: self.kube.client_named("watch"),
-            write: self.kube.client_named("write"),
-        };
-        let controller = Controller::new(config, clients, around, Arc::clone(&metrics));
-        let (stop, stopped) = oneshot::channel();
-        self.replica = Some(Replica {
-            stop,
-            workers,
-            clock,
-            health: controller.health(),
-            readiness: controller.readiness(),
-            drive: controller.drive(),
-            metrics,
-            main: tokio::spawn(controller.run(async move { drop(stopped.await) })),
-        });
+        Replica::launch(&self.kube, name, self.starts, self.began, flags)
     }
 
     /// Neither the controller nor a worker of it has died.
     fn check(&self) {
-        let Some(replica) = &self.replica else {
-            return;
-        };
-        assert!(!replica.main.is_finished(), "the controller ended");
-        let mut workers = replica.workers.lock().expect("no panic");
-        while let Some(ended) = workers.try_join_next() {
-            ended.expect("no worker panics");
+        if let Some(replica) = &self.replica {
+            replica.check();
         }
     }
 
@@ -204,26 +172,26 @@ impl World {
     /// Stops the controller in good order; says how long that took.
     pub async fn stop(&mut self) -> Duration {
         let replica = self.replica.take().expect("a controller runs");
-        let began = Instant::now();
-        replica.stop.send(()).expect("it listens");
-        let outcome = replica.main.await.expect("no panic");
-        assert_eq!(outcome, Ok(()));
-        let took = began.elapsed();
-        replica.workers.lock().expect("no panic").abort_all();
-        took
+        replica.stop().await
     }
 
     /// Kills it between two requests.
     pub async fn crash(&mut self) {
         let replica = self.replica.take().expect("a controller runs");
-        replica.main.abort();
-        replica.workers.lock().expect("no panic").abort_all();
-        let _ = replica.main.await;
+        replica.crash();
+        tokio::task::yield_now().await;
     }
 
-    /// From now on this decides what happens to requests.
+    /// From now on this decides what happens to requests, save those for the Lease.
     pub fn on_request(&self, rule: impl FnMut(&RequestInfo) -> Verdict + Send + 'static) {
+        self.on_any_request(rule);
+        self.plan.spares_lease.store(true, Ordering::Relaxed);
+    }
+
+    /// The same, those for the Lease included.
+    pub fn on_any_request(&self, rule: impl FnMut(&RequestInfo) -> Verdict + Send + 'static) {
         *self.plan.request.lock().expect("no panic") = Some(Box::new(rule));
+        self.plan.spares_lease.store(false, Ordering::Relaxed);
     }
 
     /// From now on this decides what happens to the frames of watches.
@@ -277,8 +245,14 @@ impl World {
         .await
     }
 
-    /// Lets everything that is under way come to its end: no request for three seconds.
+    /// Lets everything that is under way come to its end: no request for three seconds. A new life
+    /// waits for the Lease of the one that crashed.
     pub async fn settle(&self) {
+        if self.replica.is_some() {
+            let what = "this replica holding the Lease";
+            self.until(what, |world| world.replica().tenure.is_active())
+                .await;
+        }
         loop {
             let before = self.asked().len();
             sleep(Duration::from_secs(3)).await;
@@ -294,11 +268,12 @@ impl World {
         self.kube.clear_requests();
     }
 
-    /// What was asked for, save watches and lists.
+    /// What was asked for, save watches and lists, and whatever is about the Lease.
     pub fn asked(&self) -> Vec<Record> {
         let requests = self.kube.requests().into_iter();
         requests
             .filter(|record| !matches!(record.verb, Verb::Watch | Verb::List))
+            .filter(|record| record.kind != Some(Kind::Lease))
             .collect()
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use simkube::{Kind, Options, SimKube};
+use zen_lead::logic::budget::Guard;
 use zen_lead::logic::event::Note;
 use zen_lead::logic::fsm::Cause;
 use zen_lead::logic::heal::Fought;
@@ -124,9 +125,12 @@ impl Fleet {
             Arc::clone(&store),
             Arc::new(Metrics::new(config.per_service_histograms_max)),
             Arc::clone(&sink) as _,
+            None,
             Settings {
                 mirror: Mirror::new(&config.mirror_prefixes),
                 services_per_namespace_max: None,
+                // The same Service fails over again and again.
+                guard: Guard::default(),
             },
             clock.clone(),
         );

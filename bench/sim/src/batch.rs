@@ -9,6 +9,7 @@ use std::thread;
 
 use parking_lot::Mutex;
 
+use crate::event;
 use crate::plan::{FRAME_TROUBLES, Plan, TROUBLES};
 use crate::run::{Outcome, run};
 use crate::shrink::shrink;
@@ -75,29 +76,33 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs these seeds on `threads` threads, until one fails.
+/// Runs these seeds on `threads` threads, until one fails or `goes_on`, which is asked after each
+/// seed, says no.
 #[must_use]
-pub fn batch(seeds: Range<u64>, threads: NonZeroUsize) -> Batch {
+pub fn batch(
+    seeds: Range<u64>,
+    threads: NonZeroUsize,
+    goes_on: &(dyn Fn(&Batch) -> bool + Sync),
+) -> Batch {
     let next = AtomicU64::new(seeds.start);
-    let failed = AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
     let all = Mutex::new((Batch::default(), BTreeMap::new()));
     thread::scope(|scope| {
         for _ in 0..threads.get() {
             scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed) {
+                while !is_over.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end {
                         return;
                     }
                     let outcome = run(&Plan::of(seed));
                     let mut all = all.lock();
-                    all.0.seeds += 1;
-                    for (what, count) in outcome.counts {
-                        *all.0.counts.entry(what).or_default() += count;
-                    }
+                    all.0.add(&outcome);
                     if let Some(violation) = outcome.violation {
-                        failed.store(true, Ordering::Relaxed);
+                        is_over.store(true, Ordering::Relaxed);
                         all.1.insert(seed, violation);
+                    } else if !goes_on(&all.0) {
+                        is_over.store(true, Ordering::Relaxed);
                     }
                 }
             });
@@ -111,6 +116,13 @@ pub fn batch(seeds: Range<u64>, threads: NonZeroUsize) -> Batch {
 }
 
 impl Batch {
+    fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        for (what, count) in &outcome.counts {
+            *self.counts.entry(what.clone()).or_default() += count;
+        }
+    }
+
     /// What should have occurred and has not.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
@@ -121,7 +133,7 @@ impl Batch {
     }
 }
 
-/// Every fault, edge and reason that there is in what is built so far.
+/// Every event, fault, edge and reason that there is.
 #[must_use]
 pub fn kinds() -> BTreeSet<String> {
     let troubles = TROUBLES.map(|trouble| format!("fault {trouble:?}"));
@@ -133,9 +145,11 @@ pub fn kinds() -> BTreeSet<String> {
         "Compact",
         "watches closed",
         "watches broken",
+        "Partition",
         "Pause",
         "Jump",
         "Crash",
+        "CrashInRequest",
         "CrashInWrite",
         "Restart",
     ];
@@ -159,11 +173,23 @@ pub fn kinds() -> BTreeSet<String> {
         "strategy",
         "noneReady",
     ];
+    let events = event::KINDS.iter().map(|event| format!("event {event}"));
     troubles
         .into_iter()
+        .chain(events)
         .chain(frames)
+        .chain(["looks in between".to_owned()])
         .chain(others.map(|fault| format!("fault {fault}")))
         .chain(edges.map(|edge| format!("edge {edge}")))
         .chain(reasons.map(|reason| format!("reason {reason}")))
         .collect()
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, count) in &self.counts {
+            writeln!(f, "{count:>9} {what}")?;
+        }
+        write!(f, "{:>9} seeds", self.seeds)
+    }
 }

@@ -16,12 +16,18 @@ pub(crate) struct PodFact {
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) running: bool,
+    /// It has come to its end, whatever else is said of it.
+    pub(crate) ended: bool,
+    /// Its rank for the strategy `priority`.
+    pub(crate) rank: i64,
     pub(crate) ready: bool,
     pub(crate) terminating: bool,
     pub(crate) disrupted: bool,
     pub(crate) ips: Vec<String>,
     pub(crate) ports: BTreeMap<String, u64>,
     pub(crate) node: String,
+    /// RFC 3339 in whole seconds, so that text sorts like time.
+    pub(crate) created: String,
 }
 
 /// A source as far as leading goes.
@@ -62,6 +68,14 @@ impl PodFact {
             name: text(&pod["metadata"]["name"]),
             labels: texts(&pod["metadata"]["labels"]),
             running: pod["status"]["phase"] == "Running",
+            ended: matches!(
+                pod["status"]["phase"].as_str(),
+                Some("Failed" | "Succeeded")
+            ),
+            rank: pod["metadata"]["annotations"]["zen-lead.io/priority"]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_default(),
             ready: condition("Ready"),
             terminating: !pod["metadata"]["deletionTimestamp"].is_null(),
             disrupted: condition("DisruptionTarget"),
@@ -79,6 +93,7 @@ impl PodFact {
                 })
                 .collect(),
             node: text(&pod["spec"]["nodeName"]),
+            created: text(&pod["metadata"]["creationTimestamp"]),
         }
     }
 
@@ -146,6 +161,11 @@ impl SourceFact {
         self.annotations
             .get(&format!("zen-lead.io/{key}"))
             .map(String::as_str)
+    }
+
+    /// Whether nothing may move; what cannot be read counts as a pause.
+    pub(crate) fn is_paused(&self) -> bool {
+        !matches!(self.setting("paused"), None | Some("false"))
     }
 
     /// Whether it certainly wants this family under this name, and headless or not as ever.

@@ -1,9 +1,11 @@
 //! A schedule: what happens when, drawn from a seed, and small enough to be taken apart.
 
+use std::collections::BTreeSet;
+
 use simkube::Kind;
 
 use crate::chance::Chance;
-use crate::event::{Event, PODS, SOURCES};
+use crate::event::{Event, PODS, PodAct, SOURCES};
 
 /// Virtual time in which things happen, in milliseconds.
 pub(crate) const SPAN_MS: u64 = 600_000;
@@ -34,6 +36,11 @@ pub struct World {
     pub history: usize,
     /// Pieces in which bodies arrive.
     pub chunk: Option<usize>,
+    /// Replicas of the controller.
+    pub replicas: u8,
+    /// Failovers of one Service that its budget allows, and the seconds in which it is filled
+    /// again; `None` any number.
+    pub guard: Option<(u32, u32)>,
     /// The garbage collector comes by so often, or never.
     pub collector_ms: Option<u64>,
 }
@@ -86,16 +93,40 @@ pub enum Fault {
     Compact,
     /// All watches of a kind end, cleanly or not.
     Unwatch { kind: Kind, broken: bool },
-    /// The controller is not scheduled for a while (SIGSTOP, a frozen machine).
-    Pause { for_ms: u64 },
-    /// The controller's wall clock jumps by so many seconds.
-    Jump { by_s: i64 },
-    /// The controller dies and comes back.
-    Crash { down_ms: u64 },
-    /// The controller dies in the middle of a write, whose effect is there or not, and comes back.
-    CrashInWrite { applied: bool, down_ms: u64 },
-    /// The controller is stopped in good order and started again.
-    Restart { down_ms: u64 },
+    /// Nothing reaches a replica for a while, and nothing of its reaches the server.
+    Partition {
+        whom: Whom,
+        /// Connections break; else nothing is heard on them.
+        broken: bool,
+        for_ms: u64,
+    },
+    /// A replica is not scheduled for a while (SIGSTOP, a frozen machine).
+    Pause { whom: Whom, for_ms: u64 },
+    /// A replica's wall clock jumps by so many seconds.
+    Jump { whom: Whom, by_s: i64 },
+    /// A replica dies and comes back.
+    Crash { whom: Whom, down_ms: u64 },
+    /// A replica dies in the middle of one of its next requests, whose effect is there or not, and
+    /// comes back: so it dies between any two.
+    CrashInRequest {
+        whom: Whom,
+        /// Only writes to Services and slices count.
+        of_writes: bool,
+        skip: u8,
+        applied: bool,
+        down_ms: u64,
+    },
+    /// A replica is stopped in good order and started again.
+    Restart { whom: Whom, down_ms: u64 },
+}
+
+/// The replica that something happens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Whoever holds the Lease.
+    Holder,
+    /// This one, counted round.
+    Number(u8),
 }
 
 /// What happens to requests.
@@ -174,11 +205,13 @@ impl Plan {
             refuses_by_status: chance.percent(50),
             history: usize::try_from(chance.pick(&[20, 200, 1_000])).unwrap_or(200),
             chunk: chance.percent(20).then_some(113),
+            replicas: 1,
             collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
+            guard: chance.pick(&[None, None, None, Some((2, 600)), Some((3, 20))]),
         };
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));
-        steps.extend(faults(&mut chance));
+        steps.extend(faults(&mut chance, &world));
         // Stable: what is drawn first happens first.
         steps.sort_by_key(|step| step.at_ms);
         Self { seed, world, steps }
@@ -208,13 +241,13 @@ fn beginning(chance: &mut Chance, world: &World) -> Vec<Step> {
         .collect()
 }
 
-/// At least sixty events; half of them follow close on another.
+/// At least sixty events; most of them follow close on another, so that there is calm as well.
 fn workload(chance: &mut Chance, world: &World) -> Vec<Step> {
-    let count = chance.between(80, 120);
+    let count = chance.between(64, 120);
     let mut last = 1_000;
     let mut steps = Vec::new();
     for _ in 0..count {
-        let is_close = chance.percent(50);
+        let is_close = chance.percent(60);
         let at_ms = if is_close {
             last + chance.below(250)
         } else {
@@ -230,25 +263,62 @@ fn workload(chance: &mut Chance, world: &World) -> Vec<Step> {
     steps
 }
 
-/// At least ten, of many kinds.
-fn faults(chance: &mut Chance) -> Vec<Step> {
-    let count = chance.between(10, 18);
-    (0..count)
-        .map(|_| {
-            let at_ms = chance.below(SPAN_MS - 10_000);
-            let for_ms = chance.pick(&[200, 2_000, 10_000, 30_000]);
-            Step {
-                at_ms,
-                what: What::Fault(fault(chance, for_ms)),
-            }
-        })
-        .collect()
+/// At least ten, of at least three kinds; in the middle of most that last, something happens.
+fn faults(chance: &mut Chance, world: &World) -> Vec<Step> {
+    let count = usize::try_from(chance.between(10, 18)).unwrap_or(10);
+    let (mut kinds, mut faults) = (BTreeSet::new(), 0);
+    let mut steps = Vec::new();
+    while faults < count || kinds.len() < 3 {
+        let at_ms = chance.below(SPAN_MS - 10_000);
+        let for_ms = chance.pick(&[200, 2_000, 10_000, 30_000]);
+        let fault = fault(chance, for_ms);
+        let middle_ms = at_ms + fault.lasts_ms() / 2;
+        if middle_ms > at_ms && middle_ms < SPAN_MS - 1_000 && chance.percent(60) {
+            let is_late = middle_ms > SPAN_MS - LATE_MS;
+            steps.push(Step {
+                at_ms: middle_ms,
+                what: What::Event(companion(chance, world, &fault, is_late)),
+            });
+        }
+        kinds.insert(fault.kind());
+        faults += 1;
+        steps.push(Step {
+            at_ms,
+            what: What::Fault(fault),
+        });
+    }
+    steps
+}
+
+/// What had better be noticed afterwards.
+fn companion(chance: &mut Chance, world: &World, fault: &Fault, is_late: bool) -> Event {
+    match fault {
+        Fault::Blackout {
+            kind: Kind::Pod, ..
+        } => Event::OfLeader {
+            of: chance.pick(&SOURCES),
+            act: PodAct::Kill,
+        },
+        Fault::Crash { .. } | Fault::CrashInRequest { .. } | Fault::Restart { .. }
+            if chance.percent(50) =>
+        {
+            Event::leave(chance)
+        }
+        _ => Event::any(chance, world.dual_stack, is_late),
+    }
 }
 
 fn fault(chance: &mut Chance, for_ms: u64) -> Fault {
     let down_ms = chance.pick(&[0, 5, 300, 5_000, 40_000]);
     let percent = chance.pick(&[10, 30, 70, 100]);
-    match chance.below(100) {
+    let whom = chance.pick(&[
+        Whom::Holder,
+        Whom::Holder,
+        Whom::Number(0),
+        Whom::Number(1),
+        Whom::Number(2),
+    ]);
+    match chance.below(102) {
         0..=36 => Fault::Requests {
             trouble: chance.pick(&TROUBLES),
             percent,
@@ -279,21 +349,48 @@ fn fault(chance: &mut Chance, for_ms: u64) -> Fault {
             broken: chance.percent(50),
         },
         76..=80 => Fault::Pause {
+            whom,
             for_ms: chance.pick(&[50, 3_000, 20_000]),
         },
         81..=84 => Fault::Jump {
+            whom,
             by_s: chance.pick(&[-86_400, -30, 30, 86_400]),
         },
-        85..=90 => Fault::Crash { down_ms },
-        91..=96 => Fault::CrashInWrite {
+        85..=90 => Fault::Crash { whom, down_ms },
+        91..=96 => Fault::CrashInRequest {
+            whom,
+            of_writes: chance.percent(75),
+            skip: chance.pick(&[0, 0, 1, 2, 5]),
             applied: chance.percent(50),
             down_ms,
         },
-        _ => Fault::Restart { down_ms },
+        97..=99 => Fault::Restart { whom, down_ms },
+        _ => Fault::Partition {
+            whom,
+            broken: chance.percent(50),
+            for_ms: chance.pick(&[500, 3_000, 12_000, 30_000]),
+        },
     }
 }
 
 impl Fault {
+    /// How long it is in force, in milliseconds.
+    pub(crate) fn lasts_ms(&self) -> u64 {
+        match *self {
+            Self::Requests { for_ms, .. }
+            | Self::Frames { for_ms, .. }
+            | Self::Lag { for_ms, .. }
+            | Self::Forbid { for_ms, .. }
+            | Self::Blackout { for_ms, .. }
+            | Self::Partition { for_ms, .. }
+            | Self::Pause { for_ms, .. } => for_ms,
+            Self::Crash { down_ms, .. }
+            | Self::CrashInRequest { down_ms, .. }
+            | Self::Restart { down_ms, .. } => down_ms,
+            Self::Compact | Self::Unwatch { .. } | Self::Jump { .. } => 0,
+        }
+    }
+
     /// The name under which its occurrences are counted.
     #[must_use]
     pub fn kind(&self) -> String {
@@ -302,6 +399,9 @@ impl Fault {
             Self::Frames { trouble, .. } => format!("frame {trouble:?}"),
             Self::Unwatch { broken: false, .. } => "watches closed".into(),
             Self::Unwatch { broken: true, .. } => "watches broken".into(),
+            Self::CrashInRequest {
+                of_writes: true, ..
+            } => "CrashInWrite".into(),
             other => {
                 let text = format!("{other:?}");
                 let end = text.find([' ', '{']).unwrap_or(text.len());

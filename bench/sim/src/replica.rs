@@ -13,20 +13,33 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use zen_lead::config::Config;
 use zen_lead::jitter;
+use zen_lead::logic::model::Key;
 use zen_lead::metrics::Metrics;
 use zen_lead::run::{Clients, Controller, Surroundings};
 use zen_lead::shell::clock::Clock;
 use zen_lead::shell::drive::Drive;
 use zen_lead::shell::write::Task;
 
+use crate::trace;
+
 /// What a SIGSTOP closes.
-#[derive(Default)]
 pub(crate) struct Gate {
+    number: u8,
     is_shut: AtomicBool,
+    /// Tasks that would have run. Locked for one insertion.
     waiting: Mutex<Vec<Waker>>,
 }
 
 impl Gate {
+    /// The gate of a host.
+    pub(crate) fn new(number: u8) -> Self {
+        Self {
+            number,
+            is_shut: AtomicBool::new(false),
+            waiting: Mutex::default(),
+        }
+    }
+
     pub(crate) fn shut(&self) {
         self.is_shut.store(true, Ordering::Relaxed);
     }
@@ -52,6 +65,7 @@ impl Future for Gated {
             self.gate.waiting.lock().push(context.waker().clone());
             return Poll::Pending;
         }
+        let _speaks = trace::speak(self.gate.number);
         self.task.as_mut().poll(context)
     }
 }
@@ -89,11 +103,13 @@ pub(crate) struct Replica {
     stop: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<Result<(), &'static str>>,
     pub(crate) drive: Arc<Drive>,
+    clock: Clock,
 }
 
 impl Replica {
     pub(crate) fn start(
         kube: &SimKube,
+        name: &str,
         config: &Arc<Config>,
         wall: &Wall,
         gate: &Arc<Gate>,
@@ -102,8 +118,9 @@ impl Replica {
         let tasks: Arc<Mutex<JoinSet<()>>> = Arc::default();
         let (to, behind) = (Arc::clone(&tasks), Arc::clone(gate));
         let wall = wall.clone();
+        let clock = Clock::new(Arc::new(move || wall.now()));
         let around = Surroundings {
-            clock: Clock::new(Arc::new(move || wall.now())),
+            clock: clock.clone(),
             jitter: jitter::from_seed(seed),
             spawn: Arc::new(move |task| {
                 let gate = Arc::clone(&behind);
@@ -111,8 +128,8 @@ impl Replica {
             }),
         };
         let clients = Clients {
-            watch: kube.client_named("zen-lead"),
-            write: kube.client_named("zen-lead"),
+            watch: kube.client_named(name),
+            write: kube.client_named(name),
         };
         let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
         let controller = Controller::new(Arc::clone(config), clients, around, metrics);
@@ -132,6 +149,15 @@ impl Replica {
             stop: Some(stop),
             ended,
             drive,
+            clock,
+        }
+    }
+
+    /// Has it look at these sources, though there is no news.
+    pub(crate) fn look_at(&self, sources: impl IntoIterator<Item = Key>) {
+        let now = self.clock.moment();
+        for source in sources {
+            self.drive.schedule(source, now);
         }
     }
 

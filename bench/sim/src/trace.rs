@@ -1,6 +1,7 @@
 //! What happened, in words: the last lines for people, a hash of all lines for comparison. Hears
 //! the controller's own log as well.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,6 +16,26 @@ use crate::judge::Judge;
 
 /// Lines that are kept.
 const LINES: usize = 60;
+
+std::thread_local! {
+    /// Which replica is being polled on this thread.
+    static SPEAKER: Cell<u8> = const { Cell::new(0) };
+}
+
+/// From here on a replica speaks, until the answer is dropped.
+#[must_use]
+pub(crate) fn speak(number: u8) -> Speaking {
+    Speaking(SPEAKER.replace(number))
+}
+
+/// Remembers who spoke before.
+pub(crate) struct Speaking(u8);
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        SPEAKER.set(self.0);
+    }
+}
 
 /// The lines of one run. Locked for one line.
 #[derive(Clone)]
@@ -93,7 +114,7 @@ impl Trace {
             }
             _ => {}
         }
-        let mut text = format!("  · {}", said.message);
+        let mut text = format!("  {}· {}", SPEAKER.get(), said.message);
         for (name, value) in &said.fields {
             // Real time, the only thing here that no seed decides.
             if *name != "took" {

@@ -25,10 +25,50 @@ pub(crate) struct Troubles {
 
 #[derive(Default)]
 struct Inner {
-    active: Vec<(Instant, Fault)>,
-    deaths: Vec<bool>,
+    active: Vec<Active>,
+    deaths: Vec<Death>,
+    /// Who has died in a request, and for how long.
+    dead: Vec<(&'static str, u64)>,
     frames: u64,
     counts: BTreeMap<String, u64>,
+}
+
+#[derive(Clone)]
+struct Active {
+    until: Instant,
+    /// Whom it hits; nobody in particular is everybody.
+    client: Option<&'static str>,
+    fault: Fault,
+}
+
+/// What a replica will die of.
+struct Death {
+    client: &'static str,
+    of_writes: bool,
+    /// Requests that it survives.
+    skip: u8,
+    applied: bool,
+    down_ms: u64,
+    kind: String,
+}
+
+impl Inner {
+    /// What a replica dies of in this request, if it does.
+    fn death(&mut self, request: &RequestInfo) -> Option<Death> {
+        let is_write = request.verb.is_write() && request.kind != Some(Kind::Event);
+        let mut now = None;
+        for (at, death) in self.deaths.iter_mut().enumerate() {
+            if death.client != request.client || (death.of_writes && !is_write) {
+                continue;
+            }
+            if death.skip == 0 {
+                now = now.or(Some(at));
+            } else {
+                death.skip -= 1;
+            }
+        }
+        now.map(|at| self.deaths.remove(at))
+    }
 }
 
 impl Troubles {
@@ -41,22 +81,44 @@ impl Troubles {
         }
     }
 
-    /// A fault begins that lasts, or waits for a write.
-    pub(crate) fn begin(&self, fault: &Fault) {
+    /// A fault begins that lasts, or waits for a request of this client.
+    pub(crate) fn begin(&self, fault: &Fault, client: Option<&'static str>) {
         let mut inner = self.inner.lock();
         let for_ms = match *fault {
             Fault::Requests { for_ms, .. }
             | Fault::Frames { for_ms, .. }
             | Fault::Lag { for_ms, .. }
+            | Fault::Partition { for_ms, .. }
             | Fault::Blackout { for_ms, .. } => for_ms,
-            Fault::CrashInWrite { applied, .. } => {
-                inner.deaths.push(applied);
+            Fault::CrashInRequest {
+                of_writes,
+                skip,
+                applied,
+                down_ms,
+                ..
+            } => {
+                inner.deaths.extend(client.map(|client| Death {
+                    client,
+                    of_writes,
+                    skip,
+                    applied,
+                    down_ms,
+                    kind: fault.kind(),
+                }));
                 return;
             }
             _ => return,
         };
-        let until = Instant::now() + Duration::from_millis(for_ms);
-        inner.active.push((until, fault.clone()));
+        inner.active.push(Active {
+            until: Instant::now() + ms(for_ms),
+            client,
+            fault: fault.clone(),
+        });
+    }
+
+    /// Who has died in a request since the last call, and for how many milliseconds.
+    pub(crate) fn dead(&self) -> Vec<(&'static str, u64)> {
+        std::mem::take(&mut self.inner.lock().dead)
     }
 
     /// Nothing is wrong any more.
@@ -75,14 +137,15 @@ impl Troubles {
         *self.inner.lock().counts.entry(what).or_default() += 1;
     }
 
-    fn active(&self) -> Vec<Fault> {
+    /// What hits this client at the moment.
+    fn active(&self, client: &str) -> Vec<Fault> {
         let now = Instant::now();
         let mut inner = self.inner.lock();
-        inner.active.retain(|(until, _)| now < *until);
-        inner
-            .active
-            .iter()
-            .map(|(_, fault)| fault.clone())
+        inner.active.retain(|active| now < active.until);
+        let active = inner.active.iter();
+        active
+            .filter(|active| active.client.is_none_or(|hit| hit == client))
+            .map(|active| active.fault.clone())
             .collect()
     }
 }
@@ -94,17 +157,28 @@ const fn ms(count: u64) -> Duration {
 impl Faults for Troubles {
     fn on_request(&self, request: &RequestInfo) -> Verdict {
         self.judge.asked(request);
-        let is_core = request.verb.is_write() && request.kind != Some(Kind::Event);
-        let death = is_core.then(|| self.inner.lock().deaths.pop()).flatten();
-        if let Some(applied) = death {
-            self.count("CrashInWrite".into());
+        let death = self.inner.lock().death(request);
+        if let Some(death) = death {
+            self.count(death.kind);
             self.judge.hurt(Some(request));
+            self.inner.lock().dead.push((death.client, death.down_ms));
             self.death.notify_one();
-            return Verdict::Hang { applied };
+            return Verdict::Hang {
+                applied: death.applied,
+            };
+        }
+        let active = self.active(&request.client);
+        if let Some(broken) = active.iter().find_map(is_cut_off) {
+            self.judge.hurt(Some(request));
+            return if broken {
+                Verdict::Drop { applied: false }
+            } else {
+                Verdict::Hang { applied: false }
+            };
         }
         let mut chance =
             Chance::new(self.seed ^ request.number.wrapping_mul(0x5851_f42d_4c95_7f2d));
-        for fault in self.active() {
+        for fault in active {
             let Fault::Requests {
                 trouble, percent, ..
             } = fault
@@ -116,7 +190,7 @@ impl Faults for Troubles {
             }
             if let Some(verdict) = verdict(trouble, request, &mut chance) {
                 if let Verdict::Stale { ago } = verdict {
-                    self.judge.told_of_the_past(request.kind, ago);
+                    self.judge.told_of_the_past(request, ago);
                 }
                 self.count(fault.kind());
                 self.judge.hurt(Some(request));
@@ -133,8 +207,14 @@ impl Faults for Troubles {
             inner.frames
         };
         let mut chance = Chance::new(self.seed ^ number.wrapping_mul(0x2545_f491_4f6c_dd1d));
-        for fault in self.active() {
+        for fault in self.active(&frame.client) {
             match fault {
+                Fault::Partition { broken: true, .. } => {
+                    return FrameVerdict::Cut { bytes: 0 };
+                }
+                Fault::Partition { broken: false, .. } => {
+                    return FrameVerdict::HoldUntil(Instant::now() + ms(1_000));
+                }
                 Fault::Blackout { kind, .. } if kind == frame.kind => {
                     return FrameVerdict::HoldUntil(Instant::now() + ms(1_000));
                 }
@@ -168,6 +248,14 @@ impl Faults for Troubles {
         }
         self.judge.shown(frame);
         FrameVerdict::Deliver
+    }
+}
+
+/// Whether connections break, where nothing gets through.
+fn is_cut_off(fault: &Fault) -> Option<bool> {
+    match fault {
+        Fault::Partition { broken, .. } => Some(*broken),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use http::{Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::api::status::ApiError;
+use crate::audit::Audited;
 use crate::fault::ConnectionReset;
 use crate::store::Object;
 use crate::watch::WatchBody;
@@ -32,6 +33,14 @@ impl SimBody {
 
     pub(crate) fn full(bytes: Vec<u8>) -> Self {
         Self(Content::Full(Some(bytes.into())))
+    }
+
+    /// Has the end of a watch audited.
+    pub(crate) fn audit_end(mut self, entry: Audited) -> Self {
+        if let Content::Watch(watch) | Content::CutWatch(watch, _) = &mut self.0 {
+            watch.audit_end(entry);
+        }
+        self
     }
 
     /// Breaks off after so many bytes.

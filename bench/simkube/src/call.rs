@@ -5,16 +5,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, header};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::path::{Query, Target, Verb};
+use crate::access::rbac::Wish;
+use crate::access::{self, User, review};
+use crate::api::path::{self, Query, Target, Verb};
 use crate::api::status::{self, ApiError};
+use crate::audit::{Audited, Stage};
 use crate::body::{SimBody, json_response, object_response, respond};
 use crate::discovery;
+use crate::fault::RequestInfo;
 use crate::server::Core;
 use crate::state::State;
-use crate::store::text;
+use crate::store::{Object, text};
 use crate::table;
 use crate::write::Caller;
 use crate::write::delete::DeleteOptions;
@@ -34,6 +39,11 @@ pub(crate) struct Call {
     /// The client would rather print than parse.
     table: bool,
     caller: Caller,
+    token: String,
+    pub(crate) agent: String,
+    /// Who asks, once the server has looked; see [`Call::introduce`].
+    user: Result<User, ApiError>,
+    pub(crate) received: Timestamp,
     pub(crate) body: Bytes,
 }
 
@@ -44,10 +54,15 @@ impl Call {
         let path = parts.uri.path().to_owned();
         let target = Target::parse(&path);
         let verb = target.as_ref().and_then(|t| t.verb(&parts.method, &query));
+        let agent = header_text(&parts.headers, header::USER_AGENT);
         Self {
             client: client.to_owned(),
             table: table::is_wanted(header_text(&parts.headers, header::ACCEPT)),
-            caller: Caller::from_query(&query, header_text(&parts.headers, header::USER_AGENT)),
+            caller: Caller::from_query(&query, agent),
+            token: access::bearer(&parts.headers).to_owned(),
+            agent: agent.to_owned(),
+            user: Ok(User::default()),
+            received: Timestamp::UNIX_EPOCH,
             content_type: header_text(&parts.headers, header::CONTENT_TYPE).to_owned(),
             method: parts.method,
             path,
@@ -57,6 +72,39 @@ impl Call {
             verb: verb.unwrap_or(Verb::Other),
             target,
             body,
+        }
+    }
+
+    /// Notes who asks and when.
+    pub(crate) fn introduce(&mut self, state: &State) {
+        self.user = state.authenticate(&self.token);
+        if let Ok(user) = &self.user {
+            self.caller.user = user.clone();
+        }
+        self.received = state.wall();
+    }
+
+    /// The entry of the audit log for an answer of this code.
+    pub(crate) fn audited(&self, info: &RequestInfo, code: u16, at: Timestamp) -> Audited {
+        let verb = match self.verb {
+            Verb::Other => self.method.as_str().to_lowercase(),
+            known => known.name().to_owned(),
+        };
+        let query = if self.raw_query.is_empty() { "" } else { "?" };
+        Audited {
+            stage: Stage::ResponseComplete,
+            number: info.number,
+            user: self.user.clone().unwrap_or_default(),
+            verb,
+            kind: info.kind,
+            namespace: info.namespace.clone(),
+            name: info.name.clone(),
+            subresource: info.subresource.clone(),
+            uri: format!("{}{query}{}", self.path, self.raw_query),
+            agent: self.agent.clone(),
+            code,
+            received: self.received,
+            at,
         }
     }
 
@@ -103,7 +151,7 @@ impl Call {
         let deleted = state.delete(target, &options)?;
         // What waits for grace or finalizers is always shown; what is gone only by some kinds.
         if target.kind.returns_deleted() || !deleted.gone {
-            return Ok(object_response(StatusCode::OK, &deleted.object));
+            return Ok(shaped(StatusCode::OK, target, &deleted.object));
         }
         let uid = deleted.object.uid();
         Ok(json_response(status::success(
@@ -111,6 +159,55 @@ impl Call {
             &target.name,
             uid,
         )))
+    }
+
+    /// Answers what is about no resource.
+    fn answer_apart(&self, state: &State) -> Result<Response<SimBody>, ApiError> {
+        if !discovery::is_health(&self.path) {
+            let user = self.user.clone()?;
+            if self.path == review::PATH {
+                if self.method != Method::POST {
+                    return Err(ApiError::method_not_allowed());
+                }
+                let review = review::read(&self.content_type, &self.body)?;
+                let review = state.review(&user, &review)?;
+                let json = serde_json::to_vec(&review).unwrap_or_default();
+                return Ok(respond(StatusCode::CREATED, SimBody::full(json)));
+            }
+            if self.path == "/metrics" && self.method == Method::GET {
+                return Ok(json_response(state.counts.page().into_bytes()));
+            }
+        }
+        if let Some(what) = path::real_only(&self.path) {
+            return Err(ApiError::not_simulated(what));
+        }
+        discovery::answer(&self.method, &self.path, state.options.minor).map(json_response)
+    }
+
+    /// Whether there is such a verb here, and whether who asks may use it.
+    fn admit(&self, state: &State, target: &Target) -> Result<(), ApiError> {
+        let user = self.user.clone()?;
+        let plural = target.kind.plural();
+        if self.verb == Verb::DeleteCollection {
+            let what = format!("deletecollection of {plural}");
+            return Err(ApiError::not_simulated(&what));
+        }
+        if !self.served {
+            return Err(ApiError::method_not_allowed());
+        }
+        let resource = if target.subresource.is_empty() {
+            plural.to_owned()
+        } else {
+            format!("{plural}/{}", target.subresource)
+        };
+        let wish = Wish {
+            verb: self.verb.name(),
+            group: target.kind.group(),
+            resource: &resource,
+            namespace: &target.namespace,
+            name: &target.name,
+        };
+        state.authorize(&user, &wish)
     }
 
     /// Lets the server act.
@@ -121,19 +218,12 @@ impl Call {
         past: Option<Instant>,
     ) -> Result<Response<SimBody>, ApiError> {
         let Some(target) = &self.target else {
-            return discovery::answer(&self.method, &self.path, state.options.minor)
-                .map(json_response);
+            return self.answer_apart(state);
         };
-        if !self.served {
-            return Err(ApiError::method_not_allowed());
-        }
+        self.admit(state, target)?;
         let Target {
-            kind,
-            namespace,
-            name,
-            subresource,
+            kind, namespace, ..
         } = target;
-        state.authorize(self.verb, *kind, namespace, name, subresource)?;
         match self.verb {
             Verb::Get => self.get(state, target, past),
             Verb::List => state
@@ -148,7 +238,7 @@ impl Call {
                     return Err(ApiError::method_not_allowed());
                 }
                 let object = state.create(*kind, namespace, &self.json()?, &self.caller)?;
-                Ok(object_response(StatusCode::CREATED, &object))
+                Ok(shaped(StatusCode::CREATED, target, &object))
             }
             Verb::Update => {
                 let written = state.update(target, &self.json()?, &self.caller)?;
@@ -157,16 +247,21 @@ impl Call {
                 } else {
                     StatusCode::OK
                 };
-                Ok(object_response(status, &written.object))
+                Ok(shaped(status, target, &written.object))
             }
             Verb::Patch => {
                 let object = state.patch(target, &self.content_type, &self.body, &self.caller)?;
-                Ok(object_response(StatusCode::OK, &object))
+                Ok(shaped(StatusCode::OK, target, &object))
             }
             Verb::Delete => self.delete(state, target),
             Verb::DeleteCollection | Verb::Other => Err(ApiError::method_not_allowed()),
         }
     }
+}
+
+/// An object as those see it who asked for this target.
+fn shaped(code: StatusCode, target: &Target, object: &Arc<Object>) -> Response<SimBody> {
+    object_response(code, &object.shaped(target.kind))
 }
 
 fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {

@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use crate::access::User;
 use crate::api::kind::Kind;
 use crate::api::path::{Target, Verb};
 use crate::api::status::ApiError;
@@ -17,6 +18,7 @@ use crate::server::SimKube;
 use crate::state::Cut;
 use crate::write::Caller;
 use crate::write::delete::DeleteOptions;
+use crate::write::gc::Controllers;
 
 fn target(kind: Kind, namespace: &str, name: &str, subresource: &str) -> Target {
     Target {
@@ -32,6 +34,7 @@ pub(crate) fn caller() -> Caller {
         manager: "simkube".into(),
         strict: false,
         dry_run: false,
+        user: User::new("simkube", &["system:masters"]),
     }
 }
 
@@ -142,9 +145,18 @@ impl SimKube {
         self.core.state.lock().admission = policy;
     }
 
-    /// Takes the garbage collector's steps until it has nothing to do; says how many.
+    /// Takes the garbage collector's and the namespace controller's steps until they have nothing
+    /// to do; says how many.
     pub fn gc(&self) -> usize {
-        self.core.transact(crate::state::State::collect)
+        self.control(Controllers {
+            garbage: true,
+            namespaces: true,
+        })
+    }
+
+    /// The same for some of the controllers.
+    pub fn control(&self, which: Controllers) -> usize {
+        self.core.transact(|state| state.collect(which))
     }
 }
 
@@ -241,7 +253,8 @@ impl SimKube {
             let mut value = old.value.clone();
             edit(&mut value);
             meta::normalize(&mut value);
-            state.replace(Verb::Update, &key, &old, value, subresource, &caller())
+            let target = target(kind, namespace, name, subresource);
+            state.replace(Verb::Update, &target, &old, value, &caller())
         });
         edited.map(|o| o.full_value())
     }

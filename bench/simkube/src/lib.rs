@@ -69,7 +69,9 @@
 //! without a warning header; tokens are not looked at; tables show fewer columns. Deleting a
 //! collection, protobuf and subresources other than `status` are refused.
 
+mod access;
 mod api;
+mod audit;
 mod body;
 mod builders;
 mod call;
@@ -79,6 +81,7 @@ mod fixture;
 mod frames;
 mod loopback;
 mod options;
+pub mod program;
 mod read;
 mod record;
 mod rules;
@@ -89,9 +92,11 @@ mod table;
 mod watch;
 mod write;
 
+pub use access::User;
 pub use api::kind::Kind;
 pub use api::path::Verb;
 pub use api::status::{ApiError, Cause, Details};
+pub use audit::{Audited, Auditor, Stage};
 pub use body::SimBody;
 pub use builders::{PodBuilder, ServiceBuilder};
 pub use fault::{
@@ -102,3 +107,4 @@ pub use loopback::Authority;
 pub use options::{Admission, Expiry, Options, Refusal, Rule, WallClock};
 pub use record::Record;
 pub use server::{SimKube, SimService};
+pub use write::gc::Controllers;

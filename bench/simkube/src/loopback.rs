@@ -72,16 +72,22 @@ impl Authority {
         &self.ca
     }
 
-    /// A kubeconfig for a server at this address.
+    /// A kubeconfig for a server at this address that looks at no tokens.
     #[must_use]
     pub fn kubeconfig(&self, address: SocketAddr) -> String {
+        // Clients without any credentials ask for a password.
+        self.kubeconfig_of(address, "simkube", "simkube")
+    }
+
+    /// A kubeconfig with the token of a user.
+    #[must_use]
+    pub fn kubeconfig_of(&self, address: SocketAddr, user: &str, token: &str) -> String {
         let ca = base64(self.ca.as_bytes());
-        // The token is not looked at, but clients without any credentials ask for a password.
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: simkube\n\
              clusters:\n- name: simkube\n  cluster:\n    server: https://{address}\n    certificate-authority-data: {ca}\n\
-             contexts:\n- name: simkube\n  context:\n    cluster: simkube\n    user: simkube\n    namespace: default\n\
-             users:\n- name: simkube\n  user:\n    token: simkube\n"
+             contexts:\n- name: simkube\n  context:\n    cluster: simkube\n    user: {user:?}\n    namespace: default\n\
+             users:\n- name: {user:?}\n  user:\n    token: {token}\n"
         )
     }
 }

@@ -14,7 +14,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 use tower::BoxError;
 
+use crate::access::User;
+use crate::api::path::Verb;
 use crate::api::status::ApiError;
+use crate::audit::{Audited, Auditor, Stage};
 use crate::body::{SimBody, failure};
 use crate::call::Call;
 use crate::fault::{Committed, ConnectionReset, Faults, NoFaults, Observer, RequestInfo, Verdict};
@@ -29,11 +32,20 @@ pub(crate) struct Core {
     pub(crate) state: Mutex<State>,
     faults: RwLock<Arc<dyn Faults>>,
     observer: RwLock<Option<Arc<dyn Observer>>>,
+    auditor: RwLock<Option<Arc<dyn Auditor>>>,
 }
 
 impl Core {
     pub(crate) fn faults(&self) -> Arc<dyn Faults> {
         Arc::clone(&self.faults.read())
+    }
+
+    /// Tells the auditor, if there is one.
+    pub(crate) fn audit(&self, entry: &Audited) {
+        let auditor = self.auditor.read().clone();
+        if let Some(auditor) = auditor {
+            auditor.audited(entry);
+        }
     }
 
     /// Runs a transaction, then wakes whoever waits for what it changed: the lock is free by then.
@@ -99,6 +111,7 @@ impl SimKube {
                 state,
                 faults: RwLock::new(faults),
                 observer: RwLock::new(None),
+                auditor: RwLock::new(None),
             }),
         }
     }
@@ -112,6 +125,20 @@ impl SimKube {
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         self.core.state.lock().store.observe();
         *self.core.observer.write() = Some(observer);
+    }
+
+    /// From now on this one is told of every answer.
+    pub fn set_auditor(&self, auditor: Arc<dyn Auditor>) {
+        *self.core.auditor.write() = Some(auditor);
+    }
+
+    /// A bearer token by which requests are this user's; see [`Options::rbac`].
+    #[must_use]
+    pub fn token(&self, user: User) -> String {
+        let mut state = self.core.state.lock();
+        let token = format!("{}.{}", state.chance.uid(), state.chance.uid());
+        state.tokens.insert(token.clone(), user);
+        token
     }
 
     /// A client without sockets. Must be called inside a tokio runtime.
@@ -153,8 +180,8 @@ impl SimKube {
             let error = ApiError::too_large(self.core.options.body_limit);
             return Ok(failure(&error));
         };
-        let call = Call::new(client, parts, body.to_bytes());
-        let info = self.admit_call(&call);
+        let mut call = Call::new(client, parts, body.to_bytes());
+        let info = self.admit_call(&mut call);
         let verdict = self.core.faults().on_request(&info);
         self.carry_out(&call, &info, verdict).await
     }
@@ -219,8 +246,9 @@ impl SimKube {
     }
 
     /// Logs a request and describes it to the fault plan.
-    fn admit_call(&self, call: &Call) -> RequestInfo {
+    fn admit_call(&self, call: &mut Call) -> RequestInfo {
         let mut state = self.core.state.lock();
+        call.introduce(&state);
         let number = state.seen;
         state.seen += 1;
         let target = call.target.as_ref();
@@ -276,6 +304,28 @@ impl SimKube {
         let answer = core.transact_for(Some(info), |state| call.answer(state, core, past));
         let response = answer.unwrap_or_else(|error| failure(&error));
         self.note(info.number, response.status().as_u16(), true);
+        self.account(call, info, response)
+    }
+
+    /// Counts an answer and tells the auditor. That of a watch is complete when its body ends.
+    fn account(
+        &self,
+        call: &Call,
+        info: &RequestInfo,
+        response: Response<SimBody>,
+    ) -> Response<SimBody> {
+        let mut entry = {
+            let mut state = self.core.state.lock();
+            let entry = call.audited(info, response.status().as_u16(), state.wall());
+            state.counts.add(&entry, &call.method);
+            entry
+        };
+        if call.verb == Verb::Watch && response.status().is_success() {
+            entry.stage = Stage::ResponseStarted;
+            self.core.audit(&entry);
+            return response.map(|body| body.audit_end(entry));
+        }
+        self.core.audit(&entry);
         response
     }
 }

@@ -9,9 +9,11 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::access::Tokens;
 use crate::api::kind::Kind;
 use crate::api::path::Verb;
 use crate::api::status::ApiError;
+use crate::audit::Counts;
 use crate::options::{Admission, Chance, Options, Rule, WallClock};
 use crate::record::Record;
 use crate::rules::{meta, schema};
@@ -36,6 +38,8 @@ pub(crate) struct State {
     /// Requests ever seen; the number of the next one.
     pub(crate) seen: u64,
     pub(crate) deny: Vec<Rule>,
+    pub(crate) tokens: Tokens,
+    pub(crate) counts: Counts,
     pub(crate) admission: Option<Admission>,
     /// Who waits for changes of what, by watch: woken in this order.
     pub(crate) waiting: BTreeMap<u64, (Kind, Waker)>,
@@ -56,6 +60,8 @@ impl State {
             log: VecDeque::new(),
             seen: 0,
             deny: options.deny.clone(),
+            tokens: Tokens::new(),
+            counts: Counts::default(),
             admission: None,
             waiting: BTreeMap::new(),
             watches: 0,
@@ -124,40 +130,6 @@ impl State {
         }
     }
 
-    /// Asks RBAC.
-    pub(crate) fn authorize(
-        &self,
-        verb: Verb,
-        kind: Kind,
-        namespace: &str,
-        name: &str,
-        subresource: &str,
-    ) -> Result<(), ApiError> {
-        let mut resource = kind.plural().to_owned();
-        if !subresource.is_empty() {
-            resource = format!("{resource}/{subresource}");
-        }
-        if !self
-            .deny
-            .iter()
-            .any(|r| r.matches(verb, &resource, namespace))
-        {
-            return Ok(());
-        }
-        let scope = if namespace.is_empty() {
-            "at the cluster scope".to_owned()
-        } else {
-            format!("in the namespace {namespace:?}")
-        };
-        let why = format!(
-            "User {:?} cannot {} resource {resource:?} in API group {:?} {scope}",
-            self.options.user,
-            verb.name(),
-            kind.group()
-        );
-        Err(ApiError::forbidden(kind, name, &why))
-    }
-
     /// Asks the admission policy.
     pub(crate) fn admit(&self, verb: Verb, kind: Kind, value: &Value) -> Result<(), ApiError> {
         let Some(policy) = &self.admission else {
@@ -175,22 +147,6 @@ impl State {
                 ))
             }
         }
-    }
-
-    /// `OwnerReferencesPermissionEnforcement`, for a client that may not write finalizers.
-    pub(crate) fn check_owners(&self, kind: Kind, value: &Value) -> Result<(), ApiError> {
-        let owners = meta::of(value)
-            .get("ownerReferences")
-            .and_then(Value::as_array);
-        let blocks = |o: &Value| o["blockOwnerDeletion"] == true;
-        if !self.options.owner_reference_enforcement || !owners.into_iter().flatten().any(blocks) {
-            return Ok(());
-        }
-        Err(ApiError::forbidden(
-            kind,
-            text(value, "name"),
-            "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: , <nil>",
-        ))
     }
 
     /// Who has to be told about what has changed since the last call, in a fixed order.

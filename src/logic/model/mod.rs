@@ -3,6 +3,7 @@
 //! The serde structs read only the fields that a decision needs; everything else is skipped
 //! without allocating. `null` lists read as empty, since the API server writes them so.
 
+mod lease;
 mod meta;
 mod pod;
 mod service;
@@ -10,6 +11,7 @@ mod slice;
 mod text;
 mod uid;
 
+pub use lease::{Lease, LeaseSpec};
 pub use meta::{Key, Labels, Meta, Object, OwnerReference, Version};
 pub use pod::{Addresses, NamedPort, Pod, PodPhase, may_be_published};
 pub use service::{Family, Port, Protocol, Service, ServiceSpec, ServiceType, TargetPort};

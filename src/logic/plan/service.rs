@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::patch::{Op, Wanted};
 use super::{Action, Kind, Lane, Target, Write};
 use crate::logic::contract::{
-    CURRENT_LEADER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID,
-    MANAGED_BY, MANAGER, MIRRORED, SOURCE_SERVICE,
+    CURRENT_LEADER, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME,
+    LEADER_POD_UID, MANAGED_BY, MANAGER, MIRRORED, SOURCE_SERVICE,
 };
 use crate::logic::desired::Desired;
 use crate::logic::mirror::Mirrored;
@@ -222,6 +222,10 @@ fn name_leader<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
         None => [CURRENT_LEADER, LEADER_POD_NAME, LEADER_POD_UID]
             .into_iter()
             .for_each(|key| annotations.unset(key)),
+    }
+    match &desired.handled {
+        Some(handled) => annotations.set(HANDLED_SWITCHOVER, handled.to_string()),
+        None => annotations.unset(HANDLED_SWITCHOVER),
     }
     if let Some(uid) = &desired.last_leader {
         annotations.set(LAST_LEADER_POD_UID, uid.to_string());

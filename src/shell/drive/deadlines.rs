@@ -35,6 +35,12 @@ impl Deadlines {
         self.due.contains_key(&entry)
     }
 
+    /// Drops those that have come, except for news.
+    pub(super) fn drop_due(&mut self, now: Moment) {
+        self.due
+            .retain(|(at, _), (_, news)| *at > now || news.is_some());
+    }
+
     /// The moment of the first one.
     pub(super) fn next(&self) -> Option<Moment> {
         self.due.keys().next().map(|(at, _)| *at)

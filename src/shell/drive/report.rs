@@ -5,13 +5,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Cell, Drive};
+use crate::board::{Board, Change, Row};
 use crate::logic::contract::reason;
 use crate::logic::duration::Brief;
 use crate::logic::elect::Reason;
-use crate::logic::fsm::{Phase, Report, Step};
+use crate::logic::fsm::{Machine, Phase, Report, Step, Switched};
 use crate::logic::model::{Key, Meta, Pod, Service};
 use crate::logic::plan::{Target, Write};
-use crate::logic::time::Moment;
+use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
 use crate::metrics::{Figures, LeaderFigures, ServiceStats, State};
 
@@ -28,8 +29,10 @@ pub(super) struct Trace {
     events: Box<[&'static str]>,
 }
 
-/// Sets the figures of a source after a step.
-pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
+/// Sets the figures of a source after a step. Gauges are kept by every replica and shown by the
+/// active one; what is counted, is counted by the active one only, so that sums over replicas are
+/// right.
+pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active: bool) {
     let Report {
         pods_available,
         is_election,
@@ -37,6 +40,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
         leader_created,
         unresolved_ports,
         strangers,
+        is_guarded,
         ..
     } = &step.report;
     let machine = &step.machine;
@@ -56,8 +60,12 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
         } else {
             0
         },
+        guarded: *is_guarded,
     });
     stats.foreign_slices(count(*strangers));
+    if !is_active {
+        return note_switch(view, step, is_active);
+    }
     stats.cache_hit();
     if *is_election {
         stats.selected();
@@ -73,19 +81,54 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step) {
             stats.port_unresolved(port);
         }
     }
-    if let Some(switched) = &step.switched {
-        if let Some(reason) = switched.reason {
-            stats.failed_over(reason.as_str(), switched.took);
-        }
-        tracing::info!(
-            service = %view.key,
-            from = switched.from.as_deref().unwrap_or("none"),
-            to = switched.to.as_deref().unwrap_or("none"),
-            reason = switched.reason.map_or("elected", Reason::as_str),
-            took = %Brief(switched.took),
-            "leader changed"
-        );
+    if let Some(switched) = &step.switched
+        && let Some(reason) = switched.reason
+    {
+        stats.failed_over(reason.as_str(), switched.took);
     }
+    note_switch(view, step, is_active);
+}
+
+fn note_switch(view: &View, step: &Step, is_active: bool) {
+    let Some(switched) = &step.switched else {
+        return;
+    };
+    let (service, took) = (&view.key, Brief(switched.took));
+    let from = switched.from.as_deref().unwrap_or("none");
+    let to = switched.to.as_deref().unwrap_or("none");
+    let reason = switched.reason.map_or("elected", Reason::as_str);
+    if is_active {
+        tracing::info!(%service, from, to, reason, %took, "leader changed");
+    } else {
+        tracing::debug!(%service, from, to, reason, %took, "leader changed, by another replica");
+    }
+}
+
+/// Puts a source on the status page.
+pub(super) fn show(
+    board: &Board,
+    view: &View,
+    machine: &Machine,
+    switched: Option<Switched>,
+    now: Now,
+) {
+    let leader = machine.leader();
+    let row = Row {
+        state: machine.phase.name(),
+        leader_service: machine.name.clone(),
+        leader: leader.map(|leader| Arc::clone(&leader.pod)),
+        since: leader.and_then(|leader| now.wall.checked_sub(now.moment.since(leader.since)).ok()),
+        available: Report::available(view),
+        pods: view.pods.len(),
+    };
+    let change = switched.map(|switched| Change {
+        at: now.wall,
+        from: switched.from,
+        to: switched.to,
+        reason: switched.reason.map_or("elected", Reason::as_str),
+        took_ms: (switched.took.as_secs_f64() * 10_000.0).round() / 10.0,
+    });
+    board.show(&view.key, row, change);
 }
 
 impl Cell {
@@ -138,6 +181,7 @@ impl Drive {
         });
         Some(json!({
             "service": source.to_string(),
+            "isActive": self.outlet.is_active(),
             "facts": facts(&view, now),
             "machine": {
                 "state": machine.phase.name(),

@@ -1,9 +1,9 @@
-//! One request, one answer. Never awaits: everything is in memory.
+//! One request, one answer. Everything is in memory: only the status page waits, for news.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -11,7 +11,8 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Handlers, Port};
+use super::live::{self, Live};
+use super::{Handlers, Port, Served};
 use crate::logic::model::Key;
 use crate::logic::time::Moment;
 use crate::metrics::{self, Scrape};
@@ -26,6 +27,8 @@ pub(super) enum Reply {
     Whole(Bytes),
     /// A scrape that is written while it is read, piece by piece.
     Pieces(Box<Pieces>),
+    /// The rows of the status page, as they change.
+    Live(Box<Live>),
 }
 
 /// The rest of a scrape.
@@ -33,7 +36,7 @@ pub(super) struct Pieces {
     scrape: Scrape,
     ready: String,
     deadline: Moment,
-    handlers: Arc<Handlers>,
+    served: Arc<Served>,
 }
 
 /// A scrape took too long; the connection is cut, so that no half text is taken for a whole one.
@@ -54,9 +57,10 @@ impl Body for Reply {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Overdue>>> {
         let piece = match &mut *self {
+            Self::Live(live) => Ok(ready!(live.poll_next(context))),
             Self::Whole(bytes) => Ok(std::mem::take(bytes)),
             Self::Pieces(pieces) => pieces.next(),
         };
@@ -70,7 +74,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Pieces(_) => SizeHint::default(),
+            Self::Pieces(_) | Self::Live(_) => SizeHint::default(),
         }
     }
 }
@@ -79,7 +83,7 @@ impl Pieces {
     fn next(&mut self) -> Result<Bytes, Overdue> {
         let mut text = std::mem::take(&mut self.ready);
         collect(&mut self.scrape, &mut text);
-        self.handlers.in_time(self.deadline)?;
+        self.served.handlers.in_time(self.deadline)?;
         Ok(text.into())
     }
 }
@@ -105,11 +109,8 @@ impl Handlers {
     }
 }
 
-pub(super) fn answer<B>(
-    port: Port,
-    handlers: &Arc<Handlers>,
-    request: &Request<B>,
-) -> Response<Reply> {
+pub(super) fn answer<B>(port: Port, served: &Arc<Served>, request: &Request<B>) -> Response<Reply> {
+    let handlers = &served.handlers;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         let allowed = const { hyper::header::HeaderValue::from_static("GET, HEAD") };
@@ -117,10 +118,18 @@ pub(super) fn answer<B>(
         return reply;
     }
     match (port, request.uri().path()) {
-        (Port::Metrics, "/metrics") => scrape(handlers),
+        (Port::Metrics, "/metrics") => scrape(served),
+        (Port::Metrics, "/") if handlers.board.is_some() => page(),
+        (Port::Metrics, "/status/stream") if handlers.board.is_some() => {
+            let last = request.headers().get("last-event-id");
+            stream(served, last.and_then(|id| id.to_str().ok()))
+        }
         (Port::Probes, "/healthz") => probe(&handlers.health.check((handlers.clock)().moment)),
         (Port::Probes, "/readyz") => probe(&handlers.readiness.check()),
         (Port::Debug, "/debug/state") => state(handlers, request.uri().query()),
+        (Port::Metrics, _) if handlers.board.is_some() => {
+            text(StatusCode::NOT_FOUND, "here are / and /metrics\n")
+        }
         (Port::Metrics, _) => text(StatusCode::NOT_FOUND, "here is only /metrics\n"),
         (Port::Probes, _) => text(StatusCode::NOT_FOUND, "here are /healthz and /readyz\n"),
         (Port::Debug, _) => text(
@@ -130,7 +139,32 @@ pub(super) fn answer<B>(
     }
 }
 
-fn scrape(handlers: &Arc<Handlers>) -> Response<Reply> {
+fn page() -> Response<Reply> {
+    let body = Reply::Whole(Bytes::from_static(live::PAGE.as_bytes()));
+    let mut response = respond(StatusCode::OK, "text/html; charset=utf-8", body);
+    for (name, value) in live::HEADERS {
+        let value = hyper::header::HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+fn stream(served: &Arc<Served>, last_id: Option<&str>) -> Response<Reply> {
+    match Live::new(served, last_id) {
+        Some(live) => respond(
+            StatusCode::OK,
+            "text/event-stream",
+            Reply::Live(Box::new(live)),
+        ),
+        None => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many status pages are open\n",
+        ),
+    }
+}
+
+fn scrape(served: &Arc<Served>) -> Response<Reply> {
+    let handlers = &served.handlers;
     let now = (handlers.clock)();
     let deadline = now.moment + handlers.collection_timeout;
     let mut scrape = handlers.metrics.scrape(now);
@@ -147,7 +181,7 @@ fn scrape(handlers: &Arc<Handlers>) -> Response<Reply> {
             scrape,
             ready,
             deadline,
-            handlers: Arc::clone(handlers),
+            served: Arc::clone(served),
         }))
     };
     respond(StatusCode::OK, metrics::CONTENT_TYPE, body)

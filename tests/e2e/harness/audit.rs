@@ -16,7 +16,9 @@ pub struct Entry {
     pub user: String,
     /// As RBAC calls it.
     pub verb: String,
-    /// As the URL calls it.
+    /// The API group, "" for the core.
+    pub group: String,
+    /// As the URL calls it, with its subresource; "" for what is no resource.
     pub resource: String,
     /// Where, or "".
     pub namespace: String,
@@ -66,7 +68,11 @@ impl Audit {
                 found.push(Entry {
                     user: of("/user/username"),
                     verb: of("/verb"),
-                    resource: of("/objectRef/resource"),
+                    group: of("/objectRef/apiGroup"),
+                    resource: match of("/objectRef/subresource").as_str() {
+                        "" => of("/objectRef/resource"),
+                        part => format!("{}/{part}", of("/objectRef/resource")),
+                    },
                     namespace: of("/objectRef/namespace"),
                     name: of("/objectRef/name"),
                     code: entry["responseStatus"]["code"].as_u64().unwrap_or_default(),

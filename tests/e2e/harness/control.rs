@@ -1,9 +1,9 @@
-//! The control plane: `scripts/control-plane`, or any program with the same sub-commands.
+//! The control plane: `scripts/control-plane`, simkube, or any program with the same sub-commands.
 //!
-//! `up` prints a kubeconfig; `kubeconfig-for --user NAME` prints another; `kill-apiserver`,
-//! `start-apiserver`, `pause`, `resume`, `compact`, `start-controller-manager`,
-//! `stop-controller-manager` and `down` do as they say. The audit log of the API server is read
-//! where it exists.
+//! `up` prints a kubeconfig; `kubeconfig-for` with `--user NAME` or `--serviceaccount NS/NAME` prints
+//! another; `kill-apiserver`, `start-apiserver`, `pause`, `resume`, `compact`,
+//! `start-controller-manager`, `stop-controller-manager` and `down` do as they say. The audit log of
+//! the API server is read where it exists.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,32 +22,64 @@ const QUICK: [&str; 2] = [
     "--controller-manager-arg=--kube-api-burst=2000",
 ];
 
+/// The first argument by which this very program becomes simkube's.
+pub const AS_SIMKUBE: &str = "--as-simkube";
+
+/// What the scenarios run against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Kubernetes itself.
+    Real,
+    /// The simulated API server of this workspace, as a process of its own.
+    SimKube,
+}
+
+impl Server {
+    /// As `E2E_SERVER` says: `real`, which is the default, or `simkube`.
+    pub fn chosen() -> Result<Self> {
+        match std::env::var("E2E_SERVER").as_deref() {
+            Err(_) | Ok("" | "real") => Ok(Self::Real),
+            Ok("simkube") => Ok(Self::SimKube),
+            Ok(other) => bail!("E2E_SERVER={other}: expected real or simkube"),
+        }
+    }
+}
+
 /// One control plane, and how to command it.
 pub struct Control {
     program: PathBuf,
+    /// Arguments that come before the sub-command.
+    prefix: &'static [&'static str],
     dir: PathBuf,
     is_ours: bool,
+    /// What it is.
+    pub server: Server,
+    /// The feature gates that it was started with.
+    pub gates: String,
 }
 
 impl Control {
     /// Starts a control plane, or takes the running one that `E2E_CONTROL_DIR` names.
-    pub async fn up(feature_gates: Option<&str>) -> Result<Self> {
-        let program = std::env::var_os("E2E_CONTROL").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/control-plane"),
-            PathBuf::from,
-        );
+    pub async fn up(server: Server, feature_gates: Option<&str>) -> Result<Self> {
+        let (program, prefix) = program(server)?;
         if let Some(dir) = std::env::var_os("E2E_CONTROL_DIR") {
             return Ok(Self {
                 program,
+                prefix,
                 dir: dir.into(),
                 is_ours: false,
+                server,
+                gates: String::new(),
             });
         }
         let dir = std::env::temp_dir().join(format!("zen-lead-cp-e2e-{}", std::process::id()));
         let control = Self {
             program,
+            prefix,
             dir,
             is_ours: true,
+            server,
+            gates: feature_gates.unwrap_or_default().to_owned(),
         };
         let mut arguments = vec![
             "up",
@@ -71,6 +103,7 @@ impl Control {
     /// Performs a sub-command; its output, trimmed.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(&self.program)
+            .args(self.prefix)
             .arg(arguments[0])
             .arg("--dir")
             .arg(&self.dir)
@@ -109,6 +142,13 @@ impl Control {
         Ok(self.run(&["kubeconfig-for", "--user", user]).await?.into())
     }
 
+    /// A kubeconfig with a token of a `ServiceAccount`.
+    pub async fn kubeconfig_for_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let account = format!("{namespace}/{name}");
+        let arguments = ["kubeconfig-for", "--serviceaccount", &account];
+        Ok(self.run(&arguments).await?.into())
+    }
+
     /// Where the API server writes down every request.
     pub fn audit_log(&self) -> PathBuf {
         self.dir.join("log/audit.log")
@@ -122,12 +162,27 @@ impl Control {
         if std::env::var_os("E2E_KEEP").is_some() {
             println!("kept: KUBECONFIG={}", self.kubeconfig().display());
             println!(
-                "end it with: {} down --dir {}",
+                "end it with: {} {} down --dir {}",
                 self.program.display(),
+                self.prefix.join(" "),
                 self.dir.display()
             );
             return Ok(());
         }
         self.run(&["down"]).await.map(drop)
+    }
+}
+
+/// What performs the sub-commands, and with which arguments before them.
+fn program(server: Server) -> Result<(PathBuf, &'static [&'static str])> {
+    if let Some(given) = std::env::var_os("E2E_CONTROL") {
+        return Ok((given.into(), &[]));
+    }
+    match server {
+        Server::Real => {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/control-plane");
+            Ok((script, &[]))
+        }
+        Server::SimKube => Ok((std::env::current_exe()?, &[AS_SIMKUBE])),
     }
 }

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod control;
 pub mod controller;
 pub mod invariants;
+pub mod manifests;
 pub mod objects;
 pub mod observe;
 pub mod runner;

@@ -9,11 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::control::Control;
+use super::control::{Control, Server};
 use super::controller::Controller;
 use super::suite::Suite;
 use super::test::Test;
 use super::{SOON, invariants};
+
+/// How many scenarios of a hundred must run on both servers.
+const BOTH_PERCENT_MIN: usize = 80;
 
 /// When a scenario runs, and with which instance of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,24 +121,24 @@ pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
         .collect();
     if asked.list {
         list(&chosen);
-        return Ok(true);
+        return Ok(shares(all));
     }
-    println!("\nrunning {} tests", chosen.len());
-    let is_real = std::env::var("E2E_SERVER").is_ok_and(|server| server != "simkube")
-        || std::env::var("E2E_SERVER").is_err();
+    let server = Server::chosen()?;
+    println!("\nrunning {} tests on {server:?}", chosen.len());
     let mut tally = Tally::default();
     let mut runnable = Vec::new();
     for scenario in chosen.iter().copied() {
         match scenario.on {
-            On::RealOnly(why) if !is_real => {
-                println!("test {} ... ignored, {why}", scenario.name);
+            On::RealOnly(why) if server == Server::SimKube => {
+                println!("test {} ... ignored, real-only: {why}", scenario.name);
                 tally.ignored += 1;
             }
             On::Both | On::RealOnly(_) => runnable.push(scenario),
         }
     }
     if !runnable.is_empty() {
-        let suite = Suite::start(Control::up(asked.gates.as_deref()).await?).await?;
+        let control = Control::up(server, asked.gates.as_deref()).await?;
+        let suite = Suite::start(control, runnable.len() == all.len()).await?;
         let outcome = tokio::select! {
             biased;
             outcome = phases(&suite, &runnable, asked, &mut tally) => outcome,
@@ -150,7 +153,7 @@ pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
         }
     }
     report(&tally, all.len() - chosen.len(), start.elapsed());
-    Ok(tally.failed.is_empty())
+    Ok(shares(all) && tally.failed.is_empty())
 }
 
 async fn interrupted() {
@@ -171,8 +174,8 @@ async fn interrupted() {
 fn list(chosen: &[Scenario]) {
     for scenario in chosen {
         let on = match scenario.on {
-            On::Both => "both",
-            On::RealOnly(_) => "real only",
+            On::Both => "both".to_owned(),
+            On::RealOnly(why) => format!("real-only: {why}"),
         };
         println!(
             "{}: test ({on}; {})",
@@ -180,12 +183,22 @@ fn list(chosen: &[Scenario]) {
             scenario.rows.join("; ")
         );
     }
-    let both = chosen.iter().filter(|s| s.on == On::Both).count();
-    let real = chosen.len() - both;
+}
+
+/// Says how many scenarios run on both servers, and whether they are enough: what is proved on
+/// simkube only counts as long as nearly everything runs there.
+fn shares(all: &[Scenario]) -> bool {
+    let both = all.iter().filter(|s| s.on == On::Both).count();
+    let percent = both * 100 / all.len().max(1);
     println!(
-        "\n{} tests: {both} for any server, {real} for a real one only",
-        chosen.len()
+        "both: {both}, real-only: {} ({percent} % both)",
+        all.len() - both
     );
+    let is_enough = percent >= BOTH_PERCENT_MIN;
+    if !is_enough {
+        println!("FAILED: at least {BOTH_PERCENT_MIN} % have to run on both servers");
+    }
+    is_enough
 }
 
 fn report(tally: &Tally, filtered: usize, took: Duration) {

@@ -11,9 +11,10 @@ use super::api::Api;
 use super::audit::Audit;
 use super::control::Control;
 use super::controller::Controller;
+use super::manifests;
 
-/// The user as whom the program runs; it may do what its documentation asks for, and no more.
-pub const USER: &str = "zen-lead-e2e";
+/// As whom the program runs: the account of the manifests, with the rights that they grant.
+pub const USER: &str = "system:serviceaccount:zen-lead:zen-lead";
 
 /// One run of the suite.
 pub struct Suite {
@@ -27,63 +28,45 @@ pub struct Suite {
     pub audit: Audit,
     /// Where logs go.
     pub logs: PathBuf,
+    /// Whether nothing was left out.
+    pub is_whole: bool,
     /// Tells namespaces of several runs on one control plane apart.
     pub run: String,
     addresses: AtomicU32,
 }
 
-/// The rights that the program needs in a namespace, or everywhere.
-pub fn rules() -> Value {
-    json!([
-        {"apiGroups": [""], "resources": ["services"],
-         "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"],
-         "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
-        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-    ])
+/// The rights that the program needs in a namespace that it serves and has its Lease in.
+pub fn rules() -> Result<Value> {
+    Ok([manifests::served()?, manifests::lease()?].concat().into())
 }
 
 impl Suite {
     /// Connects, and makes what every scenario builds on: rights and Nodes.
-    pub async fn start(control: Control) -> Result<Arc<Self>> {
+    pub async fn start(control: Control, is_whole: bool) -> Result<Arc<Self>> {
         let api = Api::connect(&control.kubeconfig()).await?;
-        let kubeconfig = control.kubeconfig_for(USER).await?;
         let logs = std::env::temp_dir().join(format!("zen-lead-e2e-{}", std::process::id()));
         std::fs::create_dir_all(&logs)?;
-        let suite = Self {
+        let mut suite = Self {
             audit: Audit(control.audit_log()),
             api,
             control,
-            kubeconfig,
+            kubeconfig: PathBuf::new(),
             logs,
+            is_whole,
             run: format!("{:x}", std::process::id()),
             addresses: AtomicU32::new(256),
         };
         suite.grant().await?;
+        let (namespace, account) = (manifests::NAMESPACE, manifests::ACCOUNT);
+        suite.kubeconfig = suite
+            .control
+            .kubeconfig_for_account(namespace, account)
+            .await?;
         for node in ["node-a", "node-b", "node-c"] {
             let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}});
             suite.ensure("/api/v1/nodes", &node).await?;
         }
         Ok(Arc::new(suite))
-    }
-
-    async fn grant(&self) -> Result<()> {
-        const RBAC: &str = "rbac.authorization.k8s.io";
-        let role = json!({
-            "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole",
-            "metadata": {"name": USER}, "rules": rules(),
-        });
-        let binding = json!({
-            "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRoleBinding",
-            "metadata": {"name": USER},
-            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": USER},
-            "subjects": [{"apiGroup": RBAC, "kind": "User", "name": USER}],
-        });
-        let base = format!("/apis/{RBAC}/v1");
-        self.ensure(&format!("{base}/clusterroles"), &role).await?;
-        let bindings = format!("{base}/clusterrolebindings");
-        self.ensure(&bindings, &binding).await
     }
 
     /// Creates an object unless there is one.

@@ -20,7 +20,7 @@ scenarios! {
     Shared Both look_alikes_of_other_owners "§1 Ours: neither orphaned nor of an earlier source";
     Shared Both many_services_of_the_same_pods "§3 each Service decides for itself";
     Shared Both flapping_pods_settle "§3 bounded writes, one endpoint, the right end";
-    Own RealOnly("a mirroring controller") endpoints_object_is_reported "§1 an Endpoints object that is mirrored";
+    Own RealOnly("simkube has no controller that mirrors Endpoints objects") endpoints_object_is_reported "§1 an Endpoints object that is mirrored";
     Alone Both writes_only_what_it_may "§2 nothing else is written";
 }
 

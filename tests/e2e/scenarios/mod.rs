@@ -3,19 +3,26 @@
 mod drift;
 mod dual;
 mod failover;
+mod guard;
 mod hygiene;
 mod kinds;
 mod last_resort;
+mod lease;
+mod manifests;
+mod migration;
 mod mirror;
 mod names;
 mod opt_in;
 mod outage;
+mod pause;
 mod ports;
 mod process;
 mod refused;
 mod restart;
 mod scale;
 mod settings;
+mod strategies;
+mod switchover;
 
 use crate::harness::runner::Scenario;
 
@@ -26,18 +33,25 @@ pub fn all() -> Vec<Scenario> {
         names::ALL,
         kinds::ALL,
         settings::ALL,
+        strategies::ALL,
+        switchover::ALL,
+        pause::ALL,
+        guard::ALL,
         failover::ALL,
         last_resort::ALL,
         ports::ALL,
         dual::ALL,
         mirror::ALL,
+        migration::ALL,
         drift::ALL,
         refused::ALL,
         process::ALL,
+        lease::ALL,
         restart::ALL,
         outage::ALL,
         scale::ALL,
         hygiene::ALL,
+        manifests::ALL,
     ]
     .concat()
 }

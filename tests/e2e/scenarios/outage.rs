@@ -17,9 +17,9 @@ use crate::scenarios;
 scenarios! {
     Alone Both api_server_killed_in_mid_failover "API server killed and restarted" "§6 /healthz never for an unreachable API server" "§7 fail-static";
     Alone Both api_server_stands_still "silent connections are noticed within seconds";
-    Alone RealOnly("an etcd of its own") compaction_while_stopped "etcd compaction under SIGSTOP: 410, relist, diff";
-    Alone RealOnly("a garbage collector") collector_and_program_together "§2 Leaving beside a garbage collector" "§1 orphan";
-    Alone RealOnly("a native EndpointSlice controller") selector_for_a_moment "§1 born of a selector on our own leader Service" "same clusterIP again";
+    Alone Both compaction_while_stopped "etcd compaction under SIGSTOP: 410, relist, diff";
+    Alone Both collector_and_program_together "§2 Leaving beside a garbage collector" "§1 orphan";
+    Alone RealOnly("simkube has no EndpointSlice controller, whose slices are looked for") selector_for_a_moment "§1 born of a selector on our own leader Service" "same clusterIP again";
 }
 
 /// A request that is repeated until the server that is coming back answers it.

@@ -15,10 +15,10 @@ use crate::harness::test::Test;
 use crate::scenarios;
 
 scenarios! {
-    Shared RealOnly("admission policies") refused_by_an_admission_policy "§4 WriteRefused, the API server's own words" "bounded number of requests";
+    Shared RealOnly("simkube evaluates no admission policies: they are written in CEL") refused_by_an_admission_policy "§4 WriteRefused, the API server's own words" "bounded number of requests";
     Own Both refused_by_rbac "§4 WriteRefused: RBAC" "recovers by itself";
     Own Both rights_in_one_namespace_suffice "§6 --namespaces with a Role" "OwnerReferencesPermissionEnforcement";
-    Shared RealOnly("a namespace controller") namespace_is_being_deleted "a namespace being deleted";
+    Shared Both namespace_is_being_deleted "a namespace being deleted";
     Shared Both finalizer_on_a_source "§1 a source with a deletionTimestamp counts as deleted";
     Shared Both finalizer_on_a_leader_service "§1 an object of ours with a deletionTimestamp is occupied";
     Shared Both finalizer_on_a_slice "§1 an object of ours with a deletionTimestamp is occupied";
@@ -123,17 +123,17 @@ async fn refused_by_an_admission_policy(t: Arc<Test>) -> Result<()> {
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// A user with these rights in the scenario's namespace; their kubeconfig.
-async fn user(t: &Test, name: &str, rules: &Value) -> Result<std::path::PathBuf> {
+pub(super) async fn user(t: &Test, name: &str, rules: &Value) -> Result<std::path::PathBuf> {
     let kubeconfig = t.suite.control.kubeconfig_for(name).await?;
     let base = format!("/apis/{RBAC}/v1/namespaces/{}", t.ns);
     let role = json!({
         "apiVersion": format!("{RBAC}/v1"), "kind": "Role",
-        "metadata": {"name": "zen-lead"}, "rules": rules,
+        "metadata": {"name": name}, "rules": rules,
     });
     let binding = json!({
         "apiVersion": format!("{RBAC}/v1"), "kind": "RoleBinding",
-        "metadata": {"name": "zen-lead"},
-        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "zen-lead"},
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": name},
         "subjects": [{"apiGroup": RBAC, "kind": "User", "name": name}],
     });
     t.api.create(&format!("{base}/roles"), &role).await?;
@@ -145,8 +145,10 @@ async fn user(t: &Test, name: &str, rules: &Value) -> Result<std::path::PathBuf>
 
 async fn refused_by_rbac(t: Arc<Test>) -> Result<()> {
     // May create slices, and not patch them.
-    let mut fewer = rules();
-    fewer[1]["verbs"] = json!(["get", "list", "watch", "create", "delete"]);
+    let mut fewer = rules()?;
+    let slices = fewer.as_array_mut().into_iter().flatten();
+    let slices = slices.filter(|rule| rule["resources"] == json!(["endpointslices"]));
+    slices.for_each(|rule| rule["verbs"] = json!(["get", "list", "watch", "create", "delete"]));
     let kubeconfig = user(&t, "zen-lead-e2e-limited", &fewer).await?;
     let mut controller = t.launch_as(&kubeconfig, &[])?;
     controller.ready().await?;
@@ -157,9 +159,12 @@ async fn refused_by_rbac(t: Arc<Test>) -> Result<()> {
     t.canary_without_patches().await?;
     let told = t.count_events("web", "WriteRefused");
     ensure!(told == 1, "told {told} times about one missing verb");
-    let role = format!("/apis/{RBAC}/v1/namespaces/{}/roles/zen-lead", t.ns);
+    let role = format!(
+        "/apis/{RBAC}/v1/namespaces/{}/roles/zen-lead-e2e-limited",
+        t.ns
+    );
     t.api
-        .patch(&role, Patch::Merge, &json!({"rules": rules()}))
+        .patch(&role, Patch::Merge, &json!({"rules": rules()?}))
         .await?;
     t.leads_within("web-leader", &pods[1], Duration::from_secs(40))
         .await?;
@@ -167,7 +172,7 @@ async fn refused_by_rbac(t: Arc<Test>) -> Result<()> {
 }
 
 async fn rights_in_one_namespace_suffice(t: Arc<Test>) -> Result<()> {
-    let kubeconfig = user(&t, "zen-lead-e2e-namespaced", &rules()).await?;
+    let kubeconfig = user(&t, "zen-lead-e2e-namespaced", &rules()?).await?;
     let mut controller = t.launch_as(&kubeconfig, &[])?;
     controller.ready().await?;
     let pods = t.served("web", 2).await?;

@@ -13,7 +13,7 @@ const ROUNDS: usize = 200;
 const MASS: usize = 1_000;
 const MASS_ROUNDS: usize = 10;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let runtime = zen_bench::runtime();
     one(criterion, table, &runtime);
     mass(criterion, table, &runtime);

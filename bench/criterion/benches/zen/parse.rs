@@ -14,7 +14,7 @@ use crate::CpuTime;
 const ROUNDS: usize = 50;
 const PARSES: usize = 50;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let mut json = Vec::new();
     let facts = Facts {
         namespace: "shop",

@@ -57,6 +57,9 @@ impl Selector {
     }
 }
 
+/// Fields that are true or false.
+const SWITCHES: [&str; 2] = ["spec.unschedulable", "spec.hostNetwork"];
+
 impl Requirement {
     fn matches(&self, object: &Value) -> bool {
         let label = object
@@ -81,8 +84,13 @@ impl FieldTerm {
             .path
             .split('.')
             .try_fold(object, |at, part| at.get(part));
-        // A field that is absent is the empty string.
-        let found = found.and_then(Value::as_str).unwrap_or_default();
+        let found = match found {
+            Some(Value::String(text)) => text,
+            Some(Value::Bool(true)) => "true",
+            // What is absent is the empty string, but for fields that are switches.
+            _ if SWITCHES.contains(&self.path.as_str()) => "false",
+            _ => "",
+        };
         (found == self.value) == self.equal
     }
 }
@@ -180,7 +188,7 @@ fn parse_fields(kind: Kind, text: &str) -> Result<Vec<FieldTerm>, ApiError> {
             return Err(ApiError::bad_request(unknown_field(kind, path)));
         }
         terms.push(FieldTerm {
-            path: path.into(),
+            path: stored_field(kind, path),
             value: value.into(),
             equal,
         });
@@ -215,9 +223,33 @@ fn known_fields(kind: Kind) -> &'static [&'static str] {
             "source",
             "type",
         ],
+        Kind::NewEvent => &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+        ],
         Kind::Namespace => &["status.phase"],
         Kind::Node => &["spec.unschedulable"],
-        Kind::Endpoints | Kind::EndpointSlice | Kind::Lease => &[],
+        _ => &[],
+    }
+}
+
+/// Where a field of the one shape of Events stands in the other.
+fn stored_field(kind: Kind, path: &str) -> String {
+    if kind != Kind::NewEvent {
+        return path.into();
+    }
+    match path.strip_prefix("regarding.") {
+        Some(rest) => format!("involvedObject.{rest}"),
+        None if path == "reportingController" => "reportingComponent".into(),
+        None => path.into(),
     }
 }
 

@@ -191,6 +191,27 @@ impl ApiError {
         Self::new(403, "Forbidden", message).about(kind, name)
     }
 
+    /// The same for a resource that may be none of the kinds that are stored.
+    pub(crate) fn forbidden_resource(group: &str, plural: &str, name: &str, why: &str) -> Self {
+        let resource = if group.is_empty() {
+            plural.to_owned()
+        } else {
+            format!("{plural}.{group}")
+        };
+        let shown = if name.is_empty() {
+            resource
+        } else {
+            format!("{resource} {name:?}")
+        };
+        let message = format!("{shown} is forbidden: {why}");
+        Self::new(403, "Forbidden", message).details(Details {
+            name: name.into(),
+            group: group.into(),
+            kind: plural.into(),
+            ..Details::default()
+        })
+    }
+
     pub(crate) fn not_found(kind: Kind, name: &str) -> Self {
         Self::new(
             404,
@@ -222,6 +243,14 @@ impl ApiError {
             "the server does not allow this method on the requested resource",
         )
         .details(Details::default())
+    }
+
+    /// What the real server can do and this one cannot.
+    pub(crate) fn not_simulated(what: &str) -> Self {
+        let message = format!(
+            "simkube does not serve {what}: it knows get, list, watch, create, update, patch and delete"
+        );
+        Self::new(405, "MethodNotAllowed", message).details(Details::default())
     }
 
     pub(crate) fn already_exists(kind: Kind, name: &str) -> Self {

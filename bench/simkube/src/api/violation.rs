@@ -52,6 +52,12 @@ impl Violations {
         self.push("FieldValueInvalid", field, head, detail.as_ref());
     }
 
+    /// A value that is JSON already.
+    pub(crate) fn invalid_struct(&mut self, field: impl Into<String>, json: &str, detail: &str) {
+        let head = format!("Invalid value: {json}");
+        self.push("FieldValueInvalid", field, head, detail);
+    }
+
     pub(crate) fn duplicate(&mut self, field: impl Into<String>, value: impl Into<Value>) {
         let head = format!("Duplicate value: {}", value.into());
         self.push("FieldValueDuplicate", field, head, "");

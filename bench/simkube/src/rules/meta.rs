@@ -86,6 +86,9 @@ fn name_errors(kind: Kind, name: &str, relaxed: bool) -> Vec<String> {
         Kind::Service if relaxed => names::dns1123_label(name),
         Kind::Service => names::dns1035_label(name),
         Kind::Namespace => names::dns1123_label(name),
+        Kind::Role | Kind::RoleBinding | Kind::ClusterRole | Kind::ClusterRoleBinding => {
+            names::path_segment(name)
+        }
         _ => names::dns1123_subdomain(name),
     }
 }

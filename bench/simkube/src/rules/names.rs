@@ -12,9 +12,14 @@ fn regex_error(message: &str, regex: &str, examples: &[&str]) -> String {
     )
 }
 
-/// The limit is one of bytes, whatever the characters.
+/// The limit of labels and of their keys is one of bytes, whatever the characters.
 fn max_length(limit: usize) -> String {
     format!("must be no more than {limit} bytes")
+}
+
+/// Names of the DNS are ASCII, and their limit is told in characters.
+fn max_name(limit: usize) -> String {
+    format!("must be no more than {limit} characters")
 }
 
 /// Non-empty, only characters that `inner` allows, and `edge` at both ends.
@@ -38,7 +43,7 @@ fn is_label(text: &str) -> bool {
 pub(crate) fn dns1123_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > 63 {
-        errors.push(max_length(63));
+        errors.push(max_name(63));
     }
     if !is_label(text) {
         let is_subdomain = text.split('.').all(is_label);
@@ -59,7 +64,7 @@ pub(crate) fn dns1123_label(text: &str) -> Vec<String> {
 pub(crate) fn dns1035_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > 63 {
-        errors.push(max_length(63));
+        errors.push(max_name(63));
     }
     if !is_label(text) || text.as_bytes().first().is_some_and(u8::is_ascii_digit) {
         errors.push(regex_error(
@@ -75,7 +80,7 @@ pub(crate) fn dns1035_label(text: &str) -> Vec<String> {
 pub(crate) fn dns1123_subdomain(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > 253 {
-        errors.push(max_length(253));
+        errors.push(max_name(253));
     }
     if !text.split('.').all(is_label) {
         errors.push(regex_error(
@@ -85,6 +90,17 @@ pub(crate) fn dns1123_subdomain(text: &str) -> Vec<String> {
         ));
     }
     errors
+}
+
+/// A name that only has to fit into a path.
+pub(crate) fn path_segment(text: &str) -> Vec<String> {
+    if matches!(text, "." | "..") {
+        return vec![format!("may not be '{text}'")];
+    }
+    let found = ["/", "%"].iter().filter(|part| text.contains(**part));
+    found
+        .map(|part| format!("may not contain '{part}'"))
+        .collect()
 }
 
 /// The part after the slash: letters of either case, and some punctuation inside.
@@ -112,11 +128,15 @@ pub(crate) fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 errors.push("prefix part must be non-empty".into());
             } else {
-                errors.extend(
-                    dns1123_subdomain(prefix)
-                        .into_iter()
-                        .map(|e| format!("prefix part {e}")),
-                );
+                let told = |error: String| {
+                    let error = if error == max_name(253) {
+                        max_length(253)
+                    } else {
+                        error
+                    };
+                    format!("prefix part {error}")
+                };
+                errors.extend(dns1123_subdomain(prefix).into_iter().map(told));
             }
             name
         }

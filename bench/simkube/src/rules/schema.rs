@@ -1,13 +1,17 @@
 //! Objects pass through the typed model once: types are checked, unknown fields fall out.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Event, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::events::v1::Event as NewEvent;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::meta;
+use super::{events, meta, times};
 use crate::api::kind::Kind;
 
 /// An object as the model understands it.
@@ -21,6 +25,7 @@ pub(crate) struct Decoded {
 
 /// Checks types, drops unknown fields and what Go would not write.
 pub(crate) fn decode(kind: Kind, value: &Value) -> Result<Decoded, String> {
+    times::check_micro(kind, value)?;
     let mut typed = match kind {
         Kind::Namespace => through::<Namespace>(value),
         Kind::Node => through::<Node>(value),
@@ -28,14 +33,24 @@ pub(crate) fn decode(kind: Kind, value: &Value) -> Result<Decoded, String> {
         Kind::Service => through::<Service>(value),
         Kind::Endpoints => through::<Endpoints>(value),
         Kind::Event => through::<Event>(value),
+        Kind::NewEvent => through::<NewEvent>(value),
         Kind::EndpointSlice => through::<EndpointSlice>(value),
         Kind::Lease => through::<Lease>(value),
+        Kind::ServiceAccount => through::<ServiceAccount>(value),
+        Kind::ConfigMap => through::<ConfigMap>(value),
+        Kind::Role => through::<Role>(value),
+        Kind::RoleBinding => through::<RoleBinding>(value),
+        Kind::ClusterRole => through::<ClusterRole>(value),
+        Kind::ClusterRoleBinding => through::<ClusterRoleBinding>(value),
     }?;
     let mut unknown = Vec::new();
     find_unknown(value, &typed, "", &mut unknown);
     strip_types(&mut typed);
     drop_empty(&mut typed);
     meta::normalize(&mut typed);
+    if kind == Kind::NewEvent {
+        events::to_stored(&mut typed);
+    }
     Ok(Decoded {
         value: typed,
         unknown,
@@ -139,7 +154,7 @@ mod tests {
     fn times_are_cut_to_what_the_type_keeps() {
         let lease = json!({
             "metadata": {"name": "l", "creationTimestamp": "2026-01-01T00:00:00.5Z"},
-            "spec": {"renewTime": "2026-01-01T00:00:00.123456789Z"},
+            "spec": {"renewTime": "2026-01-01T01:00:00.123456+01:00"},
         });
         let value = decode(Kind::Lease, &lease).expect("types fit").value;
         assert_eq!(

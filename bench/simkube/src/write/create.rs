@@ -55,7 +55,8 @@ impl State {
             meta.remove(field);
         }
         self.prepare(kind, &mut value, None)?;
-        self.check_owners(kind, &value)?;
+        Self::shape(kind, &mut value);
+        self.check_owners(kind, &value, None, &caller.user)?;
         self.admit(Verb::Create, kind, &value)?;
         let name = text(&value, "name").to_owned();
         let key = (text(&value, "namespace").to_owned(), name.clone());
@@ -127,23 +128,8 @@ pub(crate) fn decode_body(kind: Kind, body: &Value, caller: &Caller) -> Result<V
             "the object provided is unrecognized (must be of type object)",
         ));
     };
-    if let Some(version) = map
-        .get("apiVersion")
-        .and_then(Value::as_str)
-        .filter(|v| *v != kind.api_version())
-    {
-        return Err(ApiError::bad_request(format!(
-            "the API version in the data ({version}) does not match the expected API version ({})",
-            kind.api_version()
-        )));
-    }
-    if let Some(other) = map
-        .get("kind")
-        .and_then(Value::as_str)
-        .filter(|k| *k != kind.name())
-    {
-        return Err(ApiError::bad_request(wrong_kind(kind, other)));
-    }
+    let given = |field: &str| map.get(field).and_then(Value::as_str);
+    check_type(kind, given("apiVersion"), given("kind"))?;
     let Decoded { value, unknown } = schema::decode(kind, body).map_err(|e| {
         ApiError::bad_request(format!(
             "{0} in version \"v1\" cannot be handled as a {0}: {e}",
@@ -160,26 +146,43 @@ pub(crate) fn decode_body(kind: Kind, body: &Value, caller: &Caller) -> Result<V
     Ok(value)
 }
 
-/// The decoder's complaint about an object of another kind.
-fn wrong_kind(kind: Kind, other: &str) -> String {
-    let known = Kind::ALL
-        .iter()
-        .any(|k| k.name() == other && k.group() == kind.group());
-    let why = if known {
+/// The decoder first finds the type that a body claims to be, then looks whether it is the one
+/// that belongs here; what is left out is taken from the path.
+fn check_type(kind: Kind, version: Option<&str>, name: Option<&str>) -> Result<(), ApiError> {
+    let (version, name) = (
+        version.unwrap_or(kind.api_version()),
+        name.unwrap_or(kind.name()),
+    );
+    if (version, name) == (kind.api_version(), kind.name()) {
+        return Ok(());
+    }
+    let object = name.strip_suffix("List").unwrap_or(name);
+    let group = |version: &str| version.rsplit_once('/').map_or("", |(g, _)| g).to_owned();
+    let is_known = Kind::served().any(|k| k.name() == object && k.group() == group(version));
+    let short = version.rsplit('/').next().unwrap_or_default();
+    let why = if !is_known {
         format!(
-            "converting (v1.{other}) to (core.{}): unknown conversion",
+            "no kind {name:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\""
+        )
+    } else if name == kind.name() {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({})",
+            kind.api_version()
+        )));
+    } else {
+        let internal = match kind.group().split('.').next() {
+            None | Some("") => "core",
+            Some(first) => first,
+        };
+        format!(
+            "converting ({short}.{name}) to ({internal}.{}): unknown conversion",
             kind.name()
         )
-    } else {
-        format!(
-            "no kind {other:?} is registered for version {:?} in scheme \"pkg/runtime/scheme.go:111\"",
-            kind.api_version()
-        )
     };
-    format!(
-        "{other} in version \"v1\" cannot be handled as a {}: {why}",
+    Err(ApiError::bad_request(format!(
+        "{name} in version {short:?} cannot be handled as a {}: {why}",
         kind.name()
-    )
+    )))
 }
 
 /// The decoder's complaint about unknown fields.
@@ -198,7 +201,7 @@ pub(crate) fn set_namespace(
     namespace: &str,
 ) -> Result<(), ApiError> {
     let given = text(value, "namespace");
-    if !given.is_empty() && given != namespace {
+    if kind.is_namespaced() && !given.is_empty() && given != namespace {
         return Err(ApiError::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));

@@ -12,13 +12,28 @@ use crate::rules::meta;
 use crate::state::State;
 use crate::store::{Key, Object};
 
+/// Which controllers take their steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Controllers {
+    /// The garbage collector: deletes what has lost its owners, works off deletion policies.
+    pub garbage: bool,
+    /// The namespace controller: empties and ends namespaces that are being deleted.
+    pub namespaces: bool,
+}
+
 impl State {
-    /// Does everything that the collector would do by now; returns the number of objects it touched.
-    pub(crate) fn collect(&mut self) -> usize {
+    /// Does everything that these would do by now; returns the number of objects they touched.
+    pub(crate) fn collect(&mut self, which: Controllers) -> usize {
         let mut touched = 0;
         // Each round can set free what the next one takes; every round that counts takes something.
         loop {
-            let round = self.orphan_or_cascade() + self.drop_orphans() + self.empty_namespaces();
+            let mut round = 0;
+            if which.garbage {
+                round += self.orphan_or_cascade() + self.drop_orphans();
+            }
+            if which.namespaces {
+                round += self.empty_namespaces();
+            }
             if round == 0 {
                 return touched;
             }

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use crate::api::kind::Kind;
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
-use crate::rules::{families, meta, others, schema, service, service_rules, slice};
+use crate::rules::{
+    events, families, meta, nodes, others, rbac, schema, service, service_rules, slice,
+};
 use crate::state::State;
 use crate::store::text;
 
@@ -41,12 +43,9 @@ impl State {
                 slice::shape(value);
             }
             Kind::Lease => bad.append(others::lease(&typed::<Lease>(value)?)),
-            Kind::Event => {
-                bad.append(others::event(
-                    &typed::<Event>(value)?,
-                    text(value, "namespace"),
-                ));
-                others::shape_event(value);
+            Kind::Event | Kind::NewEvent => {
+                events::shape(value);
+                bad.append(events::validate(kind, &typed::<Event>(value)?, value, old));
             }
             Kind::Pod => match old {
                 None => {
@@ -60,9 +59,36 @@ impl State {
                 Some(old) => bad.append(others::pod_update(value, old)),
             },
             Kind::Namespace if old.is_none() => others::default_namespace(value),
-            Kind::Namespace | Kind::Node | Kind::Endpoints => {}
+            Kind::Node => {
+                if old.is_none() {
+                    nodes::default(value);
+                }
+                bad.append(nodes::validate(value));
+            }
+            Kind::Role | Kind::RoleBinding | Kind::ClusterRole | Kind::ClusterRoleBinding => {
+                rbac::default(kind, value);
+                bad.append(rbac::validate(kind, value, old));
+            }
+            Kind::Namespace | Kind::Endpoints | Kind::ConfigMap | Kind::ServiceAccount => {}
         }
-        bad.into_result(kind, &name)
+        // Of the two kinds of Events, refusals name the older one.
+        bad.into_result(kind.stored(), &name)
+    }
+
+    /// Writes what a typed server writes even when it is empty: in new objects and in new versions
+    /// of either half.
+    pub(crate) fn shape(kind: Kind, value: &mut Value) {
+        match kind {
+            Kind::Lease => others::shape_lease(value),
+            Kind::Pod => {
+                others::shape_conditions(value, &["lastProbeTime", "lastTransitionTime"]);
+            }
+            Kind::Node => {
+                nodes::shape(value);
+                others::shape_conditions(value, &["lastHeartbeatTime", "lastTransitionTime"]);
+            }
+            _ => {}
+        }
     }
 
     fn prepare_service(

@@ -12,10 +12,8 @@ use super::super::service::Protocol;
 use super::super::text::{Text, some_text, text};
 use super::super::uid::Uid;
 use super::{Addresses, NamedPort, Pod, PodPhase};
+use crate::logic::contract::PRIORITY;
 use crate::logic::time::Moment;
-
-/// Annotation or label with a pod's rank for the strategy `priority`.
-const PRIORITY: &str = "zen-lead.io/priority";
 
 impl<'de> Deserialize<'de> for Pod {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

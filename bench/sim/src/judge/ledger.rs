@@ -1,0 +1,252 @@
+//! What has happened so far, and what is thought of each change as it happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use simkube::{Committed, Kind};
+use tokio::time::Instant;
+
+use super::sight::{Floor, History, Sight, Version};
+use crate::event::{SOURCES, is_foreign, name_of};
+use crate::facts::{PodFact, SourceFact, text};
+
+const SOURCE: &str = "zen-lead.io/source-service";
+
+/// Versions of one object, each with the request that made it, if one did.
+type Writers = Vec<(u64, Option<u64>)>;
+
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) violation: Option<String>,
+    /// When each resourceVersion was the last one.
+    pub(super) clock: Vec<(Instant, u64)>,
+    pub(super) pods: History<PodFact>,
+    pub(super) sources: History<SourceFact>,
+    /// By client.
+    pub(super) seen: BTreeMap<String, Seen>,
+    /// What had been seen when a write was asked for.
+    pub(super) asked: BTreeMap<u64, Asked>,
+    /// Identities of what the controller made.
+    pub(super) made: BTreeSet<String>,
+    pub(super) slices: BTreeMap<String, SliceFact>,
+    /// By source: who leads, as far as anybody can know.
+    pub(super) leaders: BTreeMap<String, BTreeSet<String>>,
+    /// Who does so no more, since when, and whether the slice went with him.
+    pub(super) former: Vec<(Instant, String, bool)>,
+    pub(super) wall_jumped: bool,
+    /// Failovers of one Service that its budget allows, and the seconds in which it is filled.
+    pub(super) guard: Option<(u32, u32)>,
+    /// Lives that have begun.
+    pub(super) born: usize,
+    /// By source: when it failed over because its leader was not Ready.
+    pub(super) failed_over: BTreeMap<String, Vec<Instant>>,
+    /// By leader Service: the pod of the switchover that it remembers, or nothing.
+    pub(super) handled: History<String>,
+    /// When an eviction was last called off.
+    pub(super) called_off: Option<Instant>,
+    pub(super) foreign: BTreeMap<(Kind, String), Value>,
+    /// When something changed and by which client, when a fault hit, and when each client wrote to
+    /// each object.
+    pub(super) changes: Vec<(Instant, Option<String>)>,
+    pub(super) faults: Vec<Instant>,
+    pub(super) requests: BTreeMap<(String, Option<Kind>, String), Vec<Instant>>,
+    /// When a hand was last laid on an object of ours.
+    pub(super) touched: Option<Instant>,
+    /// Requests that a fault hit.
+    pub(super) hurt: BTreeSet<u64>,
+    /// By name of an object: when a request for it last came to nothing.
+    pub(super) delayed: BTreeMap<String, Instant>,
+    pub(super) forbidden: Option<Instant>,
+    /// How many requests have arrived at this moment.
+    pub(super) pace: Option<(Instant, u32)>,
+    /// The latest request.
+    pub(super) asked_last: u64,
+    /// The first request of each life.
+    pub(super) lives: Vec<u64>,
+    /// Who changed an object, after which request: a request, or somebody else.
+    pub(super) writers: BTreeMap<(Kind, String), Writers>,
+}
+
+/// What a client has seen in its present life, for certain.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) pods: Floor,
+    pub(super) services: Floor,
+    /// When its life began.
+    pub(super) life: Option<Instant>,
+    /// It has asked for nothing yet.
+    pub(super) is_new: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// When the life of the client began.
+    pub(super) life: Option<Instant>,
+    pub(super) at: Instant,
+    pub(super) pods: Sight,
+    pub(super) services: Sight,
+}
+
+pub(super) struct SliceFact {
+    pub(super) source: String,
+    pub(super) service: String,
+    pub(super) family: String,
+    pub(super) leaders: Vec<String>,
+    pub(super) by_us: bool,
+    /// Its labels and its owner say whose it is.
+    pub(super) is_marked: bool,
+}
+
+impl Ledger {
+    pub(super) fn judge(&mut self, change: &Committed<'_>, object: &Value) -> Result<(), String> {
+        let now = Instant::now();
+        self.clock.push((now, change.rv));
+        let name = name_of(object).to_owned();
+        let by_us = change.request.is_some();
+        self.writers
+            .entry((change.kind, name.clone()))
+            .or_default()
+            .push((
+                self.asked_last,
+                change.request.map(|request| request.number),
+            ));
+        let by = change.request.map(|request| request.client.clone());
+        self.changes.push((now, by));
+        if by_us {
+            self.check_ours(change, &name)?;
+        } else if self.made.contains(&text(&object["metadata"]["uid"])) {
+            self.touched = Some(now);
+        }
+        if by_us {
+            // Said above.
+        } else if change.new.is_some_and(is_foreign) {
+            self.foreign
+                .insert((change.kind, name.clone()), object.clone());
+        } else if change.new.is_none() {
+            self.foreign.remove(&(change.kind, name.clone()));
+        }
+        self.note_handled(change, &name, now);
+        match change.kind {
+            Kind::Pod => {
+                let fact = change.new.map(PodFact::of);
+                let was_disrupted = change.old.is_some_and(|old| PodFact::of(old).disrupted);
+                if was_disrupted && fact.as_ref().is_some_and(|pod| !pod.disrupted) {
+                    self.called_off = Some(now);
+                }
+                self.pods.entry(name).or_default().push(Version {
+                    rv: change.rv,
+                    at: now,
+                    fact,
+                });
+            }
+            Kind::Service if SOURCES.contains(&name.as_str()) => {
+                let fact = change.new.map(SourceFact::of);
+                self.sources.entry(name).or_default().push(Version {
+                    rv: change.rv,
+                    at: now,
+                    fact,
+                });
+            }
+            Kind::Service if by_us && change.new.is_none() => self.check_withdrawn(&name)?,
+            Kind::EndpointSlice => self.judge_slice(change, object, &name, now)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The controller writes what it made, and nothing else.
+    fn check_ours(&mut self, change: &Committed<'_>, name: &str) -> Result<(), String> {
+        if change.kind == Kind::Event {
+            return Ok(());
+        }
+        let uid = |object: &Value| text(&object["metadata"]["uid"]);
+        match change.old {
+            None => {
+                self.made.extend(change.new.map(uid));
+                Ok(())
+            }
+            Some(old) if self.made.contains(&uid(old)) => Ok(()),
+            Some(_) => Err(format!(
+                "{} {name} is not the controller's, and it wrote it",
+                change.kind.name()
+            )),
+        }
+    }
+
+    fn judge_slice(
+        &mut self,
+        change: &Committed<'_>,
+        object: &Value,
+        name: &str,
+        now: Instant,
+    ) -> Result<(), String> {
+        let uid = text(&object["metadata"]["uid"]);
+        if !self.made.contains(&uid) {
+            return Ok(());
+        }
+        let by_us = change.request.is_some();
+        let leaders: Vec<String> = change.new.map(published).unwrap_or_default();
+        let labels = &object["metadata"]["labels"];
+        let known = self.slices.get(name);
+        let source = known.map_or_else(|| text(&labels[SOURCE]), |slice| slice.source.clone());
+        let changed = known.is_none_or(|slice| slice.leaders != leaders);
+        let fact = SliceFact {
+            source: source.clone(),
+            service: text(&labels["kubernetes.io/service-name"]),
+            family: text(&object["addressType"]),
+            by_us: if changed {
+                by_us
+            } else {
+                known.is_some_and(|slice| slice.by_us)
+            },
+            leaders: leaders.clone(),
+            is_marked: labels[SOURCE].is_string()
+                && object["metadata"]["ownerReferences"].is_array(),
+        };
+        if by_us && change.new.is_some() {
+            self.check_published(change, object, name, &fact, now)?;
+            self.check_left(change, name, &fact, now)?;
+        }
+        if change.new.is_some() {
+            self.slices.insert(name.to_owned(), fact);
+        } else {
+            self.slices.remove(name);
+        }
+        let mut published: BTreeSet<String> = self
+            .slices
+            .values()
+            .filter(|slice| slice.source == source)
+            .flat_map(|slice| slice.leaders.iter().cloned())
+            .collect();
+        let leaders = self.leaders.entry(source).or_default();
+        if !by_us {
+            // What hands did, a restart takes for the truth; without one the leader stays.
+            published.extend(leaders.iter().cloned());
+        }
+        let gone = leaders
+            .difference(&published)
+            .map(|uid| (now, uid.clone(), change.new.is_none()));
+        self.former.extend(gone);
+        *leaders = published;
+        Ok(())
+    }
+
+    pub(super) fn rv_at(&self, then: Option<Instant>) -> u64 {
+        let at = self
+            .clock
+            .partition_point(|(at, _)| then.is_none_or(|then| *at <= then));
+        at.checked_sub(1).map_or(0, |at| self.clock[at].1)
+    }
+}
+
+/// Identities of the pods that a slice publishes; an endpoint without one counts as itself.
+fn published(slice: &Value) -> Vec<String> {
+    let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+    endpoints
+        .map(|endpoint| {
+            endpoint["targetRef"]["uid"]
+                .as_str()
+                .map_or_else(|| endpoint.to_string(), str::to_owned)
+        })
+        .collect()
+}

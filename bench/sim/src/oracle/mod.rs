@@ -1,0 +1,348 @@
+//! What must be true once nothing has gone wrong for a minute: a predicate over the server's
+//! objects, by other code than that of the controller.
+
+mod objects;
+mod ops;
+
+use std::cmp::Reverse;
+
+use serde_json::Value;
+use simkube::{Kind, SimKube};
+
+use crate::event::{NS, SOURCES, is_foreign, name_of};
+use crate::facts::{PodFact, SourceFact, text};
+use crate::judge::Judge;
+
+use self::objects::{check_service, check_slice};
+use self::ops::was_handed_over;
+
+const SOURCE: &str = "zen-lead.io/source-service";
+const SERVICE: &str = "kubernetes.io/service-name";
+
+/// What a source asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wish {
+    /// To be served under this name.
+    Served(String),
+    /// Nothing of ours.
+    Nothing,
+    /// What it was before: its annotations cannot be read, or the name is taken.
+    Whatever,
+}
+
+struct Cluster<'a> {
+    judge: &'a Judge,
+    services: Vec<Value>,
+    slices: Vec<Value>,
+    pods: Vec<PodFact>,
+}
+
+/// Says what is not as it should be.
+pub(crate) fn check(kube: &SimKube, judge: &Judge) -> Result<(), String> {
+    let cluster = Cluster {
+        judge,
+        services: kube.list(Kind::Service, NS),
+        slices: kube.list(Kind::EndpointSlice, NS),
+        pods: kube.list(Kind::Pod, NS).iter().map(PodFact::of).collect(),
+    };
+    for name in SOURCES {
+        cluster
+            .check(name)
+            .map_err(|what| format!("source {name}: {what}"))?;
+    }
+    for ((kind, name), object) in judge.foreign() {
+        let now = kube.get(kind, NS, &name);
+        let same = now.as_ref().is_some_and(|now| {
+            now["metadata"] == object["metadata"]
+                && now["spec"] == object["spec"]
+                && now["endpoints"] == object["endpoints"]
+        });
+        if !same {
+            return Err(format!("the foreign {} {name} has changed", kind.name()));
+        }
+    }
+    Ok(())
+}
+
+fn owner(object: &Value) -> Option<&Value> {
+    let owners = object["metadata"]["ownerReferences"].as_array()?;
+    owners.iter().find(|owner| owner["controller"] == true)
+}
+
+fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap_or_default()
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+impl Cluster<'_> {
+    fn check(&self, name: &str) -> Result<(), String> {
+        let source = self
+            .services
+            .iter()
+            .find(|service| name_of(service) == name);
+        let fact = source.map(SourceFact::of).filter(|fact| !fact.deleting);
+        let wish = fact
+            .as_ref()
+            .map_or(Wish::Nothing, |fact| self.wish(name, fact));
+        let all: Vec<&Value> = self
+            .services
+            .iter()
+            .filter(|service| self.is_ours(service, name, fact.as_ref()))
+            .collect();
+        let (fact, served) = match (wish, fact) {
+            (Wish::Served(wanted), Some(fact)) => {
+                let served = all
+                    .iter()
+                    .copied()
+                    .find(|service| name_of(service) == wanted);
+                (
+                    fact,
+                    Some(served.ok_or_else(|| format!("is not served under {wanted}"))?),
+                )
+            }
+            (Wish::Whatever, Some(fact)) => (fact, all.first().copied()),
+            _ => return self.check_nothing(name, &all),
+        };
+        let left: Vec<&str> = all
+            .iter()
+            .filter(|service| served.map(uid) != Some(uid(service)))
+            .map(|service| name_of(service))
+            .collect();
+        ensure(left.is_empty(), || {
+            format!("leader Services are left over: {left:?}")
+        })?;
+        match served {
+            Some(service) => self.check_served(name, &fact, service),
+            None => self.check_nothing(name, &all),
+        }
+    }
+
+    /// Ours by the contract: controlled by the source, or with our labels and of no other source.
+    fn is_ours(&self, service: &Value, name: &str, source: Option<&SourceFact>) -> bool {
+        let meta = &service["metadata"];
+        if is_foreign(service) || name_of(service) == name || !self.judge.made(service) {
+            return false;
+        }
+        if let (Some(owner), Some(source)) = (owner(service), source)
+            && owner["uid"] == *source.uid
+        {
+            return true;
+        }
+        let labels = &meta["labels"];
+        let owners = meta["ownerReferences"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let is_marked =
+            labels[SOURCE] == name && labels["app.kubernetes.io/managed-by"] == "zen-lead";
+        let is_orphan_of_nobody = owners.is_empty() && source.is_none();
+        is_marked
+            && owners.iter().all(|owner| owner["name"] == name)
+            && !is_orphan_of_nobody
+            && service["spec"]["selector"].is_null()
+    }
+
+    fn wish(&self, name: &str, source: &SourceFact) -> Wish {
+        let unclear = match source.enabled.as_deref() {
+            Some("true") => false,
+            None | Some("false") => return Wish::Nothing,
+            Some(_) => true,
+        };
+        // No event asks for a headless Service without ports, the one case where that is fine.
+        if source.selector.is_empty() || source.ports.is_empty() {
+            return Wish::Nothing;
+        }
+        let wanted = source
+            .setting("leader-service-name")
+            .map_or_else(|| format!("{name}-leader"), str::to_owned);
+        let taken = self.services.iter().any(|service| {
+            name_of(service) == wanted && !self.is_ours(service, name, Some(source))
+        });
+        if unclear || taken || wanted == name || wanted.contains('_') {
+            return Wish::Whatever;
+        }
+        Wish::Served(wanted)
+    }
+
+    fn check_nothing(&self, name: &str, services: &[&Value]) -> Result<(), String> {
+        let names: Vec<&str> = services.iter().map(|service| name_of(service)).collect();
+        ensure(names.is_empty(), || {
+            format!("leader Services are left over: {names:?}")
+        })?;
+        // An orphaned slice whose Service somebody deleted is nobody's.
+        let is_left = |slice: &&Value| {
+            self.judge.made(slice)
+                && slice["metadata"]["labels"][SOURCE] == name
+                && self.owner_is_ours(slice)
+        };
+        let left: Vec<&str> = self.slices.iter().filter(is_left).map(name_of).collect();
+        ensure(left.is_empty(), || {
+            format!("slices are left over: {left:?}")
+        })
+    }
+
+    /// Whether its owner is gone, or is ours: neither an orphan, nor without our labels and left by a
+    /// source that is gone, which is the garbage collector's.
+    fn owner_is_ours(&self, slice: &Value) -> bool {
+        let Some(owner) = owner(slice) else {
+            return false;
+        };
+        let mut services = self.services.iter();
+        let Some(service) = services.find(|service| owner["uid"] == uid(service)) else {
+            return true;
+        };
+        let is_marked = service["metadata"]["labels"][SOURCE].is_string();
+        let of = self::owner(service).map(|of| &of["uid"]);
+        let has_source =
+            of.is_some_and(|of| self.services.iter().any(|source| *of == *uid(source)));
+        owner_count(service) > 0 && (is_marked || has_source)
+    }
+
+    fn check_served(&self, name: &str, source: &SourceFact, service: &Value) -> Result<(), String> {
+        check_service(name, source, service)?;
+        let of_service = |slice: &&Value| {
+            let is_owned = owner(slice).is_some_and(|owner| owner["uid"] == uid(service));
+            self.judge.made(slice)
+                && slice["metadata"]["labels"][SERVICE] == name_of(service)
+                && (is_owned || slice["metadata"]["labels"][SOURCE] == name)
+        };
+        let slices: Vec<&Value> = self.slices.iter().filter(of_service).collect();
+        let mut families: Vec<String> = slices
+            .iter()
+            .map(|slice| text(&slice["addressType"]))
+            .collect();
+        families.sort();
+        let mut wanted = source.families.clone();
+        wanted.sort();
+        ensure(families == wanted, || {
+            format!("slices of {families:?} instead of {wanted:?}")
+        })?;
+        let is_left = |slice: &&Value| {
+            self.judge.made(slice)
+                && slice["metadata"]["labels"][SOURCE] == name
+                && !of_service(slice)
+                && self.owner_is_ours(slice)
+        };
+        let left: Vec<&str> = self.slices.iter().filter(is_left).map(name_of).collect();
+        ensure(left.is_empty(), || {
+            format!("slices are left over: {left:?}")
+        })?;
+        self.check_leader(source, service, &slices)
+    }
+
+    fn check_leader(
+        &self,
+        source: &SourceFact,
+        service: &Value,
+        slices: &[&Value],
+    ) -> Result<(), String> {
+        let annotation =
+            |key: &str| service["metadata"]["annotations"][format!("zen-lead.io/{key}")].as_str();
+        let first = source.families.first().map_or("IPv4", String::as_str);
+        let leads = slices
+            .iter()
+            .find(|slice| slice["addressType"] == first)
+            .and_then(|slice| slice["endpoints"][0]["targetRef"]["uid"].as_str());
+        let Some(leads) = leads else {
+            let eligible = self.pods.iter().find(|pod| pod.is_eligible(source));
+            ensure(eligible.is_none() || source.is_paused(), || {
+                format!(
+                    "nobody leads, and {} could",
+                    eligible.map_or("", |pod| &pod.name)
+                )
+            })?;
+            let is_empty = slices
+                .iter()
+                .all(|slice| slice["endpoints"].as_array().is_none_or(Vec::is_empty));
+            ensure(is_empty, || "an endpoint and no leader".into())?;
+            return ensure(annotation("leader-pod-name").is_none(), || {
+                "an identity and no leader".into()
+            });
+        };
+        let Some(pod) = self.pods.iter().find(|pod| pod.uid == leads) else {
+            return Err(format!("the leader {leads} does not exist"));
+        };
+        let who = &pod.name;
+        let is_kept = source.is_paused() || (self.judge.guards() && !pod.ready);
+        if is_kept {
+            Self::check_kept(source, pod)?;
+        } else {
+            ensure(
+                pod.matches(source) && pod.is_reachable(source) && pod.running && pod.ready,
+                || format!("{who} must not lead"),
+            )?;
+        }
+        self.check_switchover(source, service, pod)?;
+        let is_better = |other: &&PodFact| {
+            other.uid != pod.uid
+                && other.is_eligible(source)
+                && ((pod.disrupted && !other.disrupted && !self.judge.shuns()) || pod.terminating)
+        };
+        if let Some(better) = self
+            .pods
+            .iter()
+            .find(is_better)
+            .filter(|_| !source.is_paused())
+        {
+            return Err(format!(
+                "{who} is about to go, and {} could lead",
+                better.name
+            ));
+        }
+        if let Some(first) = self
+            .first_choice(source)
+            .filter(|first| first.uid != pod.uid)
+            .filter(|_| !is_kept && !was_handed_over(source, service, pod))
+        {
+            return Err(format!("{who} leads, and the strategy says {}", first.name));
+        }
+        let told = (
+            annotation("leader-pod-name"),
+            annotation("leader-pod-uid"),
+            annotation("current-leader"),
+        );
+        ensure(told.0 == Some(who) && told.1 == Some(leads), || {
+            format!("{who} leads, and the Service says {told:?}")
+        })?;
+        slices
+            .iter()
+            .try_for_each(|slice| check_slice(source, pod, service, slice))
+    }
+}
+
+impl Cluster<'_> {
+    /// Whom a source that does not stick to its leader has to follow, where that can be told without
+    /// knowing the past.
+    fn first_choice(&self, source: &SourceFact) -> Option<&PodFact> {
+        let (is_newest, is_ranked) = match source.setting("strategy") {
+            None | Some("oldest") => (false, false),
+            Some("newest") => (true, false),
+            Some("priority") => (false, true),
+            Some(_) => return None,
+        };
+        if source.setting("sticky") != Some("false") || self.judge.shuns() {
+            return None;
+        }
+        let eligible = self.pods.iter().filter(|pod| pod.is_eligible(source));
+        let rank = |pod: &PodFact| if is_ranked { pod.rank } else { 0 };
+        eligible.min_by(|a, b| {
+            let by_age = a.created.cmp(&b.created);
+            let ports = |pod: &PodFact| Reverse(pod.resolved(source).len());
+            a.disrupted
+                .cmp(&b.disrupted)
+                .then_with(|| ports(a).cmp(&ports(b)))
+                .then_with(|| rank(b).cmp(&rank(a)))
+                .then(if is_newest { by_age.reverse() } else { by_age })
+                .then_with(|| a.name.cmp(&b.name))
+        })
+    }
+}
+
+fn owner_count(object: &Value) -> usize {
+    object["metadata"]["ownerReferences"]
+        .as_array()
+        .map_or(0, Vec::len)
+}

@@ -1,0 +1,139 @@
+//! Faults as they begin, and the lives of the controllers.
+
+use std::time::Duration;
+
+use simkube::{Kind, Rule};
+use tokio::time::Instant;
+
+use super::{Due, Stage};
+use crate::plan::{Fault, Whom};
+
+impl Stage {
+    pub(super) async fn fault(&mut self, fault: &Fault) -> Result<(), String> {
+        let what = fault.kind();
+        match *fault {
+            Fault::Requests { .. } | Fault::Frames { .. } | Fault::Lag { .. } => {
+                self.troubles.begin(fault, None);
+            }
+            Fault::Blackout { kind, for_ms } => {
+                self.count(format!("fault {what}"));
+                self.troubles.begin(fault, None);
+                self.after(for_ms, Due::Forget(kind));
+            }
+            Fault::Partition { whom, .. } => {
+                let host = self.host(whom);
+                self.count(format!("fault {what}"));
+                self.troubles.begin(fault, Some(self.hosts[host].name));
+            }
+            Fault::CrashInRequest { whom, .. } => {
+                let host = &self.hosts[self.host(whom)];
+                if host.is_up() {
+                    self.troubles.begin(fault, Some(host.name));
+                }
+            }
+            Fault::Forbid {
+                verb,
+                resource,
+                for_ms,
+            } => {
+                self.count(format!("fault {what}"));
+                self.judge.forbidden();
+                let until = Instant::now() + Duration::from_millis(for_ms);
+                self.denied.push((until, Rule::new(verb, resource, "")));
+                self.deny();
+                self.after(for_ms, Due::Allow);
+            }
+            Fault::Compact => {
+                self.count(format!("fault {what}"));
+                self.kube.compact_to_now();
+            }
+            Fault::Unwatch { kind, broken } => {
+                self.count(format!("fault {what}"));
+                if broken {
+                    self.kube.break_watches(kind);
+                } else {
+                    self.kube.close_watches(kind);
+                }
+            }
+            Fault::Pause { whom, for_ms } => {
+                let host = self.host(whom);
+                if self.hosts[host].is_up() {
+                    self.count(format!("fault {what}"));
+                    self.hosts[host].pause();
+                    self.after(for_ms, Due::Resume(host));
+                }
+            }
+            Fault::Jump { whom, by_s } => {
+                self.count(format!("fault {what}"));
+                self.judge.wall_jumped();
+                self.hosts[self.host(whom)].wall.jump(by_s);
+            }
+            Fault::Crash { whom, down_ms } => {
+                let host = self.host(whom);
+                if self.hosts[host].is_up() {
+                    self.count(format!("fault {what}"));
+                    self.crash(host, down_ms).await;
+                }
+            }
+            Fault::Restart { whom, down_ms } => {
+                let host = self.host(whom);
+                if self.hosts[host].is_up() {
+                    self.count(format!("fault {what}"));
+                    self.hosts[host].stop().await?;
+                    self.after(down_ms, Due::Start(host));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom a fault means at the moment: nobody holds what is not there, and then it is the first.
+    fn host(&self, whom: Whom) -> usize {
+        match whom {
+            Whom::Number(number) => usize::from(number) % self.hosts.len(),
+            Whom::Holder => {
+                let leases = self.kube.list(Kind::Lease, "");
+                let holds = |name: &str| {
+                    leases
+                        .iter()
+                        .any(|lease| lease["spec"]["holderIdentity"] == name)
+                };
+                let holder = self.hosts.iter().position(|host| holds(host.name));
+                holder.unwrap_or(0)
+            }
+        }
+    }
+
+    pub(super) fn start(&mut self, host: usize) {
+        if self.hosts[host].is_up() {
+            return;
+        }
+        self.judge.born(self.hosts[host].name);
+        let life = self.hosts[host].start(&self.kube);
+        let name = self.hosts[host].name;
+        self.trace.say(&format!("{name} starts, life {life}"));
+    }
+
+    pub(super) fn resume(&mut self, host: usize) {
+        self.trace
+            .say(&format!("{} goes on", self.hosts[host].name));
+        self.hosts[host].resume();
+    }
+
+    async fn crash(&mut self, host: usize, down_ms: u64) {
+        self.trouble_for(down_ms);
+        self.trace
+            .say(&format!("{} crashes", self.hosts[host].name));
+        self.hosts[host].crash().await;
+        self.after(down_ms, Due::Start(host));
+    }
+
+    /// Those that die in a request.
+    pub(super) async fn bury(&mut self) {
+        for (name, down_ms) in self.troubles.dead() {
+            if let Some(host) = self.hosts.iter().position(|host| host.name == name) {
+                self.crash(host, down_ms).await;
+            }
+        }
+    }
+}

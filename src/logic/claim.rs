@@ -1,0 +1,398 @@
+//! One replica's claim to the Lease. Never awaits, logs, draws a random number or reads a clock,
+//! and never compares another machine's timestamp with anything.
+//!
+//! ```text
+//!            free, or silent for its whole duration by our own clock
+//!  Standby ──────────────────────────────────────────────────────────► asks for it ─┐
+//!   ▲   ▲  ◄───────────────── somebody else was faster ───────────────────────────  │
+//!   │   │                                                                           │ accepted
+//!   │   └─ released ─┐                                                              ▼
+//!   └────────────────┴──────────── lapsed, or somebody else holds it ─────────── Active ─┐
+//!                                                                                   ▲    │ renewed
+//!                                                                                   └────┘
+//! ```
+//!
+//! # Why two are never active at once
+//!
+//! A holder is active until *T* = the moment at which it **sent** the last write that was
+//! acknowledged, plus the renew deadline. Another replica learns of that write after it was sent,
+//! and waits the lease duration, which is longer, from then on; each goes by its own clock, so the
+//! clocks have to tick about equally fast and nothing else. What it then writes is guarded by the
+//! version that it waited for: if there was a renewal that it has not seen, that write is a clean
+//! 409. So a watch that lags or is broken costs a request now and then, and never safety.
+//!
+//! That much is about time. Writes that leave at the very last moment are the business of
+//! their own guards: see `docs/ARCHITECTURE.md`, Two replicas.
+//!
+//! A Lease that somebody deletes gives nobody a right to it before its time: a holder that is active
+//! makes it again, and everybody else waits its duration first. Only a replica that has never seen
+//! it cannot know that.
+
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::backoff::Backoff;
+use super::model::{Key, Lease, Version};
+use super::time::{Moment, Now};
+
+/// Longest pause that a server may ask for between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Comes before every moment.
+const AT_ONCE: Moment = Moment(i64::MIN);
+
+/// Which Lease, who asks for it, and how long things may take: `duration` > `renew_deadline` >
+/// `retry_period`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The Lease.
+    pub lease: Key,
+    /// Who we are: no other process, earlier ones included, ever has the same.
+    pub identity: Arc<str>,
+    /// How long others wait for us after the last renewal; whole seconds.
+    pub duration: Duration,
+    /// How long we are active after the last renewal.
+    pub renew_deadline: Duration,
+    /// Between two renewals.
+    pub retry_period: Duration,
+}
+
+impl Terms {
+    /// How long an answer is waited for. A slow answer still counts from when it was asked for, so
+    /// there is no hurry; but there must be time for another attempt.
+    #[must_use]
+    pub fn answer_max(&self) -> Duration {
+        let spare = self.renew_deadline.saturating_sub(self.retry_period);
+        spare.max(self.renew_deadline / 2)
+    }
+}
+
+/// Something that a claim has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// The stores are warm: from now on it is worth something to hold the Lease.
+    Synced,
+    /// The Lease as a watch shows it.
+    Seen(Box<Lease>),
+    /// A watch says that there was no Lease at this version.
+    Gone(Version),
+    /// What came of the request under way.
+    Answered(Answer),
+    /// To be given up.
+    Stop,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, or read; this is the Lease now.
+    Lease(Box<Lease>),
+    /// There is no Lease.
+    Absent,
+    /// Somebody else was faster.
+    Overtaken,
+    /// Anything else: a refusal, or no answer, so that it may have had an effect all the same.
+    Failed {
+        /// How long the server wants to be left alone.
+        at_least: Duration,
+    },
+}
+
+/// What is to be asked of the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// GET the Lease, consistently.
+    Read,
+    /// POST this object.
+    Create(Value),
+    /// PATCH with this JSON patch, which is guarded by the resourceVersion.
+    Patch(Purpose, Value),
+}
+
+/// Why something is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To learn the truth.
+    Read,
+    /// There is no Lease.
+    Create,
+    /// Nobody holds it any more.
+    Take,
+    /// To go on holding it.
+    Renew,
+    /// To let others have it at once.
+    Release,
+}
+
+/// One replica's claim. It has at most one request under way.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    terms: Terms,
+    /// The newest version that is known, also of a Lease that is gone since; `None` before anything
+    /// was heard.
+    version: Option<Version>,
+    lease: Option<Lease>,
+    /// Before this moment somebody else may be active.
+    theirs_until: Moment,
+    /// Since when nobody was active, if nobody is: the last sign of life, ours or another's.
+    vacant_since: Moment,
+    /// We are active before this moment.
+    ours_until: Option<Moment>,
+    renew_at: Moment,
+    /// What was asked for, and when.
+    under_way: Option<(Purpose, Moment)>,
+    must_read: bool,
+    not_before: Moment,
+    backoff: Backoff,
+    is_candidate: bool,
+    is_stopping: bool,
+}
+
+/// The outcome of one step.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Step {
+    /// The claim afterwards.
+    pub claim: Claim,
+    /// To be asked at once; its answer is the next [`Event::Answered`].
+    pub request: Option<Request>,
+    /// When to come again even if nothing happens.
+    pub deadline: Option<Moment>,
+}
+
+impl Claim {
+    /// Knows nothing yet, and wants nothing before it is synced.
+    #[must_use]
+    pub fn new(terms: Terms) -> Self {
+        let delay = terms.retry_period / 4;
+        Self {
+            backoff: Backoff::new(delay, terms.duration),
+            terms,
+            version: None,
+            lease: None,
+            theirs_until: AT_ONCE,
+            vacant_since: AT_ONCE,
+            ours_until: None,
+            renew_at: AT_ONCE,
+            under_way: None,
+            must_read: false,
+            not_before: AT_ONCE,
+            is_candidate: false,
+            is_stopping: false,
+        }
+    }
+
+    /// Takes in what happened and says what to do. `jitter` in `[0, 1)`.
+    pub fn step(mut self, event: Event, now: Now, jitter: f64) -> Step {
+        self.lapse(now.moment);
+        match event {
+            Event::Synced => self.is_candidate = true,
+            Event::Seen(lease) if self.is_news(&lease.metadata.resource_version) => {
+                self.observe(*lease, now.moment);
+            }
+            Event::Gone(version) => {
+                if self.is_news(&version) {
+                    self.version = Some(version);
+                    self.miss(now.moment);
+                }
+            }
+            Event::Seen(_) | Event::Tick => {}
+            Event::Answered(answer) => self.take_in(answer, now.moment, jitter),
+            Event::Stop => {
+                self.is_stopping = true;
+                self.ours_until = None;
+                self.not_before = AT_ONCE;
+            }
+        }
+        // What came back late may have run out already.
+        self.lapse(now.moment);
+        let request = self.ask(now);
+        let wish = self.wish().filter(|_| self.under_way.is_none());
+        let wish = wish.map(|(_, at)| at.max(self.not_before));
+        Step {
+            request,
+            deadline: wish.into_iter().chain(self.ours_until).min(),
+            claim: self,
+        }
+    }
+
+    /// Until when we may write; `None` when we may not.
+    #[must_use]
+    pub fn active_until(&self) -> Option<Moment> {
+        self.ours_until
+    }
+
+    /// Who holds the Lease, as far as is known.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Arc<str>> {
+        self.lease.as_ref()?.holder()
+    }
+
+    /// Whether it was given up, and nothing is left to be done about it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_stopping && self.under_way.is_none() && self.wish().is_none()
+    }
+
+    /// Since when nobody was active, when we became so; long ago if nobody was known to be.
+    #[must_use]
+    pub fn vacant_since(&self) -> Moment {
+        self.vacant_since
+    }
+
+    /// Whether it is being given up.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
+    fn is_ours(&self) -> bool {
+        self.holder() == Some(&self.terms.identity)
+    }
+
+    fn lapse(&mut self, now: Moment) {
+        if let Some(until) = self.ours_until.filter(|until| *until <= now) {
+            self.vacant_since = until;
+            self.ours_until = None;
+        }
+    }
+
+    /// Whether a version differs from what is known, and is not known to be older.
+    fn is_news(&self, version: &Version) -> bool {
+        let known = self.version.as_ref();
+        known.is_none_or(|known| known != version && !version.is_older_than(known))
+    }
+
+    /// The Lease is this now, by the last we heard.
+    fn observe(&mut self, lease: Lease, now: Moment) {
+        match lease.holder() {
+            None => {
+                self.theirs_until = now;
+                self.ours_until = None;
+            }
+            Some(holder) if *holder == self.terms.identity => self.theirs_until = now,
+            Some(_) => {
+                self.theirs_until = now + lease.duration().unwrap_or(self.terms.duration);
+                self.ours_until = None;
+            }
+        }
+        if lease.holder() != Some(&self.terms.identity) {
+            self.vacant_since = now;
+        }
+        self.version = Some(lease.metadata.resource_version.clone());
+        self.lease = Some(lease);
+    }
+
+    /// There is no Lease. Unless we are active, somebody may have held it until just now: nobody
+    /// says that we have seen every change.
+    fn miss(&mut self, now: Moment) {
+        self.version.get_or_insert_default();
+        if let Some(lease) = self.lease.take()
+            && self.ours_until.is_none()
+        {
+            self.theirs_until = now + lease.duration().unwrap_or(self.terms.duration);
+        }
+    }
+
+    fn take_in(&mut self, answer: Answer, now: Moment, jitter: f64) {
+        let Some((purpose, sent)) = self.under_way.take() else {
+            return;
+        };
+        match answer {
+            Answer::Lease(lease) => self.accept(purpose, sent, *lease, now),
+            Answer::Absent if purpose != Purpose::Create => {
+                self.must_read = false;
+                self.miss(now);
+            }
+            Answer::Overtaken if purpose != Purpose::Read => self.must_read = true,
+            Answer::Failed { at_least } => self.pause(at_least, now, jitter),
+            // A GET that conflicts, or a namespace that is missing.
+            Answer::Absent | Answer::Overtaken => self.pause(Duration::ZERO, now, jitter),
+        }
+    }
+
+    fn accept(&mut self, purpose: Purpose, sent: Moment, lease: Lease, now: Moment) {
+        let version = &lease.metadata.resource_version;
+        // What was read is the truth even if it is older than what was known: a cluster that was
+        // restored from a backup counts anew.
+        let is_news = if purpose == Purpose::Read {
+            self.lease.is_none() || self.version.as_ref() != Some(version)
+        } else {
+            self.is_news(version)
+        };
+        if is_news {
+            self.observe(lease, now);
+        }
+        self.must_read = false;
+        let holds = matches!(purpose, Purpose::Create | Purpose::Take | Purpose::Renew);
+        if holds && self.is_ours() {
+            self.backoff.reset();
+            self.renew_at = sent + self.terms.retry_period;
+            if !self.is_stopping {
+                self.ours_until = Some(sent + self.terms.renew_deadline);
+            }
+        }
+    }
+
+    /// Tries again later: soon while there is something to lose, with back-off otherwise.
+    fn pause(&mut self, at_least: Duration, now: Moment, jitter: f64) {
+        let delay = if self.ours_until.is_some() || self.is_stopping {
+            let quarter = self.terms.retry_period / 4;
+            quarter.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+        } else {
+            self.backoff.next(jitter)
+        };
+        self.not_before = now + delay.max(at_least.min(PAUSE_MAX));
+    }
+
+    /// What it wants to do next, and from when on.
+    fn wish(&self) -> Option<(Purpose, Moment)> {
+        let is_ours = self.is_ours();
+        if self.is_stopping && !is_ours {
+            return None;
+        }
+        if self.must_read || self.version.is_none() {
+            return Some((Purpose::Read, AT_ONCE));
+        }
+        match &self.lease {
+            _ if self.is_stopping => Some((Purpose::Release, AT_ONCE)),
+            Some(_) if is_ours => Some((Purpose::Renew, self.renew_at)),
+            _ if !self.is_candidate => None,
+            Some(_) => Some((Purpose::Take, self.theirs_until)),
+            None => Some((Purpose::Create, self.theirs_until)),
+        }
+    }
+
+    fn ask(&mut self, now: Now) -> Option<Request> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        let (purpose, at) = self.wish()?;
+        if now.moment < at.max(self.not_before) {
+            return None;
+        }
+        self.under_way = Some((purpose, now.moment));
+        Some(match (purpose, &self.lease) {
+            (Purpose::Read, _) => Request::Read,
+            (Purpose::Take, Some(lease)) => {
+                Request::Patch(purpose, record::take(&self.terms, lease, now.wall))
+            }
+            (Purpose::Renew, Some(lease)) => {
+                Request::Patch(purpose, record::renew(&self.terms, lease, now.wall))
+            }
+            (Purpose::Release, Some(lease)) => {
+                Request::Patch(purpose, record::release(lease, now.wall))
+            }
+            (Purpose::Create | Purpose::Take | Purpose::Renew | Purpose::Release, _) => {
+                Request::Create(record::create(&self.terms, now.wall))
+            }
+        })
+    }
+}

@@ -1,0 +1,369 @@
+//! Performs what [`Claim`] asks for, one request at a time, and says until when this replica may
+//! write. Decides nothing.
+//!
+//! [`Tenure`] is what everybody else sees: a moment, compared with the clock by whoever is about to
+//! send something. So a process that was stopped for a minute is inactive before its first
+//! instruction afterwards, whichever of its tasks runs first.
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use http::{HeaderValue, Method, header};
+use kube_client::Client;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::api::{self, ApiStatus};
+use super::clock::{Clock, HEARTBEAT};
+use crate::logic::claim::{Answer, Claim, Event, Purpose, Request, Terms};
+use crate::logic::model::{Lease, Version};
+use crate::logic::time::{Moment, Now};
+
+/// Comes before every moment: not active.
+const NEVER: i64 = i64::MIN;
+
+/// This replica began or ceased to be the one that writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It writes.
+    Active {
+        /// For so long nobody did, as far as can be told from here.
+        vacant: Duration,
+    },
+    /// It stands by.
+    Standby,
+}
+
+/// Whether this replica may write. Cloned freely, asked right before every write.
+#[derive(Clone)]
+pub struct Tenure {
+    /// In microseconds of the clock's steady time.
+    until: Arc<AtomicI64>,
+    clock: Clock,
+}
+
+impl Tenure {
+    fn new(clock: Clock) -> Self {
+        Self {
+            until: Arc::new(AtomicI64::new(NEVER)),
+            clock,
+        }
+    }
+
+    /// Whether it may write at this very moment. Costs a load and a look at the clock.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.clock.steady() < Moment(self.until.load(Ordering::Relaxed))
+    }
+}
+
+/// Takes part in the election. Cloned freely.
+#[derive(Clone)]
+pub struct Elector(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    terms: Terms,
+    clock: Clock,
+    jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
+    tenure: Tenure,
+    /// What the loop has not seen yet. Locked to put something in, or to take something out.
+    mail: Mutex<Mail>,
+    delivered: Notify,
+    /// Told when a stop is over.
+    over: Notify,
+}
+
+/// Of news about the Lease only the latest count.
+#[derive(Default)]
+struct Mail {
+    news: Option<Event>,
+    synced: Option<Event>,
+    stop: Option<Event>,
+}
+
+impl Mail {
+    fn take(&mut self) -> Option<Event> {
+        let Self { news, synced, stop } = self;
+        stop.take()
+            .or_else(|| news.take())
+            .or_else(|| synced.take())
+    }
+}
+
+impl Elector {
+    /// Makes one that is not active. Nothing is asked for before [`Self::run`].
+    #[must_use]
+    pub fn new(
+        client: Client,
+        terms: Terms,
+        clock: Clock,
+        jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            client,
+            terms,
+            tenure: Tenure::new(clock.clone()),
+            clock,
+            jitter,
+            mail: Mutex::default(),
+            delivered: Notify::new(),
+            over: Notify::new(),
+        }))
+    }
+
+    /// Whether this replica may write, now and later.
+    #[must_use]
+    pub fn tenure(&self) -> Tenure {
+        self.0.tenure.clone()
+    }
+
+    /// The Lease as a watch shows it.
+    pub fn seen(&self, lease: Lease) {
+        self.deliver(|mail| mail.news = Some(Event::Seen(Box::new(lease))));
+    }
+
+    /// A watch shows that there was no Lease at this version.
+    pub fn gone(&self, version: Version) {
+        self.deliver(|mail| mail.news = Some(Event::Gone(version)));
+    }
+
+    /// The stores are warm.
+    pub fn synced(&self) {
+        self.deliver(|mail| mail.synced = Some(Event::Synced));
+    }
+
+    /// Gives the Lease up, and waits until others can know.
+    pub async fn release(&self) {
+        let over = self.0.over.notified();
+        self.deliver(|mail| mail.stop = Some(Event::Stop));
+        over.await;
+    }
+
+    fn deliver(&self, put: impl FnOnce(&mut Mail)) {
+        put(&mut self.0.mail.lock());
+        self.0.delivered.notify_one();
+    }
+
+    /// Holds the Lease whenever it can, for ever. `alive` is called at least every few seconds.
+    pub async fn run(self, changed: impl FnMut(Change), alive: impl Fn()) -> Infallible {
+        let inner = &*self.0;
+        let mut told = Told::new(changed);
+        let mut claim = Claim::new(inner.terms.clone());
+        let mut under_way: Option<UnderWay<'_>> = None;
+        let mut event = Event::Tick;
+        loop {
+            alive();
+            let now = inner.now();
+            let step = claim.step(event, now, (inner.jitter)());
+            claim = step.claim;
+            let until = claim.active_until();
+            let micros = until.map_or(NEVER, |until| until.0);
+            inner.tenure.until.store(micros, Ordering::Relaxed);
+            told.of(&claim, &inner.terms, now.moment);
+            if claim.is_over() {
+                inner.over.notify_waiters();
+            }
+            if let Some(request) = step.request {
+                under_way = Some(Box::pin(inner.perform(request)));
+            }
+            let wake = inner.instant(step.deadline);
+            event = tokio::select! {
+                biased;
+                outcome = landed(&mut under_way) => Event::Answered(told.outcome(outcome, &inner.terms)),
+                event = inner.mail() => event,
+                () = tokio::time::sleep_until(wake) => Event::Tick,
+            };
+        }
+    }
+}
+
+type UnderWay<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// An answer, or why there is none.
+struct Outcome {
+    purpose: Purpose,
+    answer: Result<Answer, Failure>,
+}
+
+/// Why something did not work.
+enum Failure {
+    Refused(ApiStatus),
+    Lost(String),
+}
+
+/// Until the request under way has its outcome; never without one.
+async fn landed(under_way: &mut Option<UnderWay<'_>>) -> Outcome {
+    let Some(request) = under_way else {
+        return pending().await;
+    };
+    let outcome = request.await;
+    *under_way = None;
+    outcome
+}
+
+impl Inner {
+    fn now(&self) -> Now {
+        Now {
+            moment: self.clock.steady(),
+            ..self.clock.now()
+        }
+    }
+
+    /// When to come again. Timers do not run while the machine is suspended, so one may be late by
+    /// as much; nothing but a take-over waits for them.
+    fn instant(&self, deadline: Option<Moment>) -> Instant {
+        let now = self.clock.steady();
+        let span = deadline.map_or(HEARTBEAT, |at| at.since(now).min(HEARTBEAT));
+        Instant::now() + span
+    }
+
+    async fn mail(&self) -> Event {
+        loop {
+            let delivered = self.delivered.notified();
+            if let Some(event) = self.mail.lock().take() {
+                return event;
+            }
+            delivered.await;
+        }
+    }
+
+    /// One request. Nothing but its own time limit cuts it short: what it brings back counts from when
+    /// it was sent, however late.
+    async fn perform(&self, request: Request) -> Outcome {
+        let (purpose, request) = self.to_http(request);
+        let answer = match api::unary(&self.client, request, self.terms.answer_max()).await {
+            Err(why) => Err(Failure::Lost(why.to_string())),
+            Ok(answer) if answer.status.is_success() => serde_json::from_slice(&answer.body)
+                .map(|lease| Answer::Lease(Box::new(lease)))
+                .map_err(|why| Failure::Lost(format!("an answer that does not parse: {why}"))),
+            Ok(answer) => match answer.status.as_u16() {
+                404 if purpose != Purpose::Create => Ok(Answer::Absent),
+                409 if purpose != Purpose::Read => Ok(Answer::Overtaken),
+                _ => Err(Failure::Refused(answer.to_status())),
+            },
+        };
+        Outcome { purpose, answer }
+    }
+
+    fn to_http(&self, request: Request) -> (Purpose, http::Request<Vec<u8>>) {
+        let key = &self.terms.lease;
+        let path = |name| api::path::<Lease>(Some(&*key.namespace), name);
+        let query = [("fieldManager", "zen-lead")];
+        let (purpose, method, path, content, body) = match request {
+            Request::Read => return (Purpose::Read, api::get(path(Some(&*key.name)))),
+            Request::Create(lease) => (
+                Purpose::Create,
+                Method::POST,
+                path(None),
+                "application/json",
+                lease,
+            ),
+            Request::Patch(purpose, ops) => (
+                purpose,
+                Method::PATCH,
+                path(Some(&*key.name)),
+                "application/json-patch+json",
+                ops,
+            ),
+        };
+        let mut request = http::Request::new(body.to_string().into_bytes());
+        *request.method_mut() = method;
+        // `path` escapes whatever a URI could not hold.
+        *request.uri_mut() = api::with_query(path, &query).parse().unwrap_or_default();
+        let content = HeaderValue::from_static(content);
+        request.headers_mut().insert(header::CONTENT_TYPE, content);
+        (purpose, request)
+    }
+}
+
+/// What the log, and the rest of the process, have been told.
+struct Told<C> {
+    changed: C,
+    is_active: bool,
+    /// Whom we stand by for.
+    holder: Option<Arc<str>>,
+    /// The kind of trouble that was last logged: said once, not per attempt.
+    trouble: Option<String>,
+}
+
+impl<C: FnMut(Change)> Told<C> {
+    fn new(changed: C) -> Self {
+        Self {
+            changed,
+            is_active: false,
+            holder: None,
+            trouble: None,
+        }
+    }
+
+    fn of(&mut self, claim: &Claim, terms: &Terms, now: Moment) {
+        let (lease, identity) = (&terms.lease, &terms.identity);
+        let is_active = claim.active_until().is_some();
+        let holder = claim.holder();
+        if is_active != self.is_active {
+            self.is_active = is_active;
+            if is_active {
+                self.holder = None;
+                tracing::info!(%lease, %identity, "this replica holds the Lease: it writes");
+            } else if claim.is_stopping() {
+                tracing::info!(%lease, "gives up the Lease");
+            } else {
+                tracing::warn!(%lease, holder = holder.map(|holder| &**holder), "this replica no longer holds the Lease: it stops writing and stands by");
+            }
+            (self.changed)(if is_active {
+                Change::Active {
+                    vacant: now.since(claim.vacant_since()),
+                }
+            } else {
+                Change::Standby
+            });
+        }
+        let other = holder.filter(|holder| *holder != identity);
+        if other.is_some() && other != self.holder.as_ref() {
+            self.holder = other.cloned();
+            let holder = other.map(|holder| &**holder);
+            tracing::info!(%lease, holder, "stands by: another replica holds the Lease");
+        }
+    }
+
+    /// Logs a failure that is news.
+    fn outcome(&mut self, outcome: Outcome, terms: &Terms) -> Answer {
+        let lease = &terms.lease;
+        let (trouble, why, at_least) = match outcome.answer {
+            Ok(answer) => {
+                if self.trouble.take().is_some() {
+                    tracing::info!(%lease, "the Lease is within reach again");
+                }
+                return answer;
+            }
+            Err(Failure::Lost(why)) => ("no answer".into(), why, Duration::ZERO),
+            Err(Failure::Refused(status)) => {
+                let at_least = status.retry_after.unwrap_or_default();
+                (status.code.to_string(), status.to_string(), at_least)
+            }
+        };
+        let purpose = match outcome.purpose {
+            Purpose::Read => "read",
+            Purpose::Create => "create",
+            Purpose::Take => "take over",
+            Purpose::Renew => "renew",
+            Purpose::Release => "release",
+        };
+        let is_forbidden = trouble == "403";
+        if self.trouble.as_ref() == Some(&trouble) {
+            tracing::debug!(%lease, %why, "cannot {purpose} the Lease; trying again");
+        } else if is_forbidden {
+            tracing::warn!(%lease, %why, "cannot {purpose} the Lease; trying again. Without it this replica writes nothing: it needs get, list, watch and patch on this Lease, and create on leases of its namespace");
+        } else {
+            tracing::warn!(%lease, %why, "cannot {purpose} the Lease; trying again");
+        }
+        self.trouble = Some(trouble);
+        Answer::Failed { at_least }
+    }
+}
