@@ -23,6 +23,7 @@ use simkube::{
 use tokio::time::{Instant, sleep};
 use zen_lead::config::{Config, Flags};
 use zen_lead::logic::model::Key;
+use zen_lead::shell::clock::Clock;
 
 pub const NS: &str = "shop";
 /// Where the Lease is.
