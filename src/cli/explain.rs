@@ -43,7 +43,7 @@ pub(super) fn json(judged: &Judged, now: Now) -> Value {
     let candidate = |one: &Candidate| {
         json!({
             "pod": one.pod.name,
-            "uid": &*one.pod.uid.0,
+            "uid": one.pod.uid,
             "leads": leads(&judged.report, &one.pod),
             "eligible": one.obstacle.is_none(),
             "obstacle": one.obstacle.map(word),
@@ -148,7 +148,7 @@ fn pods(judged: &Judged, now: Now) -> String {
 
 fn leads(report: &Report, pod: &Pod) -> bool {
     let leader = report.leader.as_ref();
-    leader.is_some_and(|leader| *leader.uid == *pod.uid.0)
+    leader.is_some_and(|leader| leader.uid == pod.uid)
 }
 
 /// Why a pod may lead or may not, and by what it is ranked.

@@ -240,7 +240,7 @@ impl Drive {
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
         let is_active = self.outlet.is_active();
-        if !is_active {
+        if !is_active && !planted::is(Bug::NotFollowed) {
             cell.machine.follow(&view, now);
         }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
