@@ -5,6 +5,7 @@
 
 mod feeds;
 mod hub;
+mod nodes;
 mod parts;
 mod unsaid;
 
@@ -212,6 +213,7 @@ impl Controller {
         });
         self.sweep(&mut parts, scopes);
         self.watch_lease(&mut parts);
+        self.watch_the_nodes(&mut parts);
         let (client, is_active) = (self.clients.write.clone(), self.is_active());
         let poster = self.poster;
         parts.spawn("events", async move {

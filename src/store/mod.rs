@@ -222,6 +222,25 @@ impl Store {
         related.into_iter().chain(others).collect()
     }
 
+    /// The sources that have a pod on one of these nodes.
+    #[must_use]
+    pub fn sources_on(&self, is_meant: impl Fn(&Arc<str>) -> bool) -> Vec<Key> {
+        let mut sources = BTreeSet::new();
+        for entry in &self.namespaces {
+            let is_there = |pod: &Arc<Pod>| pod.node.as_ref().is_some_and(&is_meant);
+            let names = entry
+                .members
+                .iter()
+                .filter(|(_, members)| members.values().any(is_there))
+                .map(|(name, _)| Arc::clone(name));
+            sources.extend(names.map(|name| Key {
+                namespace: Arc::clone(entry.key()),
+                name,
+            }));
+        }
+        sources.into_iter().collect()
+    }
+
     /// What a source sees now.
     #[must_use]
     pub fn view(&self, key: &Key) -> View {

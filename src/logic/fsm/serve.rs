@@ -48,6 +48,7 @@ impl Machine {
             handed: handled.as_ref().map(|handled| &handled.uid),
             paused: settings.paused,
             spent: context.spent,
+            nodes: context.nodes,
         };
         let incumbent = self.leader().map(|leader| leader.uid.clone());
         let ballot = Ballot {

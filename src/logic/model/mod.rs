@@ -5,12 +5,14 @@
 
 mod lease;
 mod meta;
+mod node;
 mod pod;
 mod service;
 mod slice;
 
 pub use lease::{Lease, LeaseSpec};
 pub use meta::{Key, Labels, Meta, Object, OwnerReference, Uid, Version};
+pub use node::Node;
 pub use pod::{Addresses, NamedPort, Pod, PodPhase, may_be_published};
 pub use service::{Family, Port, Protocol, Service, ServiceSpec, ServiceType, TargetPort};
 pub use slice::{AddressType, Conditions, Endpoint, EndpointPort, Slice, TargetRef};
