@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::logic::budget::Guard;
 use crate::logic::nodes::Patience;
 pub use bind::Bind;
+pub(crate) use flags::nearest;
 pub use flags::{Flags, unknown_variables, variable_of};
 
 /// Version, commit and date of this build.

@@ -317,7 +317,7 @@ fn what_is_wrong_fits_in_one_line() {
     }
     assert_eq!(
         line(config("explain my-app", &[])),
-        r#"argument: got "explain", expected flags only: zen-lead has no commands, see --help"#
+        r#"argument: got "explain", expected a flag, see --help; or a command as the first word, see zen-lead help"#
     );
     assert_eq!(
         line(outside("", &[("ZEN_LEAD_RETRY_PERIOD", "soon")])),

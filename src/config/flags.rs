@@ -239,7 +239,7 @@ impl Flags {
     }
 }
 
-/// A word that belongs to no flag. Commands, once there are any, would be told apart here.
+/// A word that belongs to no flag. A command stands first, and is told apart before flags are read.
 fn stray(word: &str, after: Option<&'static str>) -> ConfigError {
     let flag = after.and_then(|name| known().find(|flag| flag.name == name));
     let expected = match flag {
@@ -247,7 +247,9 @@ fn stray(word: &str, after: Option<&'static str>) -> ConfigError {
             format!("expected --{}=true or --{0}=false in one word", flag.name)
         }
         Some(_) => "expected a flag, see --help".into(),
-        None => "expected flags only: zen-lead has no commands, see --help".into(),
+        None => {
+            "expected a flag, see --help; or a command as the first word, see zen-lead help".into()
+        }
     };
     ConfigError {
         which: "argument".into(),
@@ -313,7 +315,10 @@ fn is_service_link(name: &str) -> bool {
 }
 
 /// The candidate that is few typing errors away, if any is.
-fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let bound = 2 + word.len() / 10;
     candidates
         .map(|candidate| (distance(word, candidate), candidate))
@@ -351,7 +356,8 @@ fn help() -> String {
     let mut text = format!(
         "zen-lead {}: network-level single-active routing for Kubernetes
 
-Usage: zen-lead [--flag value]...
+Usage: zen-lead [--flag value]...      runs the controller
+       zen-lead <command> [options]    looks and steers, see zen-lead help
 
 A Service annotated zen-lead.io/enabled=\"true\" gets a <name>-leader Service that
 routes to exactly one ready pod. Each flag can be given as --flag value or

@@ -1,5 +1,6 @@
 //! Decides who leads. Total and deterministic: the same pods in any order give the same verdict.
 
+mod eligible;
 mod field;
 mod ports;
 mod rank;
@@ -8,6 +9,7 @@ mod standing;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use eligible::{Candidate, Obstacle, scrutinize};
 pub use ports::{resolve, resolve_without_pod};
 pub use rank::priority;
 

@@ -19,6 +19,12 @@ use super::time::Moment;
 /// How often a kubelet renews the Lease of its node: a quarter of 40 s.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What is known where nobody asks.
+pub static NOTHING: Nodes = Nodes {
+    leaving: BTreeSet::new(),
+    down: BTreeMap::new(),
+};
+
 /// Nodes on which a leader should not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nodes {

@@ -205,6 +205,10 @@ impl Drive {
         for source in sources.by_ref().take(TOUCHES_PER_TURN) {
             self.touch(&source, cause);
         }
+        if sources.len() == 0 {
+            // Most news concern nobody: they must not wake anybody either.
+            return;
+        }
         let mut deadlines = self.deadlines.lock();
         for source in sources {
             deadlines.insert(cause.at, source, Some(cause));
@@ -236,7 +240,7 @@ impl Drive {
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
         let is_active = self.outlet.is_active();
-        if !is_active {
+        if !is_active && !planted::is(Bug::NotFollowed) {
             cell.machine.follow(&view, now);
         }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);

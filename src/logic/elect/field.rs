@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::ports::resolves_any;
-use super::rank::rank;
+use super::eligible::{lasting, obstacle};
+use super::rank::{Rank, rank};
 use super::standing::{Standing, suspect_until};
 use super::{Ballot, Hold, Reason, Rules, Verdict, keep};
-use crate::logic::model::{Pod, PodPhase};
+use crate::logic::model::Pod;
 use crate::logic::time::Moment;
 use crate::planted::{self, Bug};
 
@@ -134,12 +134,15 @@ impl<'a, 'b> Field<'a, 'b> {
     }
 
     fn is_better(&self, pod: &Pod, than: &Pod) -> bool {
-        let rank = |pod| rank(self.rules, pod, self.is_last_resort(pod));
-        rank(pod) < rank(than)
+        self.rank(pod) < self.rank(than)
+    }
+
+    pub(super) fn rank<'p>(&self, pod: &'p Pod) -> Rank<'p> {
+        rank(self.rules, pod, self.is_last_resort(pod))
     }
 
     /// Whether it may lead, but only if no other can.
-    fn is_last_resort(&self, pod: &Pod) -> bool {
+    pub(super) fn is_last_resort(&self, pod: &Pod) -> bool {
         let mut shunned = self.ballot.shunned.iter();
         pod.disrupted
             || self.rules.nodes.leaves(pod.node.as_ref())
@@ -156,7 +159,7 @@ impl<'a, 'b> Field<'a, 'b> {
     fn next(&self) -> Option<Moment> {
         let pods = self.ballot.pods.iter();
         let ripe = pods
-            .filter(|pod| is_electable(self.rules, pod))
+            .filter(|pod| lasting(self.rules, pod).is_none())
             .map(|pod| pod.ready_since + self.rules.min_ready);
         let forgiven = self.ballot.shunned.iter().map(|(_, until)| *until);
         ripe.chain(forgiven).filter(|at| self.now < *at).min()
@@ -169,23 +172,9 @@ fn challengers<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Vec<&
             .incumbent
             .is_some_and(|incumbent| *incumbent.uid == pod.uid)
     };
-    let is_ripe =
-        |pod: &Pod| now >= pod.ready_since + rules.min_ready || planted::is(Bug::MinReadyIgnored);
-    ballot
-        .pods
-        .iter()
-        .filter(|pod| !leads(pod) && is_electable(rules, pod) && is_ripe(pod))
-        .collect()
-}
-
-/// Everything that makes a pod eligible, save the time it has been Ready.
-fn is_electable(rules: &Rules<'_>, pod: &Pod) -> bool {
-    pod.ready
-        && pod.phase == PodPhase::Running
-        && (!pod.terminating || planted::is(Bug::TerminatingElected))
-        && pod.ips.of(rules.family).is_some()
-        && rules.nodes.down_since(pod.node.as_ref()).is_none()
-        && resolves_any(rules.ports, pod)
+    let may_lead = |pod: &Pod| obstacle(rules, pod, now).is_none();
+    let pods = ballot.pods.iter();
+    pods.filter(|pod| !leads(pod) && may_lead(pod)).collect()
 }
 
 fn earliest(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {

@@ -61,6 +61,23 @@ fn led_by(leader: &'static str, pods: impl IntoIterator<Item = PodSpec>) -> Elec
 impl Election {
     /// `b (notReady)`, `a, leaving`, `nobody`, each with `until` the deadline.
     fn outcome(&self) -> String {
+        self.held(|rules, ballot, now| describe(&elect(rules, ballot, now)))
+    }
+
+    /// `a, b, c: NotReady`: the candidates in order, each with its obstacle.
+    fn scrutiny(&self) -> String {
+        let word = |one: &Candidate| {
+            let last = if one.is_last_resort { "?" } else { "" };
+            let obstacle = one.obstacle.map(|what| format!(": {what:?}"));
+            format!("{}{last}{}", one.pod.name, obstacle.unwrap_or_default())
+        };
+        self.held(|rules, ballot, now| {
+            let all = scrutinize(rules, ballot, now);
+            all.iter().map(word).collect::<Vec<_>>().join(", ")
+        })
+    }
+
+    fn held(&self, look: impl Fn(&Rules<'_>, &Ballot<'_>, Moment) -> String) -> String {
         let mut world = World::new();
         world.create_service(source("s")).expect("a source");
         for spec in &self.pods {
@@ -123,7 +140,7 @@ impl Election {
             last: last.as_ref(),
             shunned: &shunned,
         };
-        describe(&elect(&rules, &ballot, world.now().moment))
+        look(&rules, &ballot, world.now().moment)
     }
 }
 
@@ -444,4 +461,59 @@ fn nodes_that_leave_or_fail() {
     check("terminating is the better reason", &down(&[("y", 990)], led_by("b", [a(), b().terminating()])), "a (terminating)");
     check("the budget counts", &down(&[("y", 990)], Election { spent: Some(1_060), ..led_by("b", [a(), b()]) }), "b, guarded until 1060");
     check("a pause holds it as well", &down(&[("y", 990)], Election { paused: true, ..led_by("b", [a(), b()]) }), "b, paused");
+}
+
+#[test]
+fn every_pod_is_told_what_keeps_it() {
+    let not_running = PodSpec {
+        phase: "Pending",
+        ..pod("p")
+    };
+    let pods = [
+        a().terminating().not_ready(),
+        b().not_ready(),
+        pod("c").ips(&[]),
+        pod("d").ports(&[("other", 1)]),
+        not_running,
+        pod("q").created(9).disrupted(),
+        pod("r").created(8),
+        pod("s").created(7).ready_at(999),
+    ];
+    let election = Election {
+        min_ready: 10,
+        ..among(pods)
+    };
+    assert_eq!(
+        election.scrutiny(),
+        "r, q?, a: Terminating, b: NotReady, c: NoAddress, d: NoPort, p: NotRunning, \
+         s: Unripe(Moment(1009000000))"
+    );
+}
+
+/// Who stands first is who follows, whatever the order goes by.
+#[test]
+fn the_order_is_the_elections_own() {
+    let pods = || {
+        [
+            a().priority("1").node("full"),
+            b().priority("7").node("full"),
+            pod("c").created(3).disrupted(),
+            pod("d").created(4).node("free"),
+        ]
+    };
+    for (strategy, order) in [
+        (Strategy::Oldest, "a, b, d, c?"),
+        (Strategy::Newest, "d, b, a, c?"),
+        (Strategy::Priority, "b, a, d, c?"),
+        (Strategy::NodeSpread, "d, a, b, c?"),
+    ] {
+        let election = Election {
+            strategy,
+            led: &[("full", 2)],
+            ..among(pods())
+        };
+        assert_eq!(election.scrutiny(), order, "{strategy:?}");
+        let first = order.split(',').next().expect("somebody");
+        assert_eq!(election.outcome(), first, "{strategy:?}");
+    }
 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 pub use notes::{Said, Topic};
 pub use report::{Report, Switched};
+pub use serve::published;
 
 use super::budget::Spent;
 use super::desired::Goal;

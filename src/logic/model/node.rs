@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::meta::{Key, Meta, Object, Uid, Version, list};
+use super::meta::{Key, Meta, Object, Version, list};
+use super::uid::Uid;
 
 /// Taints by which somebody says that a node goes: the scheduler's own mark of a cordoned node,
 /// cluster-autoscaler, Karpenter (its former name too), and cloud providers that shut it down.

@@ -37,7 +37,9 @@ impl Drive {
         cause: Cause,
         now: Now,
     ) -> Step {
-        let spent = self.spent(cell, now);
+        // A standby decides anew until its decision, or another, is published: that is paid for once.
+        let is_repeated = cell.machine.pending.is_some() && !self.outlet.is_active();
+        let spent = self.spent(cell, now).filter(|_| !is_repeated);
         let nodes = Arc::clone(&self.together.nodes.lock());
         let mut spread = self.together.spread.lock();
         let context = Context {
@@ -58,7 +60,8 @@ impl Drive {
             cell.node = node.cloned();
         }
         drop(spread);
-        if matches!(step.report.left, Some(Reason::NotReady | Reason::NoneReady)) {
+        let is_failover = matches!(step.report.left, Some(Reason::NotReady | Reason::NoneReady));
+        if is_failover && !is_repeated {
             self.spend(cell, now);
         }
         step

@@ -1,5 +1,6 @@
 //! What a user can rely on, row by row of the contract.
 
+mod cli;
 mod drift;
 mod dual;
 mod failover;
@@ -7,7 +8,9 @@ mod guard;
 mod hygiene;
 mod kinds;
 mod last_resort;
+mod lease;
 mod manifests;
+mod migration;
 mod mirror;
 mod names;
 mod opt_in;
@@ -28,6 +31,7 @@ use crate::harness::runner::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         opt_in::ALL,
+        cli::ALL,
         names::ALL,
         kinds::ALL,
         settings::ALL,
@@ -40,9 +44,11 @@ pub fn all() -> Vec<Scenario> {
         ports::ALL,
         dual::ALL,
         mirror::ALL,
+        migration::ALL,
         drift::ALL,
         refused::ALL,
         process::ALL,
+        lease::ALL,
         restart::ALL,
         outage::ALL,
         scale::ALL,
