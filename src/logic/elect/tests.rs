@@ -4,6 +4,7 @@ use super::*;
 use crate::logic::budget::{Scope, Spent};
 use crate::logic::model::Protocol::{Tcp, Udp};
 use crate::logic::model::TargetPort;
+use crate::logic::nodes::Nodes;
 use crate::logic::spread::Spread;
 use crate::logic::testkit::{PodSpec, World, pod, source};
 
@@ -22,6 +23,10 @@ struct Election {
     paused: bool,
     /// Until when the budget for failovers is used up.
     spent: Option<i64>,
+    /// Nodes that are about to go.
+    leaving: &'static [&'static str],
+    /// Nodes that are down, and since which second.
+    down: &'static [(&'static str, i64)],
     /// Nodes, each with how many other Services it leads.
     led: &'static [(&'static str, usize)],
 }
@@ -40,6 +45,8 @@ fn among(pods: impl IntoIterator<Item = PodSpec>) -> Election {
         handed: None,
         paused: false,
         spent: None,
+        leaving: &[],
+        down: &[],
         led: &[],
     }
 }
@@ -94,6 +101,14 @@ impl Election {
         for (node, count) in self.led {
             (0..*count).for_each(|_| spread.moved(None, Some(&(*node).into())));
         }
+        let nodes = Nodes {
+            leaving: self.leaving.iter().map(|node| (*node).into()).collect(),
+            down: self
+                .down
+                .iter()
+                .map(|(node, since)| ((*node).into(), Moment(since * 1_000_000)))
+                .collect(),
+        };
         let handed = self.handed.map(uid);
         let rules = Rules {
             family: Family::IPv4,
@@ -114,6 +129,7 @@ impl Election {
                 until: Moment(seconds * 1_000_000),
                 scope: Scope::Service,
             }),
+            nodes: &nodes,
         };
         let ballot = Ballot {
             pods: &everyone.pods,
@@ -252,6 +268,7 @@ fn random_is_stable_and_spreads() {
             handed: None,
             paused: false,
             spent: None,
+            nodes: &Nodes::default(),
         };
         let ballot = Ballot {
             pods: &view.pods,
@@ -413,6 +430,37 @@ fn budgets_that_are_used_up() {
     check("nor a switchover, from a leader that is fine", &Election { preferred: Some("a"), ..spent(led_by("b", [a(), b()])) }, "a (switchover)");
     check("nor from one that is kept", &Election { preferred: Some("a"), ..spent(led_by("b", [a(), gone()])) }, "a (switchover)");
     check("which is looked out for meanwhile", &Election { preferred: Some("a"), min_ready: 510, ..spent(led_by("b", [a(), gone()])) }, "b, guarded until 1010");
+}
+
+#[test]
+#[rustfmt::skip]
+fn nodes_that_leave_or_fail() {
+    let (a, b) = (|| a().node("x"), || b().node("y"));
+    let leaving = |nodes, election| Election { leaving: nodes, ..election };
+    check("a leader on a node that leaves hands over while it serves", &leaving(&["y"], led_by("b", [a(), b()])), "a (disrupted)");
+    check("not to a pod on such a node", &leaving(&["x", "y"], led_by("b", [a(), b()])), "b, leaving");
+    check("nor on the same one", &leaving(&["y"], led_by("b", [a().node("y"), b()])), "b, leaving");
+    check("nor to one that is disrupted", &leaving(&["y"], led_by("b", [a().disrupted(), b()])), "b, leaving");
+    check("nor before it is Ready for long enough", &leaving(&["y"], Election { min_ready: 600, ..led_by("b", [a(), b()]) }), "b, leaving until 1100");
+    check("nobody flaps back to it", &leaving(&["x"], led_by("b", [a(), b()])), "b");
+    check("not even without sticky", &leaving(&["x"], Election { sticky: false, ..led_by("b", [a(), b()]) }), "b");
+    check("nor on request", &leaving(&["x"], Election { preferred: Some("a"), ..led_by("b", [a(), b()]) }), "b");
+    check("a pod on it leads if no other can", &leaving(&["x"], among([a(), b().not_ready()])), "a");
+    check("and only then", &leaving(&["x"], among([a(), b()])), "b");
+    check("a pause holds it", &leaving(&["y"], Election { paused: true, ..led_by("b", [a(), b()]) }), "b, paused");
+    check("not Ready is not Ready, wherever", &leaving(&["y"], led_by("b", [a(), b().not_ready()])), "a (notReady)");
+
+    let down = |nodes, election| Election { down: nodes, ..election };
+    check("a leader on a node that is down is left, though it looks Ready", &down(&[("y", 990)], led_by("b", [a(), b()])), "a (notReady)");
+    check("its patience counts from then", &down(&[("y", 990)], Election { delay: 30, ..led_by("b", [a(), b()]) }), "b, suspect until 1020");
+    check("and ends", &down(&[("y", 970)], Election { delay: 30, ..led_by("b", [a(), b()]) }), "a (notReady)");
+    check("it stays if no other can: perhaps it lives", &down(&[("y", 990)], led_by("b", [a().not_ready(), b()])), "b, leaving");
+    check("nor is a pod on a node that is down one that can", &down(&[("x", 990), ("y", 990)], led_by("b", [a(), b()])), "b, leaving");
+    check("not even if nobody leads", &down(&[("x", 990)], among([a(), b().not_ready()])), "nobody");
+    check("a pod about to go is better than one that is down", &down(&[("y", 990)], led_by("b", [a().disrupted(), b()])), "a (notReady)");
+    check("terminating is the better reason", &down(&[("y", 990)], led_by("b", [a(), b().terminating()])), "a (terminating)");
+    check("the budget counts", &down(&[("y", 990)], Election { spent: Some(1_060), ..led_by("b", [a(), b()]) }), "b, guarded until 1060");
+    check("a pause holds it as well", &down(&[("y", 990)], Election { paused: true, ..led_by("b", [a(), b()]) }), "b, paused");
 }
 
 #[test]
