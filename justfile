@@ -4,8 +4,12 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 
 soak := "cargo run --locked --profile sim -p zen-lab --bin soak --"
 
+# zen-lead at work, without a cluster; `just demo --once` ends after its tour
+demo *ARGS:
+    cargo run --locked --release --example demo -- {{ARGS}}
+
 # Everything that needs no cluster
-check: fmt-check clippy doc test licences scripts-check
+check: fmt-check clippy doc test deny scripts-check
 
 # Formatting
 fmt-check:
@@ -23,14 +27,22 @@ doc:
 test:
     cargo test --locked --workspace
 
-# Licences of everything that is linked
-licences:
-    python3 scripts/licences
+# Licences, duplicates, bans and sources of everything that is linked; the list with the reasons
+deny:
+    cargo fetch --locked
+    cargo deny --offline --locked check -D unmatched-skip -D unnecessary-skip licenses bans sources
+    scripts/dependencies
+
+# Known vulnerabilities; fetches the database, so it is no part of `ci`
+advisories:
+    cargo deny --locked check advisories
 
 # The scripts themselves
 scripts-check:
-    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme scripts/page-check scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
-    bash -n .ci/run
+    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/readme scripts/page-check scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
+    python3 -m py_compile scripts/dependencies scripts/image-check scripts/sbom scripts/compare-builds
+    bash -n .ci/run scripts/build-release scripts/image
+    hadolint Containerfile
 
 # The binaries of the control plane, built once and cached
 control-plane:
@@ -39,6 +51,20 @@ control-plane:
 # The contract's scenarios against a real control plane; `just e2e rename` runs those that match
 e2e *ARGS: control-plane
     cargo test --locked --test e2e -- {{ARGS}}
+
+# Those of them that are meant for both servers, against simkube
+e2e-simkube *ARGS:
+    E2E_SERVER=simkube cargo test --locked --test e2e -- {{ARGS}}
+
+# The same requests to simkube and to a real API server; `just conformance record` keeps the real answers
+conformance RECORD="": control-plane
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dir=$(mktemp -d)
+    trap 'scripts/control-plane down --dir "$dir"' EXIT
+    export SIMKUBE_REAL_KUBECONFIG=$(scripts/control-plane up --fast --dir "$dir")
+    [ -z "{{RECORD}}" ] || SIMKUBE_RECORD=1 cargo test --locked -p simkube --test it the_real_server
+    cargo test --locked -p simkube --test it -- --nocapture conformance
 
 # The same on an API server without streaming lists
 e2e-paged *ARGS: control-plane
@@ -49,6 +75,11 @@ manifests: control-plane
     cargo build --locked
     scripts/manifests check
     scripts/manifests test
+
+# The Helm chart renders the manifests, and a release of it serves
+chart: control-plane
+    cargo build --locked
+    scripts/manifests chart
 
 # The alerts by promtool, and with the dashboard on a Prometheus that scrapes a running zen-lead
 monitoring: control-plane
@@ -83,12 +114,25 @@ bench-real *ARGS: control-plane
     cargo build --locked --release -p zen-lead
     cargo run --locked --release -p zen-lab --bin bench-real -- {{ARGS}}
 
+# Fuzzes one reader of foreign bytes; needs cargo-fuzz and a nightly toolchain
+fuzz TARGET SECONDS="60":
+    mkdir -p target/fuzz/corpus/{{TARGET}}
+    cargo +nightly fuzz run --fuzz-dir bench/fuzz --target-dir target/fuzz --sanitizer none {{TARGET}} target/fuzz/corpus/{{TARGET}} bench/fuzz/corpus/{{TARGET}} -- -max_total_time={{SECONDS}} -dict=bench/fuzz/json.dict
+
+# The static binary and its bill of materials in target/dist; `just release --experimental`, `--twice`
+release *OPTIONS:
+    scripts/build-release {{OPTIONS}}
+
+# What was released: static, alone in a read-only root, and the image around it
+image-check: release
+    scripts/image-check
+
 # The README's quick start, from the README's own text
 quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check sim-ci planted manifests monitoring e2e e2e-paged quickstart (bench-real "--quick")
+ci: check image-check sim-ci planted manifests chart monitoring conformance e2e-simkube e2e e2e-paged quickstart (bench-real "--quick")
 
 # The status page in a real headless Chromium (needs playwright for Python, and chromium)
 status-page *ARGS: control-plane

@@ -56,6 +56,14 @@ bugs! {
     NoBackoff,
     /// A change of the leader passes through an empty slice.
     EmptyBetween,
+    /// A pause keeps nobody from moving.
+    PauseIgnored,
+    /// A switchover that has been carried out is carried out again.
+    SwitchoverRepeated,
+    /// Failovers know no budget.
+    GuardIgnored,
+    /// The guard keeps a leader whose address is gone.
+    GuardKeepsTheDead,
     /// A replica that stands by writes as well.
     StandbyWrites,
     /// A holder whose renewals fail goes on until it hears of another one.

@@ -612,6 +612,39 @@ async fn failover_writes_have_a_lane_of_their_own() {
     assert_eq!(desk.sent().last().expect("one").1, "patch Service s39");
 }
 
+/// While many Services are made or fail over, the annotations that say who leads would only take
+/// the server's time from those that wait.
+#[tokio::test(start_paused = true)]
+async fn what_only_says_who_leads_stands_behind_all_who_came_before() {
+    for (lane, places) in [(Lane::Ordinary, 32), (Lane::Failover, 64)] {
+        let desk = Desk::new();
+        desk.world.on_request(|_| Fault::Delay {
+            before: ms(10),
+            after: ms(0),
+        });
+        let submit = |number: usize, lane| {
+            let name = format!("s{number}");
+            desk.service(&name);
+            let write = desk.patch(&name, "red");
+            desk.submit(&name, vec![Write { lane, ..write }]);
+        };
+        for number in 0..places + 8 {
+            submit(number, lane);
+        }
+        submit(1_000, Lane::Trailing);
+        sleep(ms(5)).await;
+        assert_eq!(desk.sent().len(), places, "{lane:?}: the lane is full");
+        sleep(secs(1)).await;
+        let sent = desk.sent();
+        assert_eq!(sent.len(), places + 9);
+        assert_eq!(
+            sent.last().expect("one").1,
+            "patch Service s1000",
+            "{lane:?}"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn failover_writes_know_no_rate_limit() {
     let limit = RateLimit {

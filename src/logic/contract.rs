@@ -16,6 +16,12 @@ pub const STRATEGY: &str = "zen-lead.io/strategy";
 pub const MIN_READY_DURATION: &str = "zen-lead.io/min-ready-duration";
 /// How long a leader that turned not Ready is kept.
 pub const FAILOVER_MIN_DELAY: &str = "zen-lead.io/failover-min-delay";
+/// Pod to hand over to, once.
+pub const PREFERRED_LEADER: &str = "zen-lead.io/preferred-leader";
+/// Whether nothing may move.
+pub const PAUSED: &str = "zen-lead.io/paused";
+/// On a pod, as label or annotation: its rank for the strategy `priority`.
+pub const PRIORITY: &str = "zen-lead.io/priority";
 
 /// Prefix of every annotation and label that is ours.
 pub const PREFIX: &str = "zen-lead.io/";
@@ -44,6 +50,8 @@ pub const LEADER_POD_UID: &str = "zen-lead.io/leader-pod-uid";
 pub const LAST_SWITCH_TIME: &str = "zen-lead.io/leader-last-switch-time";
 /// Output on the leader Service: uid of the leader, kept while there is none.
 pub const LAST_LEADER_POD_UID: &str = "zen-lead.io/last-leader-pod-uid";
+/// Memory on the leader Service: the switchover that has been carried out, as `pod/uid`.
+pub const HANDLED_SWITCHOVER: &str = "zen-lead.io/handled-switchover";
 /// Memory on the leader Service: which keys were mirrored from the source.
 pub const MIRRORED: &str = "zen-lead.io/mirrored";
 
@@ -75,6 +83,10 @@ pub mod reason {
     pub const INVALID_LEADER_SERVICE_NAME: &str = "InvalidLeaderServiceName";
     /// Something that is not ours stands in the way, or beside our slices.
     pub const LEADER_SERVICE_CONFLICT: &str = "LeaderServiceConflict";
+    /// Nobody leads, and a pause forbids to elect.
+    pub const PAUSED: &str = "Paused";
+    /// A failover is held back because there have been too many.
+    pub const FAILOVER_BUDGET_EXCEEDED: &str = "FailoverBudgetExceeded";
     /// The API server refused a write.
     pub const WRITE_REFUSED: &str = "WriteRefused";
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::handover::Handover;
 use super::model::{EndpointPort, Family, Key, Labels, Port, Uid};
 use super::settings::Exposure;
 
@@ -14,6 +15,17 @@ pub enum Goal {
     Serve(Box<Desired>),
     /// Everything of ours goes, traffic first.
     Withdraw,
+}
+
+impl Goal {
+    /// The node of the leader that is to be published.
+    #[must_use]
+    pub fn leader_node(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Serve(desired) => desired.leader.as_ref()?.node.as_ref(),
+            Self::Untouched | Self::Withdraw => None,
+        }
+    }
 }
 
 /// The leader Service and its slices as they should be.
@@ -52,6 +64,8 @@ pub struct Desired {
     pub leader: Option<Leader>,
     /// Identity of the last leader.
     pub last_leader: Option<Uid>,
+    /// The last switchover on request that has been carried out.
+    pub handled: Option<Handover>,
     /// When the leadership last changed hands.
     pub switched: Option<jiff::Timestamp>,
     /// When the pod changed, if the leader is new because a pod just did.
@@ -71,6 +85,9 @@ pub struct Leader {
     pub ips: super::model::Addresses,
     /// Whether it is being deleted and only a last resort.
     pub terminating: bool,
+    /// Whether it may be used at all: of those that terminate, only a pause keeps one that does
+    /// not serve any more.
+    pub serving: bool,
     /// The ports that it resolves.
     pub ports: Vec<EndpointPort>,
 }

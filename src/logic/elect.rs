@@ -1,13 +1,26 @@
 //! Decides who leads. Total and deterministic: the same pods in any order give the same verdict.
 
-use std::cmp::Reverse;
+mod eligible;
+mod field;
+mod ports;
+mod rank;
+mod standing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::{EndpointPort, Family, NamedPort, Pod, PodPhase, Port, TargetPort, Uid};
+pub use eligible::{Candidate, Obstacle, scrutinize};
+pub use ports::{resolve, resolve_without_pod};
+pub use rank::priority;
+
+use super::budget::{Scope, Spent};
+use super::model::{Family, Pod, Port, Uid};
 use super::settings::Strategy;
+use super::spread::Others;
 use super::time::Moment;
 use crate::planted::{self, Bug};
+use field::Field;
+use standing::{Standing, judge};
 
 /// How long a leader that was left for a disruption is not returned to: an eviction may be called
 /// off, and the next one would bounce the leadership.
@@ -30,6 +43,16 @@ pub struct Rules<'a> {
     pub failover_delay: Duration,
     /// Identity of the source, which `random` mixes in.
     pub service: &'a Uid,
+    /// How many other Services each node leads, which `node-spread` goes by.
+    pub others: Others<'a>,
+    /// Name of a pod to hand over to that has not led yet.
+    pub preferred: Option<&'a str>,
+    /// The pod that was handed over to on request: the strategy does not take that back.
+    pub handed: Option<&'a Uid>,
+    /// Never another pod than the one published.
+    pub paused: bool,
+    /// The budget for failovers that is used up, if one is.
+    pub spent: Option<Spent>,
 }
 
 /// Why a leader was left. The first that applies is given.
@@ -119,241 +142,64 @@ pub enum Hold {
     Suspect(Moment),
     /// It terminates or is disrupted, and nobody better is eligible.
     Leaving,
+    /// It does not serve, or is about to go, and a pause keeps it.
+    Paused,
+    /// It does not serve, and the budget for failovers is used up.
+    Guarded(Scope),
 }
 
 /// Holds the election.
-pub fn elect<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Verdict {
-    let is_shunned = |pod: &Pod| {
-        ballot
-            .shunned
-            .iter()
-            .any(|(uid, until)| *uid == pod.uid && now < *until)
-    };
-    let last_resort = |pod: &Pod| pod.disrupted || is_shunned(pod);
-    let others = challengers(rules, ballot, now);
-    let rank = |pod: &'b Arc<Pod>| rank(rules, pod, last_resort(pod));
-    let best = others.iter().copied().min_by_key(|pod| rank(pod));
-    let watch = || next_candidate(rules, ballot, now);
-    // Who leads by a sticky choice, and is not about to go, is not challenged by time alone.
-    let elected = |leader: Option<&Arc<Pod>>, left| Verdict {
-        leader: leader.cloned(),
+pub fn elect(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Verdict {
+    if rules.paused && !planted::is(Bug::PauseIgnored) {
+        return hold_still(rules, ballot, now);
+    }
+    let field = Field::of(rules, ballot, now);
+    match ballot.incumbent {
+        Some(incumbent) => field.decide(&judge(rules, ballot, incumbent, now)),
+        None => field.recover(),
+    }
+}
+
+/// The verdict while nothing may move: the leader stays as long as its address is its own, and
+/// nobody follows it.
+fn hold_still(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Verdict {
+    let empty = |left| Verdict {
+        leader: None,
         left,
         hold: Hold::Firm,
-        deadline: match leader {
-            Some(pod) if rules.sticky && !pod.disrupted => None,
-            _ => watch(),
-        },
+        deadline: None,
     };
-    let kept = |pod: &Arc<Pod>, hold, deadline| Verdict {
+    let Some(incumbent) = ballot.incumbent else {
+        return empty(None);
+    };
+    match judge(rules, ballot, incumbent, now) {
+        Standing::Firm(pod) => keep(pod, Hold::Firm, None),
+        Standing::Yields(pod, _) | Standing::Waits(pod, _) | Standing::Fails(pod, _) => {
+            keep(pod, Hold::Paused, None)
+        }
+        Standing::Gone(reason) => empty(Some(reason)),
+    }
+}
+
+fn keep(pod: &Arc<Pod>, hold: Hold, deadline: Option<Moment>) -> Verdict {
+    Verdict {
         leader: Some(Arc::clone(pod)),
         left: None,
         hold,
         deadline,
-    };
-
-    let Some(incumbent) = ballot.incumbent else {
-        // After a time without any leader a sticky Service returns to the last one, but not to
-        // one that is about to go while another stays.
-        let returning = others.iter().copied().find(|pod| {
-            rules.sticky
-                && ballot.last == Some(&pod.uid)
-                && best.is_some_and(|best| last_resort(best) || !last_resort(pod))
-        });
-        return elected(returning.or(best), None);
-    };
-    match judge(rules, ballot, incumbent, now) {
-        Standing::Lost(Reason::NotReady) if best.is_none() => {
-            elected(None, Some(Reason::NoneReady))
-        }
-        Standing::Lost(reason) => elected(best, Some(reason)),
-        // To leave one pod that is about to go for another such pod would gain nothing, unless
-        // the first one already terminates.
-        Standing::Yields(pod, reason) => {
-            match best.filter(|best| pod.terminating || !last_resort(best)) {
-                Some(best) => elected(Some(best), Some(reason)),
-                None => kept(
-                    pod,
-                    Hold::Leaving,
-                    earliest(watch(), suspect_until(rules, pod, now)),
-                ),
-            }
-        }
-        Standing::Waits(pod, until) => kept(pod, Hold::Suspect(pod.ready_since), Some(until)),
-        Standing::Firm(pod) => match best
-            .filter(|best| (!rules.sticky || planted::is(Bug::NotSticky)) && rank(best) < rank(pod))
-        {
-            Some(best) => elected(Some(best), Some(Reason::Strategy)),
-            None => kept(pod, Hold::Firm, if rules.sticky { None } else { watch() }),
-        },
     }
 }
 
-/// Every pod but the incumbent that may become leader now.
-fn challengers<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Vec<&'b Arc<Pod>> {
-    let leads = |pod: &Pod| {
-        ballot
-            .incumbent
-            .is_some_and(|incumbent| *incumbent.uid == pod.uid)
-    };
-    let is_ripe =
-        |pod: &Pod| now >= pod.ready_since + rules.min_ready || planted::is(Bug::MinReadyIgnored);
-    ballot
-        .pods
-        .iter()
-        .filter(|pod| !leads(pod) && is_electable(rules, pod) && is_ripe(pod))
-        .collect()
-}
-
-/// How the incumbent stands, before anybody else is looked at.
-enum Standing<'b> {
-    /// Eligible.
-    Firm(&'b Arc<Pod>),
-    /// not Ready, but kept until then.
-    Waits(&'b Arc<Pod>, Moment),
-    /// Still serves, and goes as soon as another can take over.
-    Yields(&'b Arc<Pod>, Reason),
-    /// Must not be published any more.
-    Lost(Reason),
-}
-
-fn judge<'b>(
-    rules: &Rules<'_>,
-    ballot: &Ballot<'b>,
-    incumbent: Incumbent<'b>,
-    now: Moment,
-) -> Standing<'b> {
-    let Some(pod) = incumbent.pod.filter(|pod| !pod.ended()) else {
-        return Standing::Lost(Reason::Deleted);
-    };
-    if !ballot.pods.iter().any(|candidate| candidate.uid == pod.uid) {
-        return Standing::Lost(Reason::Unlabelled);
+impl Rules<'_> {
+    /// Whether a leader that is eligible is kept against the strategy's choice: by rule, or because
+    /// it was asked for.
+    fn keeps(&self, pod: &Pod) -> bool {
+        self.sticky || self.handed == Some(&pod.uid) || self.preferred == Some(&*pod.name)
     }
-    let reason = if pod.disrupted {
-        Reason::Disrupted
-    } else if pod.terminating {
-        Reason::Terminating
-    } else if pod.ips.of(rules.family).is_none() {
-        Reason::NoIp
-    } else {
-        Reason::NotReady
-    };
-    let has_address = pod.ips.of(rules.family).is_some() || planted::is(Bug::DeadAddress);
-    let can_be_reached = has_address && resolves_any(rules.ports, pod);
-    if !can_be_reached {
-        return Standing::Lost(reason);
-    }
-    let serves = pod.ready && pod.phase == PodPhase::Running;
-    match suspect_until(rules, pod, now) {
-        _ if serves && (pod.disrupted || pod.terminating) => Standing::Yields(pod, reason),
-        _ if serves => Standing::Firm(pod),
-        Some(_) if pod.disrupted => Standing::Yields(pod, reason),
-        Some(until) => Standing::Waits(pod, until),
-        None => Standing::Lost(reason),
-    }
-}
 
-/// Until when a leader that turned not Ready is kept; `None` once that is over or never applied.
-fn suspect_until(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Moment> {
-    let until = pod.ready_since + rules.failover_delay;
-    (!pod.ready && !pod.terminating && pod.phase == PodPhase::Running && now < until)
-        .then_some(until)
-}
-
-/// Everything that makes a pod eligible, save the time it has been Ready.
-fn is_electable(rules: &Rules<'_>, pod: &Pod) -> bool {
-    pod.ready
-        && pod.phase == PodPhase::Running
-        && (!pod.terminating || planted::is(Bug::TerminatingElected))
-        && pod.ips.of(rules.family).is_some()
-        && resolves_any(rules.ports, pod)
-}
-
-/// When the next pod will have been Ready for long enough, or is no longer shunned.
-fn next_candidate(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Option<Moment> {
-    let ripe = ballot
-        .pods
-        .iter()
-        .filter(|pod| is_electable(rules, pod))
-        .map(|pod| pod.ready_since + rules.min_ready);
-    let forgiven = ballot.shunned.iter().map(|(_, until)| *until);
-    ripe.chain(forgiven).filter(|at| now < *at).min()
-}
-
-fn earliest(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
-    a.into_iter().chain(b).min()
-}
-
-/// Lower is better. Names are unique in a namespace, so no two pods compare equal.
-type Rank<'a> = (bool, Reverse<usize>, i128, u64, &'a str);
-
-fn rank<'a>(rules: &Rules<'_>, pod: &'a Pod, last_resort: bool) -> Rank<'a> {
-    let resolved = resolve(rules.ports, pod).0.len();
-    let age = pod.created.as_nanosecond();
-    let (by_time, by_hash) = match rules.strategy {
-        Strategy::Oldest => (age, 0),
-        Strategy::Newest => (-age, 0),
-        Strategy::Random => (0, rendezvous(&pod.uid, rules.service)),
-    };
-    (last_resort, Reverse(resolved), by_time, by_hash, &pod.name)
-}
-
-/// Rendezvous hash (FNV-1a, then a finalizer that spreads close inputs): the pod with the lowest
-/// value leads, and another pod's coming or going changes nothing for the rest.
-fn rendezvous(pod: &Uid, service: &Uid) -> u64 {
-    let bytes = pod.0.bytes().chain([0]).chain(service.0.bytes());
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
-}
-
-/// The ports of a Service as this pod has them, and the indices of those that it does not have.
-#[must_use]
-pub fn resolve(ports: &[Port], pod: &Pod) -> (Vec<EndpointPort>, Vec<usize>) {
-    let mut resolved = Vec::with_capacity(ports.len());
-    let mut missing = Vec::new();
-    for (at, port) in ports.iter().enumerate() {
-        match number(port, &pod.ports) {
-            Some(number) => resolved.push(endpoint_port(port, number)),
-            None => missing.push(at),
-        }
-    }
-    (resolved, missing)
-}
-
-/// The ports that need no pod to be resolved.
-#[must_use]
-pub fn resolve_without_pod(ports: &[Port]) -> Vec<EndpointPort> {
-    ports
-        .iter()
-        .filter_map(|port| Some(endpoint_port(port, number(port, &[])?)))
-        .collect()
-}
-
-fn endpoint_port(port: &Port, number: u16) -> EndpointPort {
-    EndpointPort {
-        name: Some(port.name.clone().unwrap_or_else(|| "".into())),
-        protocol: port.protocol,
-        port: Some(number),
-        app_protocol: port.app_protocol.clone(),
-    }
-}
-
-/// Whether the pod resolves at least one port, or there is none to resolve.
-fn resolves_any(ports: &[Port], pod: &Pod) -> bool {
-    ports.is_empty() || ports.iter().any(|port| number(port, &pod.ports).is_some())
-}
-
-fn number(port: &Port, named: &[NamedPort]) -> Option<u16> {
-    match &port.target_port {
-        None | Some(TargetPort::Number(0)) => Some(port.port),
-        Some(TargetPort::Number(number)) => Some(*number),
-        Some(TargetPort::Name(name)) => named
-            .iter()
-            .find(|candidate| candidate.name == *name && candidate.protocol == port.protocol)
-            .map(|candidate| candidate.number),
+    /// Whether another pod has been asked for and has not led yet.
+    fn awaits_another(&self, pod: &Pod) -> bool {
+        self.preferred.is_some_and(|name| *name != *pod.name)
     }
 }
 

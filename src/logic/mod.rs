@@ -1,6 +1,7 @@
 //! Decisions only: no async, no client, no clock, no logging, no metrics.
 
 pub mod backoff;
+pub mod budget;
 pub mod claim;
 pub mod contract;
 pub mod desired;
@@ -8,12 +9,14 @@ pub mod duration;
 pub mod elect;
 pub mod event;
 pub mod fsm;
+pub mod handover;
 pub mod heal;
 pub mod mirror;
 pub mod model;
 pub mod plan;
 pub mod reflect;
 pub mod settings;
+pub mod spread;
 #[cfg(test)]
 pub(crate) mod testkit;
 #[cfg(test)]

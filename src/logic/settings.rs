@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use super::contract::{
     ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
-    LEADER_SERVICE_TYPE, LEADER_SUFFIX, MIN_READY_DURATION, PREFIX, STICKY, STRATEGY,
+    LEADER_SERVICE_TYPE, LEADER_SUFFIX, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX,
+    STICKY, STRATEGY,
 };
 use super::duration;
 use super::model::{Labels, Service};
 
 /// Longest piece of an annotation's value that is quoted, in characters.
-const QUOTED_MAX: usize = 64;
+pub(super) const QUOTED_MAX: usize = 64;
 /// Longest DNS label.
 const NAME_MAX: usize = 63;
+/// Longest name of a pod, which is a DNS subdomain.
+const POD_NAME_MAX: usize = 253;
 
 /// What the annotations of a source ask for; the default is what no annotation means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub struct Settings {
     pub min_ready: Duration,
     /// How long a leader that turned not Ready is kept.
     pub failover_delay: Duration,
+    /// Name of the pod to hand over to, once.
+    pub preferred: Option<Arc<str>>,
+    /// Never another pod than the one published.
+    pub paused: bool,
 }
 
 impl Default for Settings {
@@ -44,6 +51,8 @@ impl Default for Settings {
             strategy: Strategy::Oldest,
             min_ready: Duration::ZERO,
             failover_delay: Duration::ZERO,
+            preferred: None,
+            paused: false,
         }
     }
 }
@@ -70,6 +79,25 @@ pub enum Strategy {
     Newest,
     /// By a hash that spreads Services over pods and stays as it is.
     Random,
+    /// By how many Services the pod's node leads, fewest first, then by creation. Counts at
+    /// elections only.
+    NodeSpread,
+    /// By the pods' own `zen-lead.io/priority`, highest first, then by creation.
+    Priority,
+}
+
+impl Strategy {
+    /// As the annotation spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Oldest => "oldest",
+            Self::Newest => "newest",
+            Self::Random => "random",
+            Self::NodeSpread => "node-spread",
+            Self::Priority => "priority",
+        }
+    }
 }
 
 /// Whether a Service wants to be served.
@@ -156,11 +184,24 @@ pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
                 last.failover_delay,
                 span(value),
             ),
+            PREFERRED_LEADER => set(
+                &mut settings.preferred,
+                last.preferred.clone(),
+                pod_name(value),
+            ),
+            // Whoever writes anything here wants nothing to move, whatever was valid before.
+            PAUSED => set(&mut settings.paused, true, boolean(value)),
             _ => Err("no annotation of this name: it is not known to zen-lead".into()),
         };
         if let Err(expected) = read {
             problems.push(Problem::new(key, value, expected));
         }
+    }
+    if settings.strategy == Strategy::NodeSpread && !settings.sticky {
+        settings.sticky = true;
+        let value = annotations.get(STICKY).unwrap_or_default();
+        let expected = "\"true\" beside the strategy node-spread, which counts at elections only";
+        problems.push(Problem::new(STICKY, value, expected));
     }
     (settings, problems)
 }
@@ -193,12 +234,23 @@ fn strategy(value: &str) -> Result<Strategy, String> {
         "oldest" => Ok(Strategy::Oldest),
         "newest" => Ok(Strategy::Newest),
         "random" => Ok(Strategy::Random),
-        _ => Err("oldest, newest or random".into()),
+        "node-spread" => Ok(Strategy::NodeSpread),
+        "priority" => Ok(Strategy::Priority),
+        _ => Err("oldest, newest, random, node-spread or priority".into()),
     }
 }
 
 fn boolean(value: &str) -> Result<bool, String> {
     value.parse().map_err(|_| r#""true" or "false""#.into())
+}
+
+fn pod_name(value: &str) -> Result<Option<Arc<str>>, String> {
+    let is_name = value.len() <= POD_NAME_MAX && value.split('.').all(is_dns_text);
+    if is_name {
+        Ok(Some(value.into()))
+    } else {
+        Err("the name of a pod: at most 253 of a-z, 0-9, '-' and '.'".into())
+    }
 }
 
 fn span(value: &str) -> Result<Duration, String> {
@@ -240,7 +292,7 @@ fn is_qualified_name(key: &str) -> bool {
         Some((prefix, name)) => {
             // In annotations the server takes capital letters in the prefix as well.
             let prefix = prefix.to_ascii_lowercase();
-            prefix.len() <= 253 && prefix.split('.').all(is_dns_label) && is_name(name)
+            prefix.len() <= 253 && prefix.split('.').all(is_dns_text) && is_name(name)
         }
     }
 }
@@ -275,7 +327,13 @@ pub fn requested_name(source: &Service) -> Result<Arc<str>, String> {
 }
 
 fn is_dns_label(name: &str) -> bool {
-    (1..=NAME_MAX).contains(&name.len())
+    name.len() <= NAME_MAX && is_dns_text(name)
+}
+
+/// What stands between the dots of a DNS name. Kubernetes bounds the length of labels and of whole
+/// names, not of a part.
+fn is_dns_text(name: &str) -> bool {
+    !name.is_empty()
         && !name.starts_with('-')
         && !name.ends_with('-')
         && name
@@ -318,6 +376,8 @@ mod tests {
                 (STRATEGY, "random"),
                 (MIN_READY_DURATION, "1m30s"),
                 (FAILOVER_MIN_DELAY, "300ms"),
+                (PREFERRED_LEADER, "db-1"),
+                (PAUSED, "true"),
             ]),
             &Settings::default(),
         );
@@ -329,8 +389,59 @@ mod tests {
             strategy: Strategy::Random,
             min_ready: Duration::from_secs(90),
             failover_delay: Duration::from_millis(300),
+            preferred: Some("db-1".into()),
+            paused: true,
         };
         assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn every_strategy_has_a_name() {
+        for (name, expected) in [
+            ("oldest", Strategy::Oldest),
+            ("newest", Strategy::Newest),
+            ("random", Strategy::Random),
+            ("node-spread", Strategy::NodeSpread),
+            ("priority", Strategy::Priority),
+        ] {
+            let (settings, problems) = read(&labels(&[(STRATEGY, name)]), &Settings::default());
+            assert_eq!((settings.strategy, problems), (expected, vec![]), "{name}");
+            assert_eq!(expected.as_str(), name);
+        }
+    }
+
+    #[test]
+    fn a_spread_over_nodes_is_sticky() {
+        let asked = labels(&[(STRATEGY, "node-spread"), (STICKY, "false")]);
+        let (settings, problems) = read(&asked, &Settings::default());
+        assert!(settings.sticky, "or every election elsewhere would move it");
+        let text = problems[0].to_string();
+        assert!(
+            problems.len() == 1 && text.contains(STICKY) && text.contains("node-spread"),
+            "{text}"
+        );
+        let (settings, problems) = read(&labels(&[(STICKY, "false")]), &settings);
+        assert_eq!(
+            (settings.sticky, problems),
+            (false, vec![]),
+            "by itself it is fine"
+        );
+    }
+
+    #[test]
+    fn an_unclear_pause_is_a_pause() {
+        for (value, paused, is_told) in [
+            ("true", true, false),
+            ("false", false, false),
+            ("yes", true, true),
+            ("", true, true),
+        ] {
+            let (settings, problems) = read(&labels(&[(PAUSED, value)]), &Settings::default());
+            let told = problems
+                .iter()
+                .any(|what| what.to_string().contains(PAUSED));
+            assert_eq!((settings.paused, told), (paused, is_told), "{value:?}");
+        }
     }
 
     #[test]
@@ -342,6 +453,8 @@ mod tests {
             strategy: Strategy::Newest,
             min_ready: Duration::from_secs(1),
             failover_delay: Duration::from_secs(2),
+            preferred: Some("db-1".into()),
+            paused: false,
         };
         for (key, value, says) in [
             (LEADER_SERVICE_TYPE, "clusterip", "Headless"),
@@ -357,9 +470,12 @@ mod tests {
                 "no annotation name",
             ),
             (STICKY, "yes", "\"true\" or \"false\""),
-            (STRATEGY, "best", "oldest, newest or random"),
+            (STRATEGY, "best", "oldest, newest, random"),
             (MIN_READY_DURATION, "-1s", "a duration"),
             (FAILOVER_MIN_DELAY, "5", "a duration"),
+            (PREFERRED_LEADER, "db_1", "name of a pod"),
+            (PREFERRED_LEADER, "", "name of a pod"),
+            (PREFERRED_LEADER, "db..1", "name of a pod"),
         ] {
             let full = labels(&[
                 (LEADER_SERVICE_TYPE, "NodePort"),
@@ -368,6 +484,7 @@ mod tests {
                 (STRATEGY, "newest"),
                 (MIN_READY_DURATION, "1s"),
                 (FAILOVER_MIN_DELAY, "2s"),
+                (PREFERRED_LEADER, "db-1"),
             ]);
             let edited = full
                 .iter()

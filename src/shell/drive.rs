@@ -2,6 +2,7 @@
 //! are in the writer's slots before it returns. Sends nothing itself.
 
 mod deadlines;
+mod decide;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,12 +16,14 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
+use self::decide::Together;
 use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
 use crate::board::Board;
+use crate::logic::budget::{Bucket, Guard};
 use crate::logic::desired::Goal;
 use crate::logic::event::Note;
-use crate::logic::fsm::{Cause, Context, Machine, Phase};
+use crate::logic::fsm::{Cause, Machine, Phase};
 use crate::logic::heal::{Fought, Heals, Restrained};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service};
@@ -59,6 +62,8 @@ pub struct Settings {
     pub mirror: Mirror,
     /// Opted-in Services served per namespace; `None` unlimited.
     pub services_per_namespace_max: Option<usize>,
+    /// How many failovers there may be.
+    pub guard: Guard,
 }
 
 /// All machines.
@@ -79,6 +84,7 @@ pub struct Drive {
     earlier: Notify,
     /// Locked for one look-up; never together with `deadlines`.
     rooms: Mutex<BTreeMap<Arc<str>, Room>>,
+    together: Together,
 }
 
 #[derive(Default)]
@@ -86,6 +92,10 @@ struct Cell {
     machine: Machine,
     heals: Heals,
     deadline: Option<Entry>,
+    /// The node that its leader is counted on.
+    node: Option<Arc<str>>,
+    /// Its budget for failovers.
+    failovers: Bucket,
     stats: Option<Arc<ServiceStats>>,
     steps: VecDeque<Trace>,
 }
@@ -143,6 +153,7 @@ impl Drive {
             deadlines: Mutex::default(),
             earlier: Notify::new(),
             rooms: Mutex::default(),
+            together: Together::default(),
         }
     }
 
@@ -194,6 +205,10 @@ impl Drive {
         for source in sources.by_ref().take(TOUCHES_PER_TURN) {
             self.touch(&source, cause);
         }
+        if sources.len() == 0 {
+            // Most news concern nobody: they must not wake anybody either.
+            return;
+        }
         let mut deadlines = self.deadlines.lock();
         for source in sources {
             deadlines.insert(cause.at, source, Some(cause));
@@ -219,11 +234,7 @@ impl Drive {
         let now = self.clock.now();
         let view = self.store.view(source);
         let was_served = cell.machine.phase != Phase::Unmanaged;
-        let context = Context {
-            mirror: &self.settings.mirror,
-            is_over_limit: self.is_full(source, was_served),
-            cause,
-        };
+        let is_over_limit = self.is_full(source, was_served);
         let before = (
             cell.machine.phase.name(),
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
@@ -232,14 +243,14 @@ impl Drive {
         if !is_active && !planted::is(Bug::NotFollowed) {
             cell.machine.follow(&view, now);
         }
-        let step = std::mem::take(&mut cell.machine).step(&view, &context, now);
+        let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
         let restrained = cell.restrain(is_active, &step.goal, &view, now.moment);
         let writes = restrained.writes;
 
         self.store
             .pin(source, step.machine.leader().map(|leader| &leader.pod));
         let is_served = step.machine.phase != Phase::Unmanaged;
-        let waits = context.is_over_limit && self.store.concerns(source);
+        let waits = is_over_limit && self.store.concerns(source);
         self.count_place(source, was_served, is_served, waits);
         cell.trace(&step, &writes, &before, now.wall);
         let state = step.machine.phase.name();

@@ -235,7 +235,8 @@ impl Inner {
         }
     }
 
-    /// One request. Never cancelled: what it brings back counts however late it is.
+    /// One request. Nothing but its own time limit cuts it short: what it brings back counts from when
+    /// it was sent, however late.
     async fn perform(&self, request: Request) -> Outcome {
         let (purpose, request) = self.to_http(request);
         let answer = match api::unary(&self.client, request, self.terms.answer_max()).await {

@@ -20,6 +20,9 @@ use crate::logic::model::{Key, Slice};
 const INTERVAL: Duration = Duration::from_mins(10);
 /// After a look that failed.
 const RETRY: Duration = Duration::from_secs(10);
+/// After a look, before the next one: while many Services are made, one look at everything a second
+/// does, and leaves the server to those who make them.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A targeted list each up to this many Services; one look at everything is cheaper beyond.
 const TARGETED_MAX: usize = 64;
 /// So often a replica that stands by asks itself whether it still does.
@@ -103,10 +106,14 @@ where
             } else {
                 self.look_at(&mut pending).await
             };
-            if let Err(why) = looked {
-                tracing::warn!(%why, "could not look for foreign EndpointSlices; trying again");
-                not_before = Instant::now() + RETRY;
-            }
+            let pause = match looked {
+                Ok(()) => PAUSE,
+                Err(why) => {
+                    tracing::warn!(%why, "could not look for foreign EndpointSlices; trying again");
+                    RETRY
+                }
+            };
+            not_before = Instant::now() + pause;
         }
     }
 

@@ -18,7 +18,7 @@ use foldhash::fast::FixedState;
 use kube_client::Client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -45,6 +45,8 @@ const REFUSED_DELAY: Duration = Duration::from_secs(1);
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Any other request may take this long.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// What is not urgent waits so long for its turn.
+const LEISURE_MAX: Duration = Duration::from_secs(2);
 
 /// So many times a leader Service that was deleted is asked for with the address it had.
 const ADDRESS_ATTEMPTS: u32 = 20;
@@ -194,6 +196,17 @@ impl Writer {
         });
     }
 
+    /// Waits, for two seconds at most, until every write that stands in line now is under way: for
+    /// what is less urgent than any of them.
+    pub async fn leisure(&self) {
+        let line = async {
+            turn(&self.0.failover).await;
+            turn(&self.0.ordinary).await;
+        };
+        // In vain only while the server does not keep up; then it is not for us to wait for ever.
+        let _ = tokio::time::timeout(LEISURE_MAX, line).await;
+    }
+
     /// Starts no more writes, and waits for those under way.
     pub async fn close(&self) {
         self.0.is_closed.store(true, Ordering::Relaxed);
@@ -204,6 +217,15 @@ impl Writer {
             }
         }
     }
+}
+
+/// A place in a lane, and for what trails its share of it. The lanes are never closed.
+type Place<'a> = (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>);
+
+/// Waits until all who have queued for a place before have one, and takes none: places are given
+/// in the order in which they were asked for.
+async fn turn(lane: &Semaphore) {
+    drop(lane.acquire().await);
 }
 
 impl Inner {
@@ -220,14 +242,9 @@ impl Inner {
                 continue;
             }
             // 2. A place in the lane. The decision may change, or be dropped, meanwhile.
-            let permits = match lane {
-                Lane::Failover => &self.failover,
-                Lane::Ordinary => &self.ordinary,
-                Lane::Trailing => &self.trailing,
-            };
-            let permit = tokio::select! {
+            let place = tokio::select! {
                 biased;
-                permit = permits.acquire() => permit.ok(),
+                place = self.place(lane) => place,
                 () = wake.notified() => continue,
             };
             if lane != Lane::Failover {
@@ -255,7 +272,7 @@ impl Inner {
                 verdict => verdict,
             };
             let took = started.elapsed();
-            drop(permit);
+            drop(place);
             // 4. First the slot, then the news: who hears of them may write the object again.
             let is_done = self.put_back(&source, &target, &verdict);
             let settled = Settled {
@@ -272,6 +289,20 @@ impl Inner {
             self.landed.notify_waiters();
             if is_done {
                 return;
+            }
+        }
+    }
+
+    /// A place to send from. What only says who leads comes after all that moves traffic or makes
+    /// it possible, and takes at most a quarter of the ordinary places.
+    async fn place(&self, lane: Lane) -> Place<'_> {
+        match lane {
+            Lane::Failover => (self.failover.acquire().await.ok(), None),
+            Lane::Ordinary => (self.ordinary.acquire().await.ok(), None),
+            Lane::Trailing => {
+                let share = self.trailing.acquire().await.ok();
+                turn(&self.failover).await;
+                (self.ordinary.acquire().await.ok(), share)
             }
         }
     }
@@ -482,7 +513,7 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
         Action::Delete { uid, version } => {
             let options = json!({
                 "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
-                "preconditions": { "uid": &*uid.0, "resourceVersion": version.to_string() },
+                "preconditions": { "uid": uid, "resourceVersion": version.to_string() },
             });
             let uri = answer::path(&write.target, true);
             (

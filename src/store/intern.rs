@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use crate::logic::model::{Labels, NamedPort};
+use crate::logic::model::{Labels, Meta, NamedPort};
 
 /// How many entries may come before the unused ones are looked for.
 const PURGE_EVERY: usize = 65_536;
+
+/// A value that is longer is a uid, a list or a document, and nobody else's.
+const SHARED_BYTES_MAX: usize = 36;
 
 /// The shared values of one namespace.
 #[derive(Debug, Default)]
@@ -45,6 +48,33 @@ impl Interner {
     pub(super) fn ports(&mut self, ports: Arc<[NamedPort]>) -> Arc<[NamedPort]> {
         self.count();
         share(&mut self.ports, ports)
+    }
+
+    /// Shares what the metadata of many objects has in common: keys, names and short values. What
+    /// identifies one object or dates it stays its own.
+    pub(super) fn meta(&mut self, meta: &mut Meta) {
+        let mut share = |text: &mut Arc<str>| *text = self.string(Arc::clone(text));
+        share(&mut meta.namespace);
+        share(&mut meta.name);
+        meta.owner_references
+            .iter_mut()
+            .for_each(|owner| share(&mut owner.name));
+        meta.labels = self.entries(&meta.labels);
+        meta.annotations = self.entries(&meta.annotations);
+    }
+
+    /// The same for a map.
+    pub(super) fn entries(&mut self, map: &Labels) -> Labels {
+        let share = |(key, value): &(Arc<str>, Arc<str>)| {
+            let key = self.string(Arc::clone(key));
+            let value = Arc::clone(value);
+            if value.len() < SHARED_BYTES_MAX {
+                (key, self.string(value))
+            } else {
+                (key, value)
+            }
+        };
+        map.entries().iter().map(share).collect()
     }
 
     fn count(&mut self) {

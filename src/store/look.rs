@@ -2,11 +2,23 @@
 
 use std::sync::Arc;
 
+use super::few::Few;
 use super::namespace::{Names, Namespace};
 use crate::logic::model::Key;
 use crate::logic::settings::{self, OptIn};
 use crate::logic::view::View;
 use crate::planted::{self, Bug};
+
+/// How urgent it is to look at a source that nobody has looked at yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Its slice names a pod that is gone, not Ready or about to go.
+    Lost,
+    /// It has objects of ours.
+    Served,
+    /// It has none.
+    New,
+}
 
 impl Namespace {
     /// Whether a source is opted in, or anything in sight could be its.
@@ -21,35 +33,45 @@ impl Namespace {
             || self.related_slices.contains_key(source)
     }
 
-    /// Every source for which [`Namespace::concerns`] holds; those with objects first.
-    pub(super) fn sources(&self) -> (Names, Names) {
+    /// Every source for which [`Namespace::concerns`] holds, once, and how urgent it is.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (Rank, Arc<str>)> {
         let related = self
             .related_services
             .keys()
             .chain(self.related_slices.keys())
-            .cloned()
-            .collect();
-        let related = if planted::is(Bug::DrainForgotten) {
-            Names::new()
-        } else {
-            related
-        };
+            .filter(|_| !planted::is(Bug::DrainForgotten));
         let opted_in = self
             .services
             .values()
-            .filter(|service| settings::opt_in(service) != OptIn::No);
-        (
-            related,
-            opted_in
-                .map(|service| Arc::clone(&service.metadata.name))
-                .collect(),
-        )
+            .filter(|service| settings::opt_in(service) != OptIn::No)
+            .map(|service| &service.metadata.name);
+        let names: Names = related.chain(opted_in).cloned().collect();
+        names.into_iter().map(|name| (self.rank(&name), name))
+    }
+
+    fn rank(&self, source: &str) -> Rank {
+        let slices = self.related_slices.get(source);
+        let is_lost = |slice: &Arc<str>| {
+            let leader = self.slices.get(slice).and_then(|slice| slice.leader());
+            leader.is_some_and(|leader| {
+                let pod = self.pods.get(&leader.name);
+                !pod.is_some_and(|pod| pod.uid == leader.uid && pod.ready && !pod.terminating)
+            })
+        };
+        if slices.into_iter().flat_map(Few::iter).any(is_lost) {
+            Rank::Lost
+        } else if slices.is_some() || self.related_services.contains_key(source) {
+            Rank::Served
+        } else {
+            Rank::New
+        }
     }
 
     /// What a source sees.
     pub(super) fn view(&self, key: &Key) -> View {
         let name = &*key.name;
-        let mut names: Names = self.related_services.get(name).cloned().unwrap_or_default();
+        let related = self.related_services.get(name);
+        let mut names: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
         names.extend(self.requested.get(name).cloned());
         let mut view = View {
             key: key.clone(),
@@ -57,7 +79,7 @@ impl Namespace {
             pods: self
                 .members
                 .get(name)
-                .map(|members| members.values().cloned().collect())
+                .map(|members| members.iter().map(|pod| Arc::clone(&pod.0)).collect())
                 .unwrap_or_default(),
             referenced: Vec::new(),
             services: Vec::new(),
@@ -65,7 +87,8 @@ impl Namespace {
             strangers: Vec::new(),
         };
         // Slices by label, and by every name that a slice of a Service in question can have.
-        let mut slices: Names = self.related_slices.get(name).cloned().unwrap_or_default();
+        let related = self.related_slices.get(name);
+        let mut slices: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
         for service in &names {
             slices.extend(view.slice_names(service));
             view.strangers

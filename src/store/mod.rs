@@ -4,9 +4,12 @@
 //! lock. Every method returns owned values, so no lock can be held across an await. Facts never
 //! move back to an older version.
 
+mod few;
 mod intern;
 mod look;
 mod namespace;
+mod news;
+mod roster;
 mod selectors;
 #[cfg(test)]
 mod tests;
@@ -18,7 +21,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
 
-pub use namespace::Origin;
+pub use news::Origin;
 
 use crate::logic::model::{Key, Pod, Service, Slice, Version};
 use crate::logic::time::Now;
@@ -119,7 +122,10 @@ impl Store {
         self.retain(
             scope,
             kept,
-            |namespace| namespace.pods.keys().cloned().collect(),
+            |namespace| {
+                let names = namespace.pods.iter().map(|pod| Arc::clone(&pod.name));
+                names.collect()
+            },
             |key| self.remove_pod(key, Some(at)),
         )
     }
@@ -203,23 +209,22 @@ impl Store {
             .is_some_and(|namespace| namespace.concerns(&source.name))
     }
 
-    /// Every source for which [`Store::concerns`] holds, those with objects first: they are served
-    /// already and keep their place under a limit.
+    /// Every source for which [`Store::concerns`] holds. First those whose published leader is not
+    /// fit to be one, since their traffic waits; then those with objects: they are served already
+    /// and keep their place under a limit; then the others.
     #[must_use]
     pub fn sources(&self) -> Vec<Key> {
-        let mut related = BTreeSet::new();
-        let mut opted_in = BTreeSet::new();
+        let mut ordered = BTreeSet::new();
         for entry in &self.namespaces {
-            let (with_objects, others) = entry.sources();
-            let key = |name| Key {
-                namespace: Arc::clone(entry.key()),
-                name,
-            };
-            related.extend(with_objects.into_iter().map(key));
-            opted_in.extend(others.into_iter().map(key));
+            ordered.extend(entry.sources().map(|(rank, name)| {
+                let key = Key {
+                    namespace: Arc::clone(entry.key()),
+                    name,
+                };
+                (rank, key)
+            }));
         }
-        let others = opted_in.difference(&related).cloned().collect::<Vec<_>>();
-        related.into_iter().chain(others).collect()
+        ordered.into_iter().map(|(_, key)| key).collect()
     }
 
     /// What a source sees now.

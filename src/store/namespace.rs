@@ -1,11 +1,14 @@
 //! The facts of one namespace and the indices over them, changed together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::few::Few;
 use super::intern::Interner;
+use super::news::{Origin, bury, is_news, may_go};
+use super::roster::{ByName, Roster};
 use super::selectors::Selectors;
 use crate::logic::contract::SOURCE_SERVICE;
 use crate::logic::model::{Labels, Meta, Pod, Service, Slice, Version};
@@ -14,38 +17,29 @@ use crate::logic::time::Now;
 use crate::logic::view::{Stranger, sources_of};
 use crate::planted::{self, Bug};
 
-type Map<V> = HashMap<Arc<str>, V, FixedState>;
+pub(super) type Map<V> = HashMap<Arc<str>, V, FixedState>;
 pub(super) type Names = BTreeSet<Arc<str>>;
-
-/// Where a fact comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A list or a watch: knows of every deletion.
-    Watch,
-    /// The answer to a request of ours: may be overtaken by a deletion.
-    Answer,
-}
 
 /// The sources that a change concerns.
 pub(super) type Touched = Names;
 
 #[derive(Debug, Default)]
 pub(super) struct Namespace {
-    pub(super) pods: Map<Arc<Pod>>,
+    pub(super) pods: Roster,
     pub(super) services: Map<Arc<Service>>,
     pub(super) slices: Map<Arc<Slice>>,
     /// Selectors of the opted-in Services.
     pub(super) selectors: Selectors,
     /// Pods that each of them selects.
-    pub(super) members: Map<BTreeMap<Arc<str>, Arc<Pod>>>,
+    pub(super) members: Map<BTreeSet<ByName>>,
     /// Objects that could belong to a source, by its name; it need not exist.
-    pub(super) related_services: Map<Names>,
-    pub(super) related_slices: Map<Names>,
+    pub(super) related_services: Map<Few>,
+    pub(super) related_slices: Map<Few>,
     /// The name that an opted-in Service asks for, and who asks for a name.
     pub(super) requested: Map<Arc<str>>,
-    requesters: Map<Names>,
+    requesters: Map<Few>,
     /// Leaders, whatever their labels.
-    pinned: Map<Names>,
+    pinned: Map<Few>,
     pub(super) pins: Map<Arc<str>>,
     /// Slices that others attached to a Service.
     pub(super) strangers: Map<Vec<Stranger>>,
@@ -88,10 +82,16 @@ impl Namespace {
             self.members
                 .entry(Arc::clone(source))
                 .or_default()
-                .insert(Arc::clone(&name), Arc::clone(&pod));
+                .replace(ByName(Arc::clone(&pod)));
         }
-        touched.extend(self.pinned.get(&name).into_iter().flatten().cloned());
-        self.pods.insert(name, pod);
+        touched.extend(
+            self.pinned
+                .get(&name)
+                .into_iter()
+                .flat_map(Few::iter)
+                .cloned(),
+        );
+        self.pods.put(pod);
         touched
     }
 
@@ -103,7 +103,13 @@ impl Namespace {
         }
         let before = self.pods.remove(name);
         let mut touched = self.leave_members(before.as_deref(), &Labels::default());
-        touched.extend(self.pinned.get(name).into_iter().flatten().cloned());
+        touched.extend(
+            self.pinned
+                .get(name)
+                .into_iter()
+                .flat_map(Few::iter)
+                .cloned(),
+        );
         touched
     }
 
@@ -119,14 +125,14 @@ impl Namespace {
                 .get(source)
                 .is_some_and(|selector| labels.satisfy(selector));
             if let Some(members) = self.members.get_mut(source).filter(|_| !stays) {
-                members.remove(&before.name);
+                members.remove(&*before.name);
             }
         }
         touched
     }
 
     /// Takes a Service in: as a source, as one of ours, and as one that holds a name.
-    pub(super) fn put_service(&mut self, service: Service, origin: Origin) -> Touched {
+    pub(super) fn put_service(&mut self, mut service: Service, origin: Origin) -> Touched {
         let meta = &service.metadata;
         let name = Arc::clone(&meta.name);
         if !is_news(
@@ -138,6 +144,10 @@ impl Namespace {
             return Touched::new();
         }
         self.dead_services.remove(&name);
+        self.interner.meta(&mut service.metadata);
+        let selector = &mut service.spec.selector;
+        *selector = self.interner.entries(selector);
+        let name = Arc::clone(&service.metadata.name);
         let service = Arc::new(service);
         let before = self
             .services
@@ -150,7 +160,13 @@ impl Namespace {
             sources_of,
         );
         self.index_source(&name, Some(&service));
-        touched.extend(self.requesters.get(&name).into_iter().flatten().cloned());
+        touched.extend(
+            self.requesters
+                .get(&name)
+                .into_iter()
+                .flat_map(Few::iter)
+                .cloned(),
+        );
         touched.insert(name);
         touched
     }
@@ -173,13 +189,19 @@ impl Namespace {
         );
         self.index_source(name, None);
         self.strangers.remove(name);
-        touched.extend(self.requesters.get(name).into_iter().flatten().cloned());
+        touched.extend(
+            self.requesters
+                .get(name)
+                .into_iter()
+                .flat_map(Few::iter)
+                .cloned(),
+        );
         touched.insert(Arc::clone(name));
         touched
     }
 
     /// Takes a slice in.
-    pub(super) fn put_slice(&mut self, slice: Slice, origin: Origin) -> Touched {
+    pub(super) fn put_slice(&mut self, mut slice: Slice, origin: Origin) -> Touched {
         let meta = &slice.metadata;
         let name = Arc::clone(&meta.name);
         // What lost our label is out of the watch's sight, which then knows nothing of its end.
@@ -194,6 +216,8 @@ impl Namespace {
             return Touched::new();
         }
         self.dead_slices.remove(&name);
+        self.interner.meta(&mut slice.metadata);
+        let name = Arc::clone(&slice.metadata.name);
         let slice = Arc::new(slice);
         let before = self.slices.insert(Arc::clone(&name), Arc::clone(&slice));
         let mut touched = relate(
@@ -245,7 +269,7 @@ impl Namespace {
             .into_iter()
             .flat_map(|service| sources_of(&service.metadata));
         related
-            .chain(self.requesters.get(service).into_iter().flatten())
+            .chain(self.requesters.get(service).into_iter().flat_map(Few::iter))
             .cloned()
             .collect()
     }
@@ -264,12 +288,10 @@ impl Namespace {
             if selector.is_empty() {
                 self.members.remove(name);
             } else {
-                let selected = self
-                    .pods
-                    .iter()
-                    .filter(|(_, pod)| pod.labels.satisfy(&selector));
+                let selected = self.pods.iter();
                 let members = selected
-                    .map(|(name, pod)| (Arc::clone(name), Arc::clone(pod)))
+                    .filter(|pod| pod.labels.satisfy(&selector))
+                    .map(|pod| ByName(Arc::clone(pod)))
                     .collect();
                 self.members.insert(Arc::clone(name), members);
             }
@@ -305,44 +327,6 @@ impl Namespace {
     }
 }
 
-/// Whether a reading is newer than what is known, and not of an object that has been deleted since.
-fn is_news(known: Option<&Meta>, grave: Option<&Version>, meta: &Meta, origin: Origin) -> bool {
-    let version = &meta.resource_version;
-    match known {
-        Some(known) => {
-            let is_older =
-                version.is_older_than(&known.resource_version) && !planted::is(Bug::StaleBelieved);
-            // Versions that do not compare: the watch has the last word.
-            let compares = matches!(
-                (version, &known.resource_version),
-                (Version::Number(_), Version::Number(_))
-            );
-            !is_older && (compares || origin == Origin::Watch)
-        }
-        None => {
-            origin == Origin::Watch
-                || !grave.is_some_and(|grave| grave == version || version.is_older_than(grave))
-        }
-    }
-}
-
-fn may_go(known: Option<&Meta>, version: Option<&Version>) -> bool {
-    known.is_some_and(|known| {
-        !version.is_some_and(|version| version.is_older_than(&known.resource_version))
-    })
-}
-
-fn bury(graves: &mut Map<Version>, name: &Arc<str>, version: Option<&Version>) {
-    /// More deletions than any burst of overtaken answers could refer to.
-    const GRAVES_MAX: usize = 4_096;
-    if let Some(version) = version {
-        if graves.len() >= GRAVES_MAX {
-            graves.clear();
-        }
-        graves.insert(Arc::clone(name), version.clone());
-    }
-}
-
 /// The source that a slice names; its owner is a leader Service, not a source.
 fn labelled(slice: &Meta) -> impl Iterator<Item = &Arc<str>> {
     slice.labels.shared(SOURCE_SERVICE).into_iter()
@@ -350,7 +334,7 @@ fn labelled(slice: &Meta) -> impl Iterator<Item = &Arc<str>> {
 
 /// Moves an object from the sources it was related to, to those it is related to now.
 fn relate<'a, I: Iterator<Item = &'a Arc<str>>>(
-    index: &mut Map<Names>,
+    index: &mut Map<Few>,
     before: Option<&'a Meta>,
     after: Option<&'a Meta>,
     sources: impl Fn(&'a Meta) -> I,
@@ -375,7 +359,7 @@ fn relate<'a, I: Iterator<Item = &'a Arc<str>>>(
     touched
 }
 
-fn drop_name(index: &mut Map<Names>, at: &Arc<str>, name: &Arc<str>) {
+fn drop_name(index: &mut Map<Few>, at: &Arc<str>, name: &Arc<str>) {
     if let Some(names) = index.get_mut(at) {
         names.remove(name);
         if names.is_empty() {

@@ -199,7 +199,7 @@ fn strangers_touch_the_sources_behind_the_service_once() {
 }
 
 #[test]
-fn sources_with_objects_come_first() {
+fn sources_with_a_lost_leader_come_first_and_then_those_with_objects() {
     let store = Store::default();
     ignore(store.put_service(service("a", 1, ON, r#"{"app":"a"}"#, ""), Origin::Watch));
     ignore(store.put_service(service("z", 2, ON, r#"{"app":"z"}"#, ""), Origin::Watch));
@@ -222,4 +222,25 @@ fn sources_with_objects_come_first() {
         Origin::Watch,
     ));
     assert_eq!(names(&store.sources()), ["gone", "z", "a"]);
+
+    let mut slice = slice(
+        "z-leader",
+        4,
+        r#"{"zen-lead.io/source-service":"z"}"#,
+        "z-leader",
+    );
+    let leader = r#"[{"addresses":["10.0.0.1"],"targetRef":{"name":"p","uid":"uid-p"}}]"#;
+    slice.endpoints = serde_json::from_str(leader).expect("endpoints");
+    ignore(store.put_slice(slice, Origin::Watch));
+    let order = |ready: Option<bool>, version| {
+        match ready {
+            Some(ready) => ignore(store.put_pod(pod("p", version, "{}", ready), now())),
+            None => ignore(store.remove_pod(&key("p"), None)),
+        }
+        names(&store.sources()).join(" ")
+    };
+    assert_eq!(order(Some(true), 5), "gone z a");
+    assert_eq!(order(Some(false), 6), "z gone a");
+    assert_eq!(order(Some(true), 7), "gone z a");
+    assert_eq!(order(None, 8), "z gone a");
 }

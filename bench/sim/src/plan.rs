@@ -38,6 +38,9 @@ pub struct World {
     pub chunk: Option<usize>,
     /// Replicas of the controller.
     pub replicas: u8,
+    /// Failovers of one Service that its budget allows, and the seconds in which it is filled
+    /// again; `None` any number.
+    pub guard: Option<(u32, u32)>,
     /// Between two renewals of the Lease; it lasts four times as long. One is the default, and takes
     /// as much of a run's time as all the rest.
     pub renewal_s: u8,
@@ -208,6 +211,7 @@ impl Plan {
             replicas: chance.pick(&[1, 1, 2, 2, 3]),
             renewal_s: chance.pick(&[1, 3, 3]),
             collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
+            guard: chance.pick(&[None, None, None, Some((2, 600)), Some((3, 20))]),
         };
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::access::rbac::Wish;
 use crate::access::{self, User, review};
-use crate::api::path::{Query, Target, Verb};
+use crate::api::path::{self, Query, Target, Verb};
 use crate::api::status::{self, ApiError};
 use crate::audit::{Audited, Stage};
 use crate::body::{SimBody, json_response, object_response, respond};
@@ -19,7 +19,7 @@ use crate::discovery;
 use crate::fault::RequestInfo;
 use crate::server::Core;
 use crate::state::State;
-use crate::store::text;
+use crate::store::{Object, text};
 use crate::table;
 use crate::write::Caller;
 use crate::write::delete::DeleteOptions;
@@ -78,6 +78,9 @@ impl Call {
     /// Notes who asks and when.
     pub(crate) fn introduce(&mut self, state: &State) {
         self.user = state.authenticate(&self.token);
+        if let Ok(user) = &self.user {
+            self.caller.user = user.clone();
+        }
         self.received = state.wall();
     }
 
@@ -148,7 +151,7 @@ impl Call {
         let deleted = state.delete(target, &options)?;
         // What waits for grace or finalizers is always shown; what is gone only by some kinds.
         if target.kind.returns_deleted() || !deleted.gone {
-            return Ok(object_response(StatusCode::OK, &deleted.object));
+            return Ok(shaped(StatusCode::OK, target, &deleted.object));
         }
         let uid = deleted.object.uid();
         Ok(json_response(status::success(
@@ -163,7 +166,11 @@ impl Call {
         if !discovery::is_health(&self.path) {
             let user = self.user.clone()?;
             if self.path == review::PATH {
-                let review = state.review(&self.method, &user, &self.json()?)?;
+                if self.method != Method::POST {
+                    return Err(ApiError::method_not_allowed());
+                }
+                let review = review::read(&self.content_type, &self.body)?;
+                let review = state.review(&user, &review)?;
                 let json = serde_json::to_vec(&review).unwrap_or_default();
                 return Ok(respond(StatusCode::CREATED, SimBody::full(json)));
             }
@@ -171,7 +178,36 @@ impl Call {
                 return Ok(json_response(state.counts.page().into_bytes()));
             }
         }
+        if let Some(what) = path::real_only(&self.path) {
+            return Err(ApiError::not_simulated(what));
+        }
         discovery::answer(&self.method, &self.path, state.options.minor).map(json_response)
+    }
+
+    /// Whether there is such a verb here, and whether who asks may use it.
+    fn admit(&self, state: &State, target: &Target) -> Result<(), ApiError> {
+        let user = self.user.clone()?;
+        let plural = target.kind.plural();
+        if self.verb == Verb::DeleteCollection {
+            let what = format!("deletecollection of {plural}");
+            return Err(ApiError::not_simulated(&what));
+        }
+        if !self.served {
+            return Err(ApiError::method_not_allowed());
+        }
+        let resource = if target.subresource.is_empty() {
+            plural.to_owned()
+        } else {
+            format!("{plural}/{}", target.subresource)
+        };
+        let wish = Wish {
+            verb: self.verb.name(),
+            group: target.kind.group(),
+            resource: &resource,
+            namespace: &target.namespace,
+            name: &target.name,
+        };
+        state.authorize(&user, &wish)
     }
 
     /// Lets the server act.
@@ -184,31 +220,10 @@ impl Call {
         let Some(target) = &self.target else {
             return self.answer_apart(state);
         };
-        let user = self.user.clone()?;
-        if !self.served {
-            return Err(ApiError::method_not_allowed());
-        }
+        self.admit(state, target)?;
         let Target {
-            kind,
-            namespace,
-            name,
-            subresource,
+            kind, namespace, ..
         } = target;
-        let resource = if subresource.is_empty() {
-            kind.plural().to_owned()
-        } else {
-            format!("{}/{subresource}", kind.plural())
-        };
-        state.authorize(
-            &user,
-            &Wish {
-                verb: self.verb.name(),
-                group: kind.group(),
-                resource: &resource,
-                namespace,
-                name,
-            },
-        )?;
         match self.verb {
             Verb::Get => self.get(state, target, past),
             Verb::List => state
@@ -223,7 +238,7 @@ impl Call {
                     return Err(ApiError::method_not_allowed());
                 }
                 let object = state.create(*kind, namespace, &self.json()?, &self.caller)?;
-                Ok(object_response(StatusCode::CREATED, &object))
+                Ok(shaped(StatusCode::CREATED, target, &object))
             }
             Verb::Update => {
                 let written = state.update(target, &self.json()?, &self.caller)?;
@@ -232,16 +247,21 @@ impl Call {
                 } else {
                     StatusCode::OK
                 };
-                Ok(object_response(status, &written.object))
+                Ok(shaped(status, target, &written.object))
             }
             Verb::Patch => {
                 let object = state.patch(target, &self.content_type, &self.body, &self.caller)?;
-                Ok(object_response(StatusCode::OK, &object))
+                Ok(shaped(StatusCode::OK, target, &object))
             }
             Verb::Delete => self.delete(state, target),
             Verb::DeleteCollection | Verb::Other => Err(ApiError::method_not_allowed()),
         }
     }
+}
+
+/// An object as those see it who asked for this target.
+fn shaped(code: StatusCode, target: &Target, object: &Arc<Object>) -> Response<SimBody> {
+    object_response(code, &object.shaped(target.kind))
 }
 
 fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use crate::api::kind::Kind;
 use crate::api::status::ApiError;
 
-const GROUPS: [&str; 4] = [
+const GROUPS: [&str; 5] = [
     "authorization.k8s.io",
     "coordination.k8s.io",
     "discovery.k8s.io",
+    "events.k8s.io",
     "rbac.authorization.k8s.io",
 ];
 
@@ -83,7 +84,7 @@ fn group(name: &str) -> Value {
 /// What kubectl turns names and short names into kinds with.
 fn resources(group: &str, version: &str) -> Value {
     let mut all = Vec::new();
-    for kind in Kind::ALL.into_iter().filter(|k| k.group() == group) {
+    for kind in Kind::served().filter(|k| k.group() == group) {
         all.push(json!({
             "name": kind.plural(), "singularName": kind.name().to_lowercase(),
             "namespaced": kind.is_namespaced(), "kind": kind.name(),
@@ -129,8 +130,7 @@ fn openapi_index() -> Value {
 fn openapi(path: &str) -> Result<Value, ApiError> {
     let found = group_versions().find(|(_, known)| known == path);
     let (group, _) = found.ok_or_else(ApiError::no_such_path)?;
-    let paths: serde_json::Map<String, Value> = Kind::ALL
-        .into_iter()
+    let paths: serde_json::Map<String, Value> = Kind::served()
         .filter(|k| k.group() == group)
         .map(|kind| {
             let parameter = json!({

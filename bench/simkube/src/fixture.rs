@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use crate::access::User;
 use crate::api::kind::Kind;
 use crate::api::path::{Target, Verb};
 use crate::api::status::ApiError;
@@ -33,6 +34,7 @@ pub(crate) fn caller() -> Caller {
         manager: "simkube".into(),
         strict: false,
         dry_run: false,
+        user: User::new("simkube", &["system:masters"]),
     }
 }
 
@@ -251,7 +253,8 @@ impl SimKube {
             let mut value = old.value.clone();
             edit(&mut value);
             meta::normalize(&mut value);
-            state.replace(Verb::Update, &key, &old, value, subresource, &caller())
+            let target = target(kind, namespace, name, subresource);
+            state.replace(Verb::Update, &target, &old, value, &caller())
         });
         edited.map(|o| o.full_value())
     }

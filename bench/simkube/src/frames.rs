@@ -44,7 +44,7 @@ impl Next {
                 let metadata = json!({"resourceVersion": self.rv.to_string()});
                 out.extend_from_slice(&table::write(kind, &metadata, &[object], now));
             }
-            (Content::Object(object), None) => object.write_full(&mut out),
+            (Content::Object(object), None) => object.shaped(kind).write_full(&mut out),
             (Content::Bookmark { initial_end }, _) => {
                 out.extend_from_slice(bookmark(kind, self.rv, *initial_end).as_bytes());
             }
@@ -74,11 +74,14 @@ fn bookmark(kind: Kind, rv: u64, initial_end: bool) -> String {
         Kind::Event => {
             ",\"involvedObject\":{},\"source\":{},\"firstTimestamp\":null,\"lastTimestamp\":null,\"eventTime\":null,\"reportingComponent\":\"\",\"reportingInstance\":\"\""
         }
+        Kind::NewEvent => {
+            ",\"eventTime\":null,\"regarding\":{},\"deprecatedSource\":{},\"deprecatedFirstTimestamp\":null,\"deprecatedLastTimestamp\":null"
+        }
         Kind::Role | Kind::ClusterRole => ",\"rules\":null",
         Kind::RoleBinding | Kind::ClusterRoleBinding => {
             ",\"roleRef\":{\"apiGroup\":\"\",\"kind\":\"\",\"name\":\"\"}"
         }
-        Kind::Endpoints | Kind::ConfigMap => "",
+        Kind::Endpoints | Kind::ConfigMap | Kind::ServiceAccount => "",
     };
     format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{rv}\"{annotations}}}{rest}}}",

@@ -129,6 +129,7 @@ impl State {
             None => self.store.get(target.kind, &key).cloned(),
             Some(at) => self.past(target.kind, at).remove(&key),
         };
+        let found = found.map(|object| object.shaped(target.kind));
         found.ok_or_else(|| ApiError::not_found(target.kind, &target.name))
     }
 
@@ -283,7 +284,7 @@ fn write_list(
         if at > 0 {
             out.push(b',');
         }
-        item.write_item(&mut out);
+        item.shaped(kind).write_item(&mut out);
     }
     out.extend_from_slice(b"]}\n");
     out

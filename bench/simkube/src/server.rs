@@ -303,8 +303,7 @@ impl SimKube {
         let core = &self.core;
         let answer = core.transact_for(Some(info), |state| call.answer(state, core, past));
         let response = answer.unwrap_or_else(|error| failure(&error));
-        let code = response.status().as_u16();
-        self.note(info.number, code, true);
+        self.note(info.number, response.status().as_u16(), true);
         self.account(call, info, response)
     }
 

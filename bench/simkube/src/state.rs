@@ -149,22 +149,6 @@ impl State {
         }
     }
 
-    /// `OwnerReferencesPermissionEnforcement`, for a client that may not write finalizers.
-    pub(crate) fn check_owners(&self, kind: Kind, value: &Value) -> Result<(), ApiError> {
-        let owners = meta::of(value)
-            .get("ownerReferences")
-            .and_then(Value::as_array);
-        let blocks = |o: &Value| o["blockOwnerDeletion"] == true;
-        if !self.options.owner_reference_enforcement || !owners.into_iter().flatten().any(blocks) {
-            return Ok(());
-        }
-        Err(ApiError::forbidden(
-            kind,
-            text(value, "name"),
-            "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: , <nil>",
-        ))
-    }
-
     /// Who has to be told about what has changed since the last call, in a fixed order.
     pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
         let changed = self.store.take_changed();

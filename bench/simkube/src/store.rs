@@ -39,6 +39,15 @@ impl Object {
         }
     }
 
+    /// The same object as clients of `kind` see it.
+    pub(crate) fn shaped(self: &Arc<Self>, kind: Kind) -> Arc<Self> {
+        if kind == self.kind {
+            return Arc::clone(self);
+        }
+        let value = crate::rules::events::to_new(&self.value);
+        Arc::new(Self::new(kind, value, self.rv))
+    }
+
     fn tail(&self) -> &Bytes {
         self.tail.get_or_init(|| {
             let mut json = serde_json::to_vec(&self.value).unwrap_or_default();
@@ -195,7 +204,7 @@ impl Store {
     }
 
     fn table(&self, kind: Kind) -> Option<&Table> {
-        self.tables.get(&kind)
+        self.tables.get(&kind.stored())
     }
 
     pub(crate) fn get(&self, kind: Kind, key: &Key) -> Option<&Arc<Object>> {
@@ -213,6 +222,7 @@ impl Store {
 
     /// Creates or replaces.
     pub(crate) fn put(&mut self, kind: Kind, mut value: Value, at: Instant) -> Arc<Object> {
+        let kind = kind.stored();
         self.rv += 1;
         stamp(&mut value, self.rv);
         let object = Arc::new(Object::new(kind, value, self.rv));
@@ -238,7 +248,8 @@ impl Store {
 
     /// Deletes, and says what was there, stamped with the resourceVersion of the deletion.
     pub(crate) fn remove(&mut self, kind: Kind, key: &Key, at: Instant) -> Option<Arc<Object>> {
-        let old = self.tables.get_mut(&kind)?.objects.remove(key)?;
+        let kind = kind.stored();
+        let old = self.tables.get_mut(&kind.stored())?.objects.remove(key)?;
         self.rv += 1;
         let last = Arc::new(old.at_version(self.rv));
         self.record(

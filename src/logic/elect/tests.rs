@@ -1,7 +1,10 @@
 //! Tables over single elections: who leads, and why the one before was left.
 
 use super::*;
+use crate::logic::budget::{Scope, Spent};
 use crate::logic::model::Protocol::{Tcp, Udp};
+use crate::logic::model::TargetPort;
+use crate::logic::spread::Spread;
 use crate::logic::testkit::{PodSpec, World, pod, source};
 
 /// One election among these pods at second 1000; `leader` names the incumbent.
@@ -14,6 +17,13 @@ struct Election {
     sticky: bool,
     delay: u64,
     min_ready: u64,
+    preferred: Option<&'static str>,
+    handed: Option<&'static str>,
+    paused: bool,
+    /// Until when the budget for failovers is used up.
+    spent: Option<i64>,
+    /// Nodes, each with how many other Services it leads.
+    led: &'static [(&'static str, usize)],
 }
 
 fn among(pods: impl IntoIterator<Item = PodSpec>) -> Election {
@@ -26,6 +36,11 @@ fn among(pods: impl IntoIterator<Item = PodSpec>) -> Election {
         sticky: true,
         delay: 0,
         min_ready: 0,
+        preferred: None,
+        handed: None,
+        paused: false,
+        spent: None,
+        led: &[],
     }
 }
 
@@ -39,6 +54,23 @@ fn led_by(leader: &'static str, pods: impl IntoIterator<Item = PodSpec>) -> Elec
 impl Election {
     /// `b (notReady)`, `a, leaving`, `nobody`, each with `until` the deadline.
     fn outcome(&self) -> String {
+        self.held(|rules, ballot, now| describe(&elect(rules, ballot, now)))
+    }
+
+    /// `a, b, c: NotReady`: the candidates in order, each with its obstacle.
+    fn scrutiny(&self) -> String {
+        let word = |one: &Candidate| {
+            let last = if one.is_last_resort { "?" } else { "" };
+            let obstacle = one.obstacle.map(|what| format!(": {what:?}"));
+            format!("{}{last}{}", one.pod.name, obstacle.unwrap_or_default())
+        };
+        self.held(|rules, ballot, now| {
+            let all = scrutinize(rules, ballot, now);
+            all.iter().map(word).collect::<Vec<_>>().join(", ")
+        })
+    }
+
+    fn held(&self, look: impl Fn(&Rules<'_>, &Ballot<'_>, Moment) -> String) -> String {
         let mut world = World::new();
         world.create_service(source("s")).expect("a source");
         for spec in &self.pods {
@@ -58,6 +90,11 @@ impl Election {
             .map(|name| (uid(name), Moment(1_100_000_000)))
             .into_iter()
             .collect();
+        let mut spread = Spread::default();
+        for (node, count) in self.led {
+            (0..*count).for_each(|_| spread.moved(None, Some(&(*node).into())));
+        }
+        let handed = self.handed.map(uid);
         let rules = Rules {
             family: Family::IPv4,
             ports: &service.spec.ports,
@@ -66,6 +103,17 @@ impl Election {
             min_ready: Duration::from_secs(self.min_ready),
             failover_delay: Duration::from_secs(self.delay),
             service: &service.metadata.uid,
+            others: Others {
+                spread: &spread,
+                own: None,
+            },
+            preferred: self.preferred,
+            handed: handed.as_ref(),
+            paused: self.paused,
+            spent: self.spent.map(|seconds| Spent {
+                until: Moment(seconds * 1_000_000),
+                scope: Scope::Service,
+            }),
         };
         let ballot = Ballot {
             pods: &everyone.pods,
@@ -76,7 +124,7 @@ impl Election {
             last: last.as_ref(),
             shunned: &shunned,
         };
-        describe(&elect(&rules, &ballot, world.now().moment))
+        look(&rules, &ballot, world.now().moment)
     }
 }
 
@@ -86,6 +134,8 @@ fn describe(verdict: &Verdict) -> String {
         Hold::Firm => "",
         Hold::Suspect(_) => ", suspect",
         Hold::Leaving => ", leaving",
+        Hold::Paused => ", paused",
+        Hold::Guarded(_) => ", guarded",
     };
     let left = verdict
         .left
@@ -194,6 +244,14 @@ fn random_is_stable_and_spreads() {
             min_ready: Duration::ZERO,
             failover_delay: Duration::ZERO,
             service: &service.into(),
+            others: Others {
+                spread: &Spread::default(),
+                own: None,
+            },
+            preferred: None,
+            handed: None,
+            paused: false,
+            spent: None,
         };
         let ballot = Ballot {
             pods: &view.pods,
@@ -256,4 +314,158 @@ fn ports_are_looked_up_by_name_and_protocol() {
         );
     }
     assert_eq!(resolve(&[], &view.pods[0]).0, []);
+}
+
+#[test]
+#[rustfmt::skip]
+fn ranks_of_pods_and_nodes() {
+    let ranked = |pods: [PodSpec; 2]| Election { strategy: Strategy::Priority, ..among(pods) };
+    check("the highest priority leads", &ranked([a(), b().priority("1")]), "b");
+    check("below nothing is below nothing", &ranked([a().priority("-1"), b()]), "b");
+    check("numbers are numbers, not words", &ranked([a().priority("9"), b().priority("10")]), "b");
+    check("of the same priority the oldest leads", &ranked([b().priority("3"), a().priority("3")]), "a");
+    check("what is no integer counts as 0", &ranked([a().priority("high"), b().priority("-1")]), "a");
+    check("nor does it count more", &ranked([a(), b().priority("1.5")]), "a");
+    check("a disrupted pod comes last all the same", &ranked([a(), b().priority("1").disrupted()]), "a");
+    check("more resolved ports come first all the same", &ranked([a(), b().priority("1").ports(&[])]), "a");
+    check("a sticky leader is kept", &Election { strategy: Strategy::Priority, ..led_by("a", [a(), b().priority("1")]) }, "a");
+    check("without sticky it is not", &Election { strategy: Strategy::Priority, sticky: false, ..led_by("a", [a(), b().priority("1")]) }, "b (strategy)");
+    let spread = |led, pods: [PodSpec; 2]| Election { strategy: Strategy::NodeSpread, led, ..among(pods) };
+    let (x, y) = (a().node("x"), b().node("y"));
+    check("the node that leads the fewest leads one more", &spread(&[("x", 2), ("y", 1)], [x.clone(), y.clone()]), "b");
+    check("one that leads none before all", &spread(&[("x", 1)], [x.clone(), y.clone()]), "b");
+    check("of nodes that lead as many the oldest pod leads", &spread(&[("x", 1), ("y", 1)], [y.clone(), x.clone()]), "a");
+    check("and on one node", &spread(&[("x", 1)], [b().node("x"), x.clone()]), "a");
+    check("a leader stays though its node leads more", &Election { strategy: Strategy::NodeSpread, led: &[("x", 9)], ..led_by("a", [x, y]) }, "a");
+}
+
+#[test]
+#[rustfmt::skip]
+fn switchovers() {
+    let to = |preferred, election| Election { preferred: Some(preferred), ..election };
+    let c = || pod("c").created(3);
+    check("the pod that is asked for leads at once", &to("c", among([a(), b(), c()])), "c");
+    check("it takes over from one that is fine", &to("c", led_by("a", [a(), b(), c()])), "c (switchover)");
+    check("without sticky too", &to("c", Election { sticky: false, ..led_by("a", [a(), b(), c()]) }), "c (switchover)");
+    check("not before it is Ready", &to("c", led_by("a", [a(), c().not_ready()])), "a");
+    check("nor before it has been for long enough", &to("c", Election { min_ready: 600, ..led_by("a", [a(), c()]) }), "a until 1100");
+    check("nor while it terminates", &to("c", led_by("a", [a(), c().terminating()])), "a");
+    check("nor without an address", &to("c", led_by("a", [a(), c().ips(&[])])), "a");
+    check("nor if it does not match", &to("c", led_by("a", [a(), c().labelled("app", "other")])), "a");
+    check("nor if there is none", &to("d", led_by("a", [a(), c()])), "a");
+    check("nor while it is about to go", &to("c", led_by("a", [a(), c().disrupted()])), "a");
+    check("nor while it was left for that just now", &to("c", Election { shunned: Some("c"), ..led_by("a", [a(), c()]) }), "a until 1100");
+    check("though it follows one that is lost, if no other can", &to("c", led_by("a", [a().not_ready(), c().disrupted()])), "c (notReady)");
+    check("it follows one that failed, whoever is older", &to("c", led_by("a", [a().not_ready(), b(), c()])), "c (notReady)");
+    check("and one that terminates", &to("c", led_by("a", [a().terminating(), b(), c()])), "c (terminating)");
+    check("a delay does not keep it waiting", &to("c", Election { delay: 600, ..led_by("a", [a().not_ready(), b(), c()]) }), "c (switchover)");
+    check("within a delay, its own time is looked out for", &to("c", Election { delay: 700, min_ready: 550, ..led_by("a", [a().not_ready(), c()]) }), "a, suspect until 1050");
+    check("until it can, the others carry on", &to("c", led_by("a", [a().not_ready(), b(), c().not_ready()])), "b (notReady)");
+    check("it comes before the last one", &to("c", Election { last: Some("b"), ..among([a(), b(), c()]) }), "c");
+    check("one that leads already stays", &to("a", led_by("a", [a(), b()])), "a");
+    check("against the strategy as well", &to("b", Election { sticky: false, ..led_by("b", [a(), b()]) }), "b");
+    check("what was handed over is not taken back by the strategy", &Election { sticky: false, handed: Some("b"), ..led_by("b", [a(), b()]) }, "b");
+    check("but by its failure", &Election { sticky: false, handed: Some("b"), ..led_by("b", [a(), b().not_ready()]) }, "a (notReady)");
+}
+
+#[test]
+#[rustfmt::skip]
+fn pauses() {
+    let paused = |election| Election { paused: true, ..election };
+    check("one that is fine stays", &paused(led_by("b", [a(), b()])), "b");
+    check("against the strategy", &paused(Election { sticky: false, ..led_by("b", [a(), b()]) }), "b");
+    check("against a switchover", &paused(Election { preferred: Some("a"), ..led_by("b", [a(), b()]) }), "b");
+    check("one that is not Ready stays", &paused(led_by("b", [a(), b().not_ready()])), "b, paused");
+    check("whatever its delay", &paused(Election { delay: 600, ..led_by("b", [a(), b().not_ready()]) }), "b, paused");
+    check("one that terminates stays", &paused(led_by("b", [a(), b().terminating()])), "b, paused");
+    check("even one that serves no more", &paused(led_by("b", [a(), b().terminating().not_ready()])), "b, paused");
+    check("one that is disrupted stays", &paused(led_by("b", [a(), b().disrupted()])), "b, paused");
+    check("one that resolves no port stays", &paused(led_by("b", [a(), b().ports(&[])])), "b, paused");
+    check("one that is gone goes, and nobody follows", &paused(led_by("b", [a()])), "nobody (deleted)");
+    check("so does one that has ended", &paused(led_by("b", [a(), PodSpec { phase: "Failed", ..b() }])), "nobody (deleted)");
+    check("and one that matches no more", &paused(led_by("b", [a(), b().labelled("x", "y")])), "nobody (unlabelled)");
+    check("and one without an address", &paused(led_by("b", [a(), b().ips(&[])])), "nobody (noIP)");
+    check("or without one in the Service's family", &paused(led_by("b", [a(), b().ips(&["fd00::1"])])), "nobody (noIP)");
+    check("terminating says why it went", &paused(led_by("b", [a(), b().terminating().ips(&[])])), "nobody (terminating)");
+    check("nobody is elected", &paused(among([a(), b()])), "nobody");
+    check("nor does the last one return", &paused(Election { last: Some("a"), ..among([a(), b()]) }), "nobody");
+    check("nor the one that is asked for come", &paused(Election { preferred: Some("a"), ..among([a(), b()]) }), "nobody");
+}
+
+#[test]
+#[rustfmt::skip]
+fn budgets_that_are_used_up() {
+    let spent = |election| Election { spent: Some(1_060), ..election };
+    let gone = || b().not_ready();
+    check("a leader that is not Ready is kept until there is something in it again", &spent(led_by("b", [a(), gone()])), "b, guarded until 1060");
+    check("also if nobody could follow: an empty slice is no better", &spent(led_by("b", [a().not_ready(), gone()])), "b, guarded until 1060");
+    check("a delay comes first", &Election { delay: 510, ..spent(led_by("b", [a(), gone()])) }, "b, suspect until 1010");
+    check("one that is gone goes", &spent(led_by("b", [a()])), "a (deleted)");
+    check("one that ended goes", &spent(led_by("b", [a(), PodSpec { phase: "Failed", ..gone() }])), "a (deleted)");
+    check("one that matches no more goes", &spent(led_by("b", [a(), gone().labelled("x", "y")])), "a (unlabelled)");
+    check("one without an address goes", &spent(led_by("b", [a(), gone().ips(&[])])), "a (noIP)");
+    check("even if nobody follows", &spent(led_by("b", [a().not_ready(), gone().ips(&[])])), "nobody (noIP)");
+    check("one that terminates goes", &spent(led_by("b", [a(), gone().terminating()])), "a (terminating)");
+    check("one that is disrupted goes", &spent(led_by("b", [a(), gone().disrupted()])), "a (disrupted)");
+    check("one that terminates and serves hands over", &spent(led_by("b", [a(), b().terminating()])), "a (terminating)");
+    check("a first election needs no budget", &spent(among([a(), b()])), "a");
+    check("nor does the strategy", &Election { sticky: false, ..spent(led_by("b", [a(), b()])) }, "a (strategy)");
+    check("nor a switchover, from a leader that is fine", &Election { preferred: Some("a"), ..spent(led_by("b", [a(), b()])) }, "a (switchover)");
+    check("nor from one that is kept", &Election { preferred: Some("a"), ..spent(led_by("b", [a(), gone()])) }, "a (switchover)");
+    check("which is looked out for meanwhile", &Election { preferred: Some("a"), min_ready: 510, ..spent(led_by("b", [a(), gone()])) }, "b, guarded until 1010");
+}
+
+#[test]
+fn every_pod_is_told_what_keeps_it() {
+    let not_running = PodSpec {
+        phase: "Pending",
+        ..pod("p")
+    };
+    let pods = [
+        a().terminating().not_ready(),
+        b().not_ready(),
+        pod("c").ips(&[]),
+        pod("d").ports(&[("other", 1)]),
+        not_running,
+        pod("q").created(9).disrupted(),
+        pod("r").created(8),
+        pod("s").created(7).ready_at(999),
+    ];
+    let election = Election {
+        min_ready: 10,
+        ..among(pods)
+    };
+    assert_eq!(
+        election.scrutiny(),
+        "r, q?, a: Terminating, b: NotReady, c: NoAddress, d: NoPort, p: NotRunning, \
+         s: Unripe(Moment(1009000000))"
+    );
+}
+
+/// Who stands first is who follows, whatever the order goes by.
+#[test]
+fn the_order_is_the_elections_own() {
+    let pods = || {
+        [
+            a().priority("1").node("full"),
+            b().priority("7").node("full"),
+            pod("c").created(3).disrupted(),
+            pod("d").created(4).node("free"),
+        ]
+    };
+    for (strategy, order) in [
+        (Strategy::Oldest, "a, b, d, c?"),
+        (Strategy::Newest, "d, b, a, c?"),
+        (Strategy::Priority, "b, a, d, c?"),
+        (Strategy::NodeSpread, "d, a, b, c?"),
+    ] {
+        let election = Election {
+            strategy,
+            led: &[("full", 2)],
+            ..among(pods())
+        };
+        assert_eq!(election.scrutiny(), order, "{strategy:?}");
+        let first = order.split(',').next().expect("somebody");
+        assert_eq!(election.outcome(), first, "{strategy:?}");
+    }
 }

@@ -27,13 +27,17 @@ use std::sync::Arc;
 
 pub use notes::{Said, Topic};
 pub use report::{Report, Switched};
+pub use serve::published;
 
+use super::budget::Spent;
 use super::desired::Goal;
 use super::elect::{Hold, Reason};
 use super::event::Note;
+use super::handover::Handover;
 use super::mirror::Mirror;
 use super::model::{Service, Uid};
 use super::settings::{Exposure, Settings};
+use super::spread::Others;
 use super::time::{Moment, Now};
 use super::view::View;
 use intent::Intent;
@@ -107,6 +111,8 @@ pub struct Machine {
     pub last: Option<Uid>,
     /// Pods left for a disruption, and until when they are not returned to.
     pub shunned: Vec<(Uid, Moment)>,
+    /// The last switchover on request that has been carried out.
+    pub handled: Option<Handover>,
     /// A switch that is decided and not yet seen in a slice.
     pub pending: Option<Switch>,
     /// When the leadership last changed hands, by the wall clock.
@@ -139,6 +145,10 @@ pub struct Context<'a> {
     pub mirror: &'a Mirror,
     /// Whether the namespace has no room for a Service that is not served yet.
     pub is_over_limit: bool,
+    /// How many other Services each node leads.
+    pub others: Others<'a>,
+    /// The budget for failovers that is used up, if one is.
+    pub spent: Option<Spent>,
     /// What made us look.
     pub cause: Cause,
 }

@@ -6,13 +6,17 @@ use std::sync::Arc;
 use super::report::Report;
 use super::{Cause, Context, Machine, Phase, Serving, Switch};
 use crate::logic::contract::{
-    LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, SERVICE_NAME,
+    HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID,
+    SERVICE_NAME,
 };
 use crate::logic::desired::Goal;
-use crate::logic::elect::{self, Ballot, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
-use crate::logic::model::{Service, TargetRef, Uid};
+use crate::logic::elect::{self, Ballot, Candidate, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
+use crate::logic::handover::Handover;
+use crate::logic::model::{Pod, Service, TargetRef, Uid};
+use crate::logic::settings::Settings;
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
+use crate::planted::{self, Bug};
 
 impl Machine {
     pub(super) fn serve(
@@ -29,34 +33,51 @@ impl Machine {
             self.enter(Phase::Electing);
             self.adopt(view, &name, was_withdrawn, now);
         }
-        let settings = &self.settings;
+        let asked = self.asked();
+        let rules = rules(&self.settings, source, context, &asked);
         let families = source.families();
-        let rules = Rules {
-            family: families[0],
-            ports: &source.spec.ports,
-            sticky: settings.sticky,
-            strategy: settings.strategy,
-            min_ready: settings.min_ready,
-            failover_delay: settings.failover_delay,
-            service: &source.metadata.uid,
-        };
         let incumbent = self.leader().map(|leader| leader.uid.clone());
-        let ballot = Ballot {
-            pods: &view.pods,
-            incumbent: incumbent.as_ref().map(|uid| Incumbent {
-                uid,
-                pod: view.pod(uid),
-            }),
-            last: self.last.as_ref(),
-            shunned: &self.shunned,
-        };
+        let ballot = self.ballot(view, incumbent.as_ref());
         let verdict = elect::elect(&rules, &ballot, now.moment);
         report.elected(view, &rules, &verdict, incumbent.is_some());
         let deadline = verdict.deadline;
         self.apply(&verdict, incumbent, context.cause, now);
         self.explain(view, &rules, &verdict, &name);
+        self.remember_handover(view, &name, &verdict);
         let desired = self.desired(view, context.mirror, source, name, verdict, families);
         (Goal::Serve(Box::new(desired)), deadline)
+    }
+
+    /// Every pod of a source that is served, as an election held now would see it. The machine has
+    /// taken its step.
+    #[must_use]
+    pub fn scrutinize(&self, view: &View, context: &Context<'_>, now: Now) -> Vec<Candidate> {
+        let Some(source) = &view.source else {
+            return Vec::new();
+        };
+        let asked = self.asked();
+        let rules = rules(&self.settings, source, context, &asked);
+        let incumbent = self.leader().map(|leader| &leader.uid);
+        elect::scrutinize(&rules, &self.ballot(view, incumbent), now.moment)
+    }
+
+    fn ballot<'b>(&'b self, view: &'b View, incumbent: Option<&'b Uid>) -> Ballot<'b> {
+        Ballot {
+            pods: &view.pods,
+            incumbent: incumbent.map(|uid| Incumbent {
+                uid,
+                pod: view.pod(uid),
+            }),
+            last: self.last.as_ref(),
+            shunned: &self.shunned,
+        }
+    }
+
+    fn asked(&self) -> Asked {
+        Asked {
+            awaited: self.awaited().cloned(),
+            handed: self.handled.as_ref().map(|handled| handled.uid.clone()),
+        }
     }
 
     /// Finds out who leads according to the cluster: the slice says it. Restores what the leader
@@ -76,13 +97,16 @@ impl Machine {
             remembers(LAST_SWITCH_TIME).and_then(|text| text.parse().ok());
         self.last = self.last.take().or(last);
         self.switched = self.switched.take().or(switched);
+        let handled = remembers(HANDLED_SWITCHOVER).and_then(|text| text.parse().ok());
+        self.handled = self.handled.take().or(handled);
 
         // A slice that somebody deleted while nobody watched took no leadership with it, if the
-        // pod could be published anew.
+        // pod could be published anew; during a pause any that is still there could.
         let on_record = || {
             let is_lost = !was_withdrawn && view.own_slices().is_empty();
             let uid = recorded.clone().filter(|_| is_lost)?;
-            view.pod(&uid).filter(|pod| pod.ready && !pod.terminating)?;
+            let may_stay = |pod: &Pod| self.settings.paused || (pod.ready && !pod.terminating);
+            view.pod(&uid).filter(|pod| may_stay(pod))?;
             let name = remembers(LEADER_POD_NAME)?.into();
             Some(TargetRef {
                 name,
@@ -104,6 +128,35 @@ impl Machine {
             since,
             hold: Hold::Firm,
         }));
+    }
+
+    /// The pod that has been asked for and has not led yet.
+    fn awaited(&self) -> Option<&Arc<str>> {
+        let asked = self.settings.preferred.as_ref()?;
+        let is_done = |handled: &Handover| handled.pod == *asked;
+        let again = planted::is(Bug::SwitchoverRepeated);
+        (again || !self.handled.as_ref().is_some_and(is_done)).then_some(asked)
+    }
+
+    /// Notes that a switchover has been carried out, once a slice shows it: a decision that no
+    /// slice has shown yet may still come to nothing.
+    fn remember_handover(&mut self, view: &View, name: &str, verdict: &Verdict) {
+        let leader = verdict.leader.as_ref();
+        let preferred = self.settings.preferred.as_deref();
+        let is_forgotten =
+            |handled: &mut Handover| !handled.stands(preferred, leader.map(|leader| &leader.uid));
+        self.handled.take_if(is_forgotten);
+        let arrived = leader.filter(|leader| {
+            verdict.hold == Hold::Firm
+                && self.awaited() == Some(&leader.name)
+                && published(view, name).is_some_and(|shown| shown.uid == leader.uid)
+        });
+        if let Some(leader) = arrived {
+            self.handled = Some(Handover {
+                pod: Arc::clone(&leader.name),
+                uid: leader.uid.clone(),
+            });
+        }
     }
 
     /// Takes the verdict into the state, and remembers a switch until a slice shows it.
@@ -171,8 +224,40 @@ impl Machine {
     }
 }
 
+/// What was asked for by name. A copy, since the machine changes while the rules are in use.
+struct Asked {
+    /// A pod that has not led yet.
+    awaited: Option<Arc<str>>,
+    /// The pod that was handed over to.
+    handed: Option<Uid>,
+}
+
+/// What an election of this source goes by.
+fn rules<'a>(
+    settings: &Settings,
+    source: &'a Service,
+    context: &Context<'a>,
+    asked: &'a Asked,
+) -> Rules<'a> {
+    Rules {
+        family: source.families()[0],
+        ports: &source.spec.ports,
+        sticky: settings.sticky,
+        strategy: settings.strategy,
+        min_ready: settings.min_ready,
+        failover_delay: settings.failover_delay,
+        service: &source.metadata.uid,
+        others: context.others,
+        preferred: asked.awaited.as_deref(),
+        handed: asked.handed.as_ref(),
+        paused: settings.paused,
+        spent: context.spent,
+    }
+}
+
 /// The pod that our slices name, those of the Service `name` before others.
-pub(super) fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
+#[must_use]
+pub fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
     let mut slices = view.own_slices();
     slices.sort_by_key(|slice| {
         let meta = &slice.metadata;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use super::Machine;
 use super::notes::{self, Topic};
 use super::report::{self, Switched};
-use crate::logic::contract::reason;
+use crate::logic::contract::{PRIORITY, reason};
 use crate::logic::desired::Goal;
-use crate::logic::elect::{self, Reason, Rules, Verdict};
+use crate::logic::elect::{self, Hold, Reason, Rules, Verdict};
 use crate::logic::event::Note;
-use crate::logic::model::{AddressType, Slice};
+use crate::logic::model::{AddressType, Pod, Slice};
+use crate::logic::settings::{QUOTED_MAX, Strategy};
 use crate::logic::time::Now;
 use crate::logic::view::View;
 
@@ -23,11 +24,13 @@ impl Machine {
         verdict: &Verdict,
         name: &str,
     ) {
+        self.tell_of_guard(verdict);
         let Some(leader) = &verdict.leader else {
             self.said.forget(Topic::Ports);
             let (event, text) = report::why_nobody_leads(view, rules, name);
-            if verdict.left.is_some() && event != reason::PORT_RESOLUTION_FAILED {
-                // The event of the failover says it, save for what needs a person.
+            let needs_a_person = matches!(event, reason::PORT_RESOLUTION_FAILED | reason::PAUSED);
+            if verdict.left.is_some() && !needs_a_person {
+                // The event of the failover says it.
                 self.said.imply(Topic::NoLeader, text);
             } else {
                 self.said.set(Topic::NoLeader, Some(text), |text| {
@@ -44,6 +47,43 @@ impl Machine {
             .collect();
         self.said.set_all(Topic::Ports, texts, |text| {
             Note::warning(reason::PORT_RESOLUTION_FAILED, text)
+        });
+    }
+
+    /// A leader that is only kept because there have been too many failovers.
+    fn tell_of_guard(&mut self, verdict: &Verdict) {
+        let text = match (&verdict.leader, verdict.hold) {
+            (Some(leader), Hold::Guarded(scope)) => Some(format!(
+                "Leader {} is not Ready and is kept as long as it has an address: {} is used up",
+                leader.name,
+                scope.flag()
+            )),
+            _ => None,
+        };
+        self.said.set(Topic::Guard, text, |text| {
+            Note::warning(reason::FAILOVER_BUDGET_EXCEEDED, text)
+        });
+    }
+
+    /// Pods whose rank cannot be read, where that counts.
+    pub(super) fn tell_of_priorities(&mut self, view: &View) {
+        let unread = |pod: &Arc<Pod>| {
+            let text: String = elect::priority(pod)
+                .err()?
+                .chars()
+                .take(QUOTED_MAX)
+                .collect();
+            Some(format!(
+                "Pod {} has {PRIORITY} {text:?}; expected an integer, and it counts as 0",
+                pod.name
+            ))
+        };
+        let texts = match self.settings.strategy {
+            Strategy::Priority => view.pods.iter().filter_map(unread).collect(),
+            _ => Vec::new(),
+        };
+        self.said.set_all(Topic::Priority, texts, |text| {
+            Note::warning(reason::INVALID_ANNOTATION, text)
         });
     }
 

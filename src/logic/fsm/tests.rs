@@ -1,6 +1,7 @@
 //! Tables over the state machine; every row reads as a sentence and names its contract section.
 
 pub(in crate::logic) mod matrix;
+mod ops;
 mod story;
 
 use super::*;

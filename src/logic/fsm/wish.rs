@@ -28,6 +28,7 @@ impl Machine {
         let is_balanced = exposure == Exposure::LoadBalancer;
         let annotations = self.annotations(view, mirror, source, &name);
         self.tell_of_strangers(view, &name);
+        self.tell_of_priorities(view);
         Desired {
             source: view.key.clone(),
             source_uid: meta.uid.clone(),
@@ -60,8 +61,10 @@ impl Machine {
                 node: pod.node.clone(),
                 ips: pod.ips,
                 terminating: pod.terminating,
+                serving: pod.ready || !pod.terminating,
             }),
             last_leader: self.last.clone(),
+            handled: self.handled.clone(),
             switched: self.switched,
             trigger: self.pending.as_ref().and_then(|switch| switch.trigger),
             name,

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 
+use super::text::{Text, text};
+use super::uid::Uid;
+
 /// Namespace and name of an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -42,34 +45,6 @@ impl fmt::Display for Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-/// The unique identity of one object; a re-created namesake has another.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
-pub struct Uid(pub Arc<str>);
-
-impl Default for Uid {
-    fn default() -> Self {
-        Self("".into())
-    }
-}
-
-impl From<&str> for Uid {
-    fn from(text: &str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for Uid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Uid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -222,14 +197,12 @@ impl<'de> Deserialize<'de> for Labels {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
                 let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(8));
-                while let Some((key, value)) = map.next_entry::<Arc<str>, Option<Arc<str>>>()? {
+                while let Some((key, value)) = map.next_entry::<Text<'_>, Option<Text<'_>>>()? {
                     // By far the largest annotation, and never of use here. The key stays, since a
                     // map that reads as empty would be written anew as a whole.
-                    let is_wanted = &*key != "kubectl.kubernetes.io/last-applied-configuration";
-                    entries.push((
-                        key,
-                        value.filter(|_| is_wanted).unwrap_or_else(|| "".into()),
-                    ));
+                    let is_wanted = key.0 != "kubectl.kubernetes.io/last-applied-configuration";
+                    let value = value.filter(|_| is_wanted).unwrap_or_default();
+                    entries.push((key.shared(), value.shared()));
                 }
                 Ok(entries.into_iter().collect())
             }
@@ -331,11 +304,6 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
     Ok(Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// Reads a string, `null` as empty.
-pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
-    Ok(Option::<Arc<str>>::deserialize(deserializer)?.unwrap_or_else(|| "".into()))
 }
 
 /// Reads a boolean, `null` as false.

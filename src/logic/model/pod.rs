@@ -1,18 +1,14 @@
 //! A pod, reduced to what an election needs.
 
-use std::fmt;
+mod wire;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
-
-use super::meta::{Key, Labels, Meta, Object, Uid, Version, list, text};
+use super::meta::{Key, Labels, Object, Version};
 use super::service::{Family, Protocol};
+use super::uid::Uid;
 use crate::logic::time::{Moment, Now};
-
-/// Annotation or label with a pod's rank for the strategy `priority`.
-const PRIORITY: &str = "zen-lead.io/priority";
 
 /// What is known of one pod.
 #[expect(
@@ -60,7 +56,7 @@ pub struct Pod {
 }
 
 /// `status.phase`; a phase that is unknown here reads as [`PodPhase::Other`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub enum PodPhase {
     /// Started.
     Running,
@@ -203,195 +199,6 @@ impl Object for Pod {
     }
     fn version(&self) -> &Version {
         &self.version
-    }
-}
-
-impl<'de> Deserialize<'de> for Pod {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Wire::deserialize(deserializer).map(Self::from)
-    }
-}
-
-impl From<Wire> for Pod {
-    fn from(wire: Wire) -> Self {
-        let Wire {
-            metadata,
-            spec,
-            status,
-        } = wire;
-        let priority = metadata
-            .labels
-            .get(PRIORITY)
-            .or_else(|| metadata.annotations.get(PRIORITY));
-        let sidecars = spec
-            .init_containers
-            .into_iter()
-            .filter(|c| c.restart_policy.as_deref() == Some("Always"));
-        let ports: Vec<NamedPort> = spec
-            .containers
-            .into_iter()
-            .chain(sidecars)
-            .flat_map(|container| container.ports)
-            .filter_map(|port| {
-                let name = port.name.filter(|name| !name.is_empty())?;
-                Some(NamedPort {
-                    name,
-                    protocol: port.protocol,
-                    number: port.number,
-                })
-            })
-            .collect();
-        let addresses =
-            std::iter::once(status.pod_ip).chain(status.pod_ips.into_iter().map(|entry| entry.ip));
-        Self {
-            priority: priority.map(Into::into),
-            created: metadata.creation_timestamp.unwrap_or_default(),
-            terminating: metadata.deletion_timestamp.is_some(),
-            gone: metadata.deletion_timestamp.is_some()
-                && metadata.deletion_grace_period_seconds == Some(0),
-            namespace: metadata.namespace,
-            name: metadata.name,
-            uid: metadata.uid,
-            version: metadata.resource_version,
-            labels: metadata.labels,
-            node: spec.node_name.filter(|node| !node.is_empty()),
-            // A text that is no address (there is none in practice) counts as a missing one.
-            ips: addresses.filter_map(|text| text.parse().ok()).collect(),
-            phase: status.phase,
-            ready: status.conditions.ready,
-            ready_transition: status.conditions.ready_transition,
-            ready_since: Moment::default(),
-            disrupted: status.conditions.disrupted,
-            ports: ports.into(),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Wire {
-    metadata: Meta,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Spec {
-    node_name: Option<Arc<str>>,
-    #[serde(deserialize_with = "list")]
-    containers: Vec<Container>,
-    #[serde(deserialize_with = "list")]
-    init_containers: Vec<Container>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Container {
-    #[serde(default, deserialize_with = "list")]
-    ports: Vec<ContainerPort>,
-    restart_policy: Option<Box<str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ContainerPort {
-    name: Option<Arc<str>>,
-    #[serde(rename = "containerPort")]
-    number: u16,
-    #[serde(default)]
-    protocol: Protocol,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Status {
-    phase: PodPhase,
-    #[serde(rename = "podIP", deserialize_with = "text")]
-    pod_ip: Arc<str>,
-    #[serde(rename = "podIPs", deserialize_with = "list")]
-    pod_ips: Vec<Ip>,
-    conditions: Conditions,
-}
-
-#[derive(Deserialize)]
-struct Ip {
-    #[serde(default, deserialize_with = "text")]
-    ip: Arc<str>,
-}
-
-/// The two conditions that count, read without keeping the list.
-#[derive(Default)]
-struct Conditions {
-    ready: bool,
-    ready_transition: Option<jiff::Timestamp>,
-    disrupted: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Condition {
-    #[serde(rename = "type", default)]
-    kind: ConditionKind,
-    #[serde(default)]
-    status: Truth,
-    #[serde(default)]
-    last_transition_time: Option<jiff::Timestamp>,
-}
-
-#[derive(Default, Deserialize)]
-enum ConditionKind {
-    Ready,
-    DisruptionTarget,
-    #[default]
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Default, PartialEq, Eq, Deserialize)]
-enum Truth {
-    True,
-    #[default]
-    #[serde(other)]
-    NotTrue,
-}
-
-impl<'de> Deserialize<'de> for Conditions {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fold;
-        impl<'de> Visitor<'de> for Fold {
-            type Value = Conditions;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of pod conditions")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Conditions, A::Error> {
-                let mut all = Conditions::default();
-                while let Some(condition) = seq.next_element::<Condition>()? {
-                    let holds = condition.status == Truth::True;
-                    match condition.kind {
-                        ConditionKind::Ready => {
-                            all.ready = holds;
-                            all.ready_transition = condition.last_transition_time;
-                        }
-                        ConditionKind::DisruptionTarget => all.disrupted = holds,
-                        ConditionKind::Other => {}
-                    }
-                }
-                Ok(all)
-            }
-            fn visit_unit<E: serde::de::Error>(self) -> Result<Conditions, E> {
-                Ok(Conditions::default())
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> Result<Conditions, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Conditions::default())
-            }
-        }
-        deserializer.deserialize_any(Fold)
     }
 }
 

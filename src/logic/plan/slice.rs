@@ -153,7 +153,7 @@ fn endpoint(desired: &Desired, family: Family) -> Option<Endpoint> {
             // A terminating endpoint is kube-proxy's last resort (KEP-1669) and must not be called
             // ready (KEP-1672); DNS servers know no last resort, so a headless one stays ready.
             ready: Some(!leader.terminating || desired.exposure == Exposure::Headless),
-            serving: Some(true),
+            serving: Some(leader.serving),
             terminating: Some(leader.terminating),
         },
         node_name: leader.node.clone(),

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::logic::contract::PRIORITY;
+
 /// A pod as a test describes it: Running and Ready, matched by the source of [`source`].
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PodSpec {
@@ -20,6 +22,8 @@ pub(crate) struct PodSpec {
     pub(crate) disrupted: bool,
     pub(crate) ports: Vec<(String, u16)>,
     pub(crate) node: Option<String>,
+    /// The annotation for the strategy `priority`.
+    pub(crate) priority: Option<&'static str>,
 }
 
 /// A pod of that name with an address of its own in each family.
@@ -42,6 +46,7 @@ pub(crate) fn pod(name: &str) -> PodSpec {
         disrupted: false,
         ports: vec![("web".into(), 8080)],
         node: Some(format!("node-{name}")),
+        priority: None,
     }
 }
 
@@ -84,6 +89,16 @@ impl PodSpec {
         self
     }
 
+    pub(crate) fn node(mut self, node: &str) -> Self {
+        self.node = Some(node.into());
+        self
+    }
+
+    pub(crate) fn priority(mut self, text: &'static str) -> Self {
+        self.priority = Some(text);
+        self
+    }
+
     pub(crate) fn labelled(mut self, key: &str, value: &str) -> Self {
         self.labels = vec![(key.into(), value.into())];
         self
@@ -117,6 +132,9 @@ impl PodSpec {
                 "podIPs": self.ips.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>(),
             },
         });
+        if let Some(priority) = self.priority {
+            object["metadata"]["annotations"] = json!({ PRIORITY: priority });
+        }
         if self.terminating {
             object["metadata"]["deletionTimestamp"] = at(900).into();
         }

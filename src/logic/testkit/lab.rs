@@ -1,12 +1,14 @@
 //! One machine at work on a model cluster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::build::PodSpec;
 use super::world::{Refusal, World};
+use crate::logic::budget::Spent;
 use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE};
 use crate::logic::elect::{Hold, Reason};
 use crate::logic::event::Note;
@@ -14,6 +16,7 @@ use crate::logic::fsm::{Cause, Context, Machine, Phase, Step, Switched};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::Key;
 use crate::logic::plan::{self, Write};
+use crate::logic::spread::{Others, Spread};
 use crate::logic::view::View;
 
 /// No situation needs more rounds of writes than this.
@@ -26,6 +29,12 @@ pub(crate) struct Lab {
     pub(crate) machine: Machine,
     pub(crate) mirror: Mirror,
     pub(crate) is_over_limit: bool,
+    /// The budget for failovers that is used up.
+    pub(crate) spent: Option<Spent>,
+    /// How many Services each node leads, this one included.
+    pub(crate) spread: Spread,
+    /// The node that this one's leader is counted on.
+    node: Option<Arc<str>>,
     /// Everything told so far.
     pub(crate) notes: Vec<Note>,
     /// Everything written so far.
@@ -46,6 +55,9 @@ impl Lab {
             machine: Machine::default(),
             mirror: Mirror::default(),
             is_over_limit: false,
+            spent: None,
+            spread: Spread::default(),
+            node: None,
             notes: Vec::new(),
             writes: Vec::new(),
             switches: Vec::new(),
@@ -76,6 +88,11 @@ impl Lab {
         let context = Context {
             mirror: &self.mirror,
             is_over_limit: self.is_over_limit,
+            others: Others {
+                spread: &self.spread,
+                own: self.node.as_ref(),
+            },
+            spent: self.spent,
             cause,
         };
         self.machine.clone().step(view, &context, now)
@@ -87,6 +104,9 @@ impl Lab {
         let step = self.peek_at(&view);
         let before = self.machine.phase.clone();
         self.machine = step.machine;
+        let node = step.goal.leader_node().cloned();
+        self.spread.moved(self.node.as_ref(), node.as_ref());
+        self.node = node;
         assert!(
             is_reachable(&before, &self.machine.phase),
             "from {} to {}",
@@ -179,6 +199,8 @@ impl Lab {
                     Hold::Firm => "",
                     Hold::Suspect(_) => ", suspect",
                     Hold::Leaving => ", leaving",
+                    Hold::Paused => ", paused",
+                    Hold::Guarded(_) => ", guarded",
                 };
                 format!("Serving {}{hold}", serving.pod)
             }

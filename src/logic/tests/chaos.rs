@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::config;
 use super::event::{Event, Fate, any_fate, events, release};
-use crate::logic::contract::{LEADER_POD_UID, SERVICE_NAME, SOURCE_SERVICE, STICKY};
+use crate::logic::contract::{LEADER_POD_UID, PAUSED, SERVICE_NAME, SOURCE_SERVICE, STICKY};
 use crate::logic::elect;
 use crate::logic::fsm::Phase;
-use crate::logic::model::{Pod, PodPhase, Service};
+use crate::logic::model::{Pod, PodPhase, Service, Uid};
 use crate::logic::plan::{Action, Kind, Write};
 use crate::logic::settings::{self, OptIn, Settings};
 use crate::logic::testkit::{Lab, Refusal, World, pod, source};
@@ -170,6 +170,16 @@ fn check_leader(before: &Phase, lab: &Lab, view: &View) {
         let mut slices = view.own_slices().into_iter();
         slices.any(|slice| slice.leader().map(|leader| &leader.uid) == Some(uid))
     };
+    let is_on_record = |uid: &Uid| {
+        let mut services = view.own_services().into_iter();
+        let uid = uid.to_string();
+        services.any(|service| service.metadata.annotations.get(LEADER_POD_UID) == Some(&*uid))
+    };
+    let may_come = |uid| old.is_none() && (was_published(uid) || is_on_record(uid));
+    assert!(
+        !lab.machine.settings.paused || new.is_none_or(may_come),
+        "{new:?} while nothing may move"
+    );
     if let Some(uid) = new.filter(|uid| old.is_some() || !was_published(uid)) {
         let pod = view.pod(uid).expect("a leader in sight");
         assert!(eligible(pod), "{pod:?} is not eligible");
@@ -188,7 +198,10 @@ fn check_leader(before: &Phase, lab: &Lab, view: &View) {
         .filter(|_| lab.machine.settings.sticky)
         .and_then(|uid| view.pod(uid))
     {
-        let stays = is_eligible(pod, source, &patient, &lab.world) && !pod.disrupted;
+        let is_asked = new
+            .and_then(|uid| view.pod(uid))
+            .is_some_and(|new| lab.machine.settings.preferred.as_ref() == Some(&new.name));
+        let stays = !is_asked && is_eligible(pod, source, &patient, &lab.world) && !pod.disrupted;
         assert!(!stays, "{pod:?} was eligible and has been left");
     }
 }
@@ -313,7 +326,17 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
         .leader()
         .map(|leader| view.pod(&leader.uid).expect("a leader that exists"));
     match leader {
-        None => assert!(eligible.is_empty(), "{eligible:#?} could lead"),
+        None => assert!(
+            settings.paused || eligible.is_empty(),
+            "{eligible:#?} could lead"
+        ),
+        Some(pod) if settings.paused => {
+            let has_address = pod.ips.of(source.families()[0]).is_some();
+            assert!(
+                has_address && pod.labels.satisfy(&source.spec.selector),
+                "{pod:?}"
+            );
+        }
         Some(pod) => {
             let is_fine = pod.ready && !pod.terminating && !pod.disrupted;
             let better = eligible
@@ -326,10 +349,10 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
             );
         }
     }
-    let uid = leader.map(|pod| &*pod.uid.0);
+    let uid = leader.map(|pod| pod.uid.to_string());
     assert_eq!(
         service["metadata"]["annotations"][LEADER_POD_UID].as_str(),
-        uid,
+        uid.as_deref(),
         "the identity is told"
     );
     for slice in slices {
@@ -402,8 +425,12 @@ fn leaves_no_history(event: &Event) -> bool {
     use super::event::{ForeignEvent, OurEvent, PodEvent, SourceEvent};
     match event {
         Event::Annotate(key, value) => {
-            let is_plain = !value.is_some_and(|value| matches!(value, "?" | "{" | "No" | "s"));
-            is_plain && !key.ends_with("-delay") && !key.ends_with("-duration") && *key != STICKY
+            let is_plain =
+                !value.is_some_and(|value| matches!(value, "?" | "{" | "No" | "s" | "node-spread"));
+            is_plain
+                && !key.ends_with("-delay")
+                && !key.ends_with("-duration")
+                && ![STICKY, PAUSED].contains(key)
         }
         Event::Pod(_, PodEvent::Terminate | PodEvent::Disrupted(_))
         | Event::Source(SourceEvent::Finalize(_))

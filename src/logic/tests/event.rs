@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::logic::contract::{
     ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
-    LEADER_SERVICE_TYPE, MIN_READY_DURATION, MIRRORED, SERVICE_NAME, SOURCE_SERVICE, STICKY,
-    STRATEGY,
+    LEADER_SERVICE_TYPE, MIN_READY_DURATION, MIRRORED, PAUSED, PREFERRED_LEADER, SERVICE_NAME,
+    SOURCE_SERVICE, STICKY, STRATEGY,
 };
 use crate::logic::plan::Kind;
 use crate::logic::testkit::{World, pod, set_key, source};
@@ -48,6 +48,7 @@ pub(crate) enum PodEvent {
     Labelled(bool),
     Ips(&'static [&'static str]),
     Ports(&'static [(&'static str, u16)]),
+    Priority(Option<&'static str>),
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +105,7 @@ fn pods() -> impl Strategy<Value = Event> {
         1 => Just(PodEvent::Ips(&["10.7.7.7"])),
         1 => Just(PodEvent::Ips(&["10.7.7.8", "fd00:7::8"])),
         1 => Just(PodEvent::Ips(&["127.0.0.1", "fd00:7::9"])),
+        1 => prop::sample::select(&[None, Some("5"), Some("-5"), Some("five")][..]).prop_map(PodEvent::Priority),
         1 => Just(PodEvent::Ports(&[])),
         1 => Just(PodEvent::Ports(&[("web", 8080)])),
         1 => Just(PodEvent::Ports(&[("web", 8081), ("extra", 9)])),
@@ -151,8 +153,18 @@ fn annotations() -> impl Strategy<Value = Event> {
                 Some("oldest"),
                 Some("newest"),
                 Some("random"),
+                Some("node-spread"),
+                Some("priority"),
                 Some("?"),
             ],
+        ),
+        (
+            PREFERRED_LEADER,
+            &[None, Some("a"), Some("b"), Some("c"), Some("?")],
+        ),
+        (
+            PAUSED,
+            &[None, None, Some("false"), Some("true"), Some("?")],
         ),
         (MIN_READY_DURATION, &[None, Some("10s"), Some("?")]),
         (FAILOVER_MIN_DELAY, &[None, Some("20s"), Some("?")]),
@@ -282,6 +294,7 @@ impl PodEvent {
             Self::Labelled(true) => world.edit_pod(name, |p| p.labels = pod("x").labels),
             Self::Labelled(false) => world.edit_pod(name, |p| p.labels.clear()),
             Self::Ips(ips) => world.edit_pod(name, |pod| *pod = pod.clone().ips(ips)),
+            Self::Priority(text) => world.edit_pod(name, |pod| pod.priority = *text),
             Self::Ports(ports) => world.edit_pod(name, |pod| *pod = pod.clone().ports(ports)),
         }
     }

@@ -8,14 +8,16 @@ use serde_json::Value;
 
 use super::config;
 use super::event::{Event, events};
+use crate::logic::budget::{Scope, Spent};
 use crate::logic::contract::{
     FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME, MIN_READY_DURATION,
-    STICKY, STRATEGY,
+    PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
 };
 use crate::logic::elect::{self, Ballot, Incumbent, Rules, Verdict};
 use crate::logic::model::{Family, Labels, Pod, Port, Service, Slice, Uid, Version};
 use crate::logic::plan::{self, Op};
 use crate::logic::settings::{self, Settings, Strategy as Order};
+use crate::logic::spread::{Others, Spread};
 use crate::logic::testkit::{Lab, PodSpec, World, pod, source};
 use crate::logic::time::Moment;
 
@@ -25,6 +27,7 @@ prop_compose! {
     fn any_pod()(
         at in 0_i64..4, ready_at in 900_i64..1_000, is_ready in prop::bool::weighted(0.8),
         flags in any::<[bool; 4]>(), node in 0_u8..3,
+        priority in prop::option::of(prop::sample::select(&["0", "7", "-7", "seven"][..])),
     ) -> PodSpec {
         let mut spec = pod("x").created(at).ready_at(ready_at);
         spec.ready = is_ready;
@@ -36,6 +39,7 @@ prop_compose! {
         if flags[0] && flags[3] {
             spec.ports.clear();
         }
+        spec.priority = priority;
         spec.node = Some(format!("node-{node}"));
         spec
     }
@@ -54,7 +58,15 @@ fn any_pods() -> impl Strategy<Value = Vec<PodSpec>> {
 }
 
 fn any_order() -> impl Strategy<Value = Order> {
-    prop::sample::select(&[Order::Oldest, Order::Newest, Order::Random][..])
+    prop::sample::select(
+        &[
+            Order::Oldest,
+            Order::Newest,
+            Order::Random,
+            Order::NodeSpread,
+            Order::Priority,
+        ][..],
+    )
 }
 
 fn facts(specs: &[PodSpec]) -> Vec<Arc<Pod>> {
@@ -73,6 +85,11 @@ struct Case {
     sticky: bool,
     min_ready: Duration,
     delay: Duration,
+    preferred: Option<&'static str>,
+    handed: Option<Uid>,
+    paused: bool,
+    spent: Option<Spent>,
+    spread: Spread,
 }
 
 impl Case {
@@ -85,6 +102,14 @@ impl Case {
             min_ready: self.min_ready,
             failover_delay: self.delay,
             service: &self.uid,
+            others: Others {
+                spread: &self.spread,
+                own: None,
+            },
+            preferred: self.preferred,
+            handed: self.handed.as_ref(),
+            paused: self.paused,
+            spent: self.spent,
         }
     }
 }
@@ -92,7 +117,13 @@ impl Case {
 prop_compose! {
     fn any_case()(
         order in any_order(), sticky in any::<bool>(), min_ready in 0_u64..120, delay in 0_u64..120,
+        preferred in prop::option::of(prop::sample::select(&NAMES[..])), handed in prop::option::of(1_u32..7),
+        paused in prop::bool::weighted(0.1), spent in prop::option::weighted(0.3, 1_u64..200), led in prop::collection::vec(0_usize..3, 3),
     ) -> Case {
+        let mut spread = Spread::default();
+        for (node, count) in led.into_iter().enumerate() {
+            (0..count).for_each(|_| spread.moved(None, Some(&format!("node-{node}").into())));
+        }
         let parsed: Service = serde_json::from_value(source("s")).expect("a source");
         Case {
             ports: parsed.spec.ports,
@@ -101,6 +132,14 @@ prop_compose! {
             sticky,
             min_ready: Duration::from_secs(min_ready),
             delay: Duration::from_secs(delay),
+            preferred,
+            handed: handed.map(|number| format!("uid-{number}").as_str().into()),
+            paused,
+            spent: spent.map(|seconds| Spent {
+                until: NOW + Duration::from_secs(seconds),
+                scope: Scope::Global,
+            }),
+            spread,
         }
     }
 }
@@ -181,7 +220,9 @@ proptest! {
 
     #[test]
     fn without_sticky_the_same_facts_lead_to_the_same_leader(
-        order in any_order(), specs in any_pods(), paths in prop::collection::vec((0_usize..5, any::<bool>()), 0..12),
+        // A spread over nodes is always sticky.
+        order in any_order().prop_filter("sticky", |order| *order != Order::NodeSpread),
+        specs in any_pods(), paths in prop::collection::vec((0_usize..5, any::<bool>()), 0..12),
     ) {
         // Leaders that may stay by the contract are history: none is disrupted or terminating.
         let specs: Vec<PodSpec> = specs.into_iter().map(|spec| PodSpec { disrupted: false, terminating: false, ..spec }).collect();
@@ -191,6 +232,8 @@ proptest! {
             Order::Oldest => "oldest",
             Order::Newest => "newest",
             Order::Random => "random",
+            Order::NodeSpread => "node-spread",
+            Order::Priority => "priority",
         }.into();
         // The uid counts for `random`: the same pods, by name.
         let with_uid = |spec: &PodSpec| PodSpec { uid: format!("uid-of-{}", spec.name), ..spec.clone() };
@@ -366,6 +409,7 @@ proptest! {
     #[test]
     fn no_annotation_value_does_any_harm(value in "\\PC{0,80}", key in prop::sample::select(&[
         LEADER_SERVICE_NAME, LEADER_SERVICE_ANNOTATIONS, STICKY, STRATEGY, MIN_READY_DURATION, FAILOVER_MIN_DELAY,
+        PREFERRED_LEADER, PAUSED,
     ][..])) {
         let mut service: Service = serde_json::from_value(source("s")).expect("a source");
         service.metadata.annotations = [(key, value.as_str())].into_iter().collect();

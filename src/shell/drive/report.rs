@@ -11,7 +11,7 @@ use crate::logic::duration::Brief;
 use crate::logic::elect::Reason;
 use crate::logic::fsm::{Machine, Phase, Report, Step, Switched};
 use crate::logic::model::{Key, Meta, Pod, Service};
-use crate::logic::plan::Write;
+use crate::logic::plan::{Target, Write};
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
 use crate::metrics::{Figures, LeaderFigures, ServiceStats, State};
@@ -24,8 +24,9 @@ pub(super) struct Trace {
     at: jiff::Timestamp,
     state: &'static str,
     leader: Option<Arc<str>>,
-    writes: Vec<String>,
-    events: Vec<&'static str>,
+    /// What was done to which object; put into words when somebody asks.
+    writes: Box<[(&'static str, Target)]>,
+    events: Box<[&'static str]>,
 }
 
 /// Sets the figures of a source after a step. Gauges are kept by every replica and shown by the
@@ -39,6 +40,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         leader_created,
         unresolved_ports,
         strangers,
+        is_guarded,
         ..
     } = &step.report;
     let machine = &step.machine;
@@ -58,6 +60,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         } else {
             0
         },
+        guarded: *is_guarded,
     });
     stats.foreign_slices(count(*strangers));
     if !is_active {
@@ -146,15 +149,7 @@ impl Cell {
         if self.steps.len() >= STEPS_KEPT {
             self.steps.pop_front();
         }
-        let what = |write: &Write| {
-            let target = &write.target;
-            format!(
-                "{} {:?} {}",
-                write.action.verb(),
-                target.kind,
-                target.key.name
-            )
-        };
+        let what = |write: &Write| (write.action.verb(), write.target.clone());
         self.steps.push_back(Trace {
             at,
             state,
@@ -162,6 +157,8 @@ impl Cell {
             writes: writes.iter().map(what).collect(),
             events: step.notes.iter().map(|note| note.reason).collect(),
         });
+        // Most Services have three steps in all.
+        self.steps.shrink_to_fit();
     }
 }
 
@@ -177,7 +174,7 @@ impl Drive {
         let leader = machine.leader().map(|leader| {
             json!({
                 "pod": leader.pod,
-                "uid": &*leader.uid.0,
+                "uid": leader.uid,
                 "forSeconds": now.since(leader.since).as_secs_f64(),
                 "hold": format!("{:?}", leader.hold),
             })
@@ -205,7 +202,7 @@ fn facts(view: &View, now: Moment) -> Value {
     let pod = |pod: &Arc<Pod>| {
         json!({
             "name": pod.name,
-            "uid": &*pod.uid.0,
+            "uid": pod.uid,
             "version": pod.version.to_string(),
             "phase": format!("{:?}", pod.phase),
             "ready": pod.ready,
@@ -218,7 +215,7 @@ fn facts(view: &View, now: Moment) -> Value {
     let object = |meta: &Meta| {
         json!({
             "name": meta.name,
-            "uid": &*meta.uid.0,
+            "uid": meta.uid,
             "version": meta.resource_version.to_string(),
             "isBeingDeleted": meta.deletion_timestamp.is_some(),
         })
@@ -245,9 +242,13 @@ fn describe(trace: &Trace) -> Value {
         "at": trace.at.to_string(),
         "state": trace.state,
         "leader": trace.leader,
-        "writes": trace.writes,
+        "writes": trace.writes.iter().map(in_words).collect::<Vec<_>>(),
         "events": trace.events,
     })
+}
+
+fn in_words((verb, target): &(&str, Target)) -> String {
+    format!("{verb} {:?} {}", target.kind, target.key.name)
 }
 
 fn state(phase: &Phase) -> State {

@@ -142,12 +142,8 @@ impl Control {
         Ok(self.run(&["kubeconfig-for", "--user", user]).await?.into())
     }
 
-    /// A kubeconfig with a token of a `ServiceAccount`; simkube takes its word for who it is.
+    /// A kubeconfig with a token of a `ServiceAccount`.
     pub async fn kubeconfig_for_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
-        if self.server == Server::SimKube {
-            let user = format!("system:serviceaccount:{namespace}:{name}");
-            return self.kubeconfig_for(&user).await;
-        }
         let account = format!("{namespace}/{name}");
         let arguments = ["kubeconfig-for", "--serviceaccount", &account];
         Ok(self.run(&arguments).await?.into())

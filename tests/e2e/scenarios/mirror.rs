@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::api::Kind::{Service, Slice};
-use crate::harness::objects::{Svc, annotation, label, text, uid_of};
+use crate::harness::objects::{Svc, annotation, label, text};
 use crate::harness::test::Test;
 use crate::scenarios;
 
@@ -17,7 +17,6 @@ scenarios! {
     Shared Both key_of_the_user_meets_a_mirrored_one "§2 mirrored keys are remembered";
     Shared Both annotations_too_large_stay_out "§2 256 KiB: the largest mirrored ones stay out";
     Own Both mirror_prefixes_by_flag "§2 --mirror-prefixes";
-    Own Both objects_of_the_go_program_are_adopted "preamble: replaceable in place" "§2 mirrored: without a list" "Go failure 6";
 }
 
 async fn mirrored_keys_follow_and_vanish(t: Arc<Test>) -> Result<()> {
@@ -217,108 +216,4 @@ async fn mirror_prefixes_by_flag(t: Arc<Test>) -> Result<()> {
     ensure!(annotation(&leader, "example.org/note") == Some("b"));
     ensure!(label(&leader, "example.net/other").is_none());
     Ok(())
-}
-
-/// What the Go program leaves behind: everything copied, one condition, no list of what it copied.
-async fn go_objects(t: &Test, source: &Value, pod: &crate::harness::objects::Made) -> Result<()> {
-    let owner = |object: &Value| {
-        json!([{"apiVersion": "v1", "kind": "Service", "name": text(object, "/metadata/name"),
-                "uid": uid_of(object), "controller": true}])
-    };
-    let service = json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": {
-            "name": "web-leader",
-            "labels": {"team": "blue", "app.kubernetes.io/managed-by": "zen-lead",
-                       "zen-lead.io/source-service": "web", "mine": "1"},
-            "annotations": {
-                "zen-lead.io/enabled": "true", "contact": "ops", "example.com/copied": "x",
-                "example.com/mine": "2",
-                "zen-lead.io/current-leader": pod.name, "zen-lead.io/leader-pod-name": pod.name,
-                "zen-lead.io/leader-pod-uid": pod.uid,
-                "zen-lead.io/leader-last-switch-time": "2026-01-02T03:04:05Z",
-            },
-            "ownerReferences": owner(source),
-        },
-        "spec": {"type": "ClusterIP",
-                 "ports": [{"name": "main", "port": 80, "protocol": "TCP", "targetPort": 8080}]},
-    });
-    let service = t.create(Service, &service).await?;
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {
-            "name": "web-leader",
-            "labels": {"team": "blue", "kubernetes.io/service-name": "web-leader",
-                       "app.kubernetes.io/managed-by": "zen-lead",
-                       "zen-lead.io/source-service": "web",
-                       "endpointslice.kubernetes.io/managed-by": "zen-lead"},
-            "ownerReferences": owner(&service),
-        },
-        "addressType": "IPv4",
-        "endpoints": [{
-            "addresses": [pod.ips[0]], "conditions": {"ready": true}, "nodeName": "node-a",
-            "targetRef": {"kind": "Pod", "namespace": t.ns, "name": pod.name, "uid": pod.uid},
-        }],
-        "ports": [{"name": "main", "port": 8080, "protocol": "TCP"}],
-    });
-    t.create(Slice, &slice).await.map(drop)
-}
-
-async fn objects_of_the_go_program_are_adopted(t: Arc<Test>) -> Result<()> {
-    t.disturbs();
-    let pods = t.pods("web", 3).await?;
-    let source = Svc::opted_in("web")
-        .label("team", "blue")
-        .annotation("contact", "ops")
-        .annotation("example.com/copied", "x");
-    let source = t.service(source).await?;
-    go_objects(&t, &source, &pods[1]).await?;
-    let service = t.exists(Service, "web-leader").await?;
-    let slice = t.exists(Slice, "web-leader").await?;
-    let from = std::time::Instant::now();
-
-    let _controller = t.controller(&[]).await?;
-    let adopted = t
-        .until(Service, "web-leader", "the inherited opt-in goes", |now| {
-            annotation(now, "zen-lead.io/enabled").is_none()
-                && annotation(now, "zen-lead.io/mirrored").is_some()
-        })
-        .await?;
-    t.until(Slice, "web-leader", "all three conditions", |now| {
-        now["endpoints"][0]["conditions"]["serving"] == json!(true)
-    })
-    .await?;
-    t.canary().await?;
-    ensure!(
-        uid_of(&adopted) == uid_of(&service),
-        "the Service was made anew"
-    );
-    ensure!(adopted["spec"]["clusterIP"] == service["spec"]["clusterIP"]);
-    ensure!(
-        uid_of(&*t.exists(Slice, "web-leader").await?) == uid_of(&slice),
-        "slice made anew"
-    );
-    t.leads("web-leader", &pods[1]).await?;
-    t.never_empty(&["web-leader"], from)?;
-    ensure!(annotation(&adopted, "contact") == Some("ops"));
-    ensure!(
-        annotation(&adopted, "example.com/copied").is_none(),
-        "copied by the Go program only"
-    );
-    ensure!(
-        annotation(&adopted, "example.com/mine") == Some("2"),
-        "the user's own"
-    );
-    ensure!(label(&adopted, "mine") == Some("1"), "the user's own");
-    let switched = annotation(&adopted, "zen-lead.io/leader-last-switch-time");
-    ensure!(
-        switched == Some("2026-01-02T03:04:05Z"),
-        "nothing was switched, {switched:?}"
-    );
-    ensure!(
-        t.event_objects("web", "LeaderChanged") == 0,
-        "adoption is no failover"
-    );
-    t.ready(&pods[1], false).await?;
-    t.leads("web-leader", &pods[0]).await.map(drop)
 }

@@ -4,6 +4,8 @@
 //! The binary is `ZEN_LEAD_BINARY`, or the one that `cargo build --release -p zen-lead` leaves in
 //! the target directory. With `quick` among the arguments only the small sizes are looked at.
 
+#![allow(unreachable_pub, reason = "a program: nothing is reached from outside")]
+
 mod server;
 
 use std::path::{Path, PathBuf};

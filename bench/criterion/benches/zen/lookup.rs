@@ -15,7 +15,7 @@ use crate::CpuTime;
 const ROUNDS: usize = 50;
 const LOOKUPS: u32 = 200;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let mut group = criterion.benchmark_group("lookup");
     let mut stores: Vec<_> = [1, 100, 10_000].map(Shop::new).into();
     for shop in &mut stores {

@@ -25,7 +25,7 @@ const SERVICES: usize = 10_000;
 const PODS_EACH: usize = 10;
 const ROUNDS: usize = 3;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let small = Arc::new(Canned::new(SERVICES / 100, PODS_EACH));
     let mut group = criterion.benchmark_group("sync");
     group.bench_function("100 Services, 1000 pods", |b| {

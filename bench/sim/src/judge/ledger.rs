@@ -35,6 +35,14 @@ pub(super) struct Ledger {
     /// Who does so no more.
     pub(super) former: Vec<Former>,
     pub(super) wall_jumped: bool,
+    /// Failovers of one Service that its budget allows, and the seconds in which it is filled.
+    pub(super) guard: Option<(u32, u32)>,
+    /// Lives that have begun.
+    pub(super) born: usize,
+    /// By source: when it failed over because its leader was not Ready.
+    pub(super) failed_over: BTreeMap<String, Vec<Instant>>,
+    /// By leader Service: the pod of the switchover that it remembers, or nothing.
+    pub(super) handled: History<String>,
     /// When an eviction was last called off.
     pub(super) called_off: Option<Instant>,
     pub(super) foreign: BTreeMap<(Kind, String), Value>,
@@ -140,6 +148,7 @@ impl Ledger {
         } else if change.new.is_none() {
             self.foreign.remove(&(change.kind, name.clone()));
         }
+        self.note_handled(change, &name, now);
         match change.kind {
             Kind::Pod => {
                 let fact = change.new.map(PodFact::of);

@@ -4,6 +4,7 @@
 mod brief;
 mod ledger;
 mod left;
+mod ops;
 mod published;
 mod requests;
 mod sight;
@@ -43,9 +44,13 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    pub(crate) fn new(trace: Trace) -> Self {
+    pub(crate) fn new(trace: Trace, guard: Option<(u32, u32)>) -> Self {
+        let ledger = Ledger {
+            guard,
+            ..Ledger::default()
+        };
         Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(ledger),
             trace,
             alarm: Notify::new(),
         }
@@ -75,6 +80,7 @@ impl Judge {
         seen.pods.begin(rv);
         seen.services.begin(rv);
         inner.seen.insert(client.to_owned(), seen);
+        inner.born += 1;
         // It looks at everything anew.
         inner.changes.push((now, None));
     }
@@ -120,7 +126,10 @@ impl Judge {
 
     /// The controller says why it left a leader.
     pub(crate) fn left(&self, source: &str, from: &str, reason: &str) {
-        let verdict = self.inner.lock().check_reason(source, from, reason);
+        let mut inner = self.inner.lock();
+        let verdict = inner.check_reason(source, from, reason);
+        let verdict = verdict.and_then(|()| inner.check_guard(source, reason));
+        drop(inner);
         if let Err(what) = verdict {
             self.accuse(what);
         }
@@ -222,6 +231,11 @@ impl Judge {
     pub(crate) fn shuns(&self) -> bool {
         let called_off = self.inner.lock().called_off;
         called_off.is_some_and(|at| Instant::now() < at + SHUNNED)
+    }
+
+    /// Whether failovers have a budget, so that a leader that is not Ready may be kept.
+    pub(crate) fn guards(&self) -> bool {
+        self.inner.lock().guard.is_some()
     }
 
     /// Whether the controller made an object.

@@ -59,6 +59,9 @@ impl Ledger {
             (asked.pods, asked.services) = (long_ago, long_ago);
         }
         let pod = text(&slice["endpoints"][0]["targetRef"]["name"]);
+        if self.surely_paused(&fact.source, &asked) {
+            return Err(format!("slice {name} publishes {pod} during a pause"));
+        }
         if self.was_eligible(&fact.source, &pod, uid, &asked) {
             Ok(())
         } else {

@@ -9,7 +9,7 @@ use zen_lead::logic::model::Key;
 use zen_lead::shell::lease::Tenure;
 
 use crate::event::{NS, SOURCES};
-use crate::plan::Plan;
+use crate::plan::{Plan, World};
 use crate::replica::{Gate, Replica, Wall};
 
 /// What the replicas are called, as holders of the Lease and as clients of the server.
@@ -29,9 +29,13 @@ pub(super) struct Host {
     seed: u64,
 }
 
-fn config(name: &str, renewal_s: u8) -> Config {
+fn config(name: &str, world: &World) -> Config {
+    let (count, seconds) = world.guard.unwrap_or((0, 600));
+    let renewal_s = world.renewal_s;
     let flags = [
         format!("--leader-election-namespace={LEASE_NS}"),
+        format!("--failover-budget-per-service={count}"),
+        format!("--failover-budget-window={seconds}s"),
         format!("--retry-period={renewal_s}s"),
         format!("--renew-deadline={}s", 3 * renewal_s),
         format!("--lease-duration={}s", 4 * renewal_s),
@@ -46,7 +50,7 @@ impl Host {
         let name = HOSTS[usize::from(number) % HOSTS.len()];
         Self {
             name,
-            config: Arc::new(config(name, plan.world.renewal_s)),
+            config: Arc::new(config(name, &plan.world)),
             wall: Wall::new(epoch),
             gate: Arc::new(Gate::new(number)),
             replica: None,

@@ -50,7 +50,7 @@ pub struct Outcome {
 #[must_use]
 pub fn run(plan: &Plan) -> Outcome {
     let trace = Trace::new();
-    let judge = Arc::new(Judge::new(trace.clone()));
+    let judge = Arc::new(Judge::new(trace.clone(), plan.world.guard));
     let ear = Ear {
         trace: trace.clone(),
         judge: Arc::clone(&judge),

@@ -1,5 +1,7 @@
 //! Who asks, and whether it may.
 
+mod owners;
+mod protobuf;
 pub(crate) mod rbac;
 pub(crate) mod review;
 

@@ -34,12 +34,15 @@ pub(crate) fn allows(rule: &Value, wish: &Wish<'_>) -> bool {
         .map(|(_, sub)| format!("*/{sub}"));
     let resource = holds(&rule["resources"], wish.resource)
         || subresource.is_some_and(|any| items(&rule["resources"]).any(|entry| *entry == any));
-    let mut names = items(&rule["resourceNames"]).peekable();
-    let named = names.peek().is_none() || names.any(|name| name == wish.name);
-    holds(&rule["verbs"], wish.verb) && holds(&rule["apiGroups"], wish.group) && resource && named
+    let mut only = items(&rule["resourceNames"]).peekable();
+    let is_meant = only.peek().is_none() || only.any(|name| name == wish.name);
+    holds(&rule["verbs"], wish.verb)
+        && holds(&rule["apiGroups"], wish.group)
+        && resource
+        && is_meant
 }
 
-/// Whether a binding is about this user. `namespace` is the binding's own, for ServiceAccounts that
+/// Whether a binding is about this user. `namespace` is the binding's own, for `ServiceAccounts` that
 /// name none.
 pub(crate) fn binds(binding: &Value, namespace: &str, user: &User) -> bool {
     items(&binding["subjects"]).any(|subject| {

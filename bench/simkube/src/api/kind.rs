@@ -17,6 +17,10 @@ pub enum Kind {
     Endpoints,
     /// core/v1 Event.
     Event,
+    /// events.k8s.io/v1 Event: the objects of [`Kind::Event`] in another shape, not stored apart.
+    NewEvent,
+    /// core/v1 `ServiceAccount`; tokens are given out by [`crate::SimKube::token`].
+    ServiceAccount,
     /// core/v1 `ConfigMap`.
     ConfigMap,
     /// discovery.k8s.io/v1 `EndpointSlice`.
@@ -79,14 +83,15 @@ macro_rules! facts {
 }
 
 impl Kind {
-    /// All of them, in the order in which anything that goes over all kinds goes.
-    pub const ALL: [Self; 13] = [
+    /// All that are stored, in the order in which anything that goes over all kinds goes.
+    pub const ALL: [Self; 14] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
         Self::Service,
         Self::Endpoints,
         Self::Event,
+        Self::ServiceAccount,
         Self::ConfigMap,
         Self::EndpointSlice,
         Self::Lease,
@@ -96,6 +101,19 @@ impl Kind {
         Self::ClusterRoleBinding,
     ];
 
+    /// All that are served.
+    pub(crate) fn served() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Self::NewEvent])
+    }
+
+    /// The kind in whose shape the objects are stored.
+    pub(crate) fn stored(self) -> Self {
+        match self {
+            Self::NewEvent => Self::Event,
+            other => other,
+        }
+    }
+
     fn facts(self) -> &'static Facts {
         match self {
             Self::Namespace => facts!("", "Namespace", "namespaces", &["ns"], false, true),
@@ -104,6 +122,17 @@ impl Kind {
             Self::Service => facts!("", "Service", "services", &["svc"], true, true),
             Self::Endpoints => facts!("", "Endpoints", "endpoints", &["ep"], true, false),
             Self::Event => facts!("", "Event", "events", &["ev"], true, false),
+            Self::NewEvent => facts!("events.k8s.io", "Event", "events", true),
+            Self::ServiceAccount => {
+                facts!(
+                    "",
+                    "ServiceAccount",
+                    "serviceaccounts",
+                    &["sa"],
+                    true,
+                    false
+                )
+            }
             Self::ConfigMap => facts!("", "ConfigMap", "configmaps", &["cm"], true, false),
             Self::EndpointSlice => {
                 facts!("discovery.k8s.io", "EndpointSlice", "endpointslices", true)
@@ -212,13 +241,16 @@ impl Kind {
     pub(crate) fn allows_create_on_update(self) -> bool {
         matches!(
             self,
-            Self::Lease | Self::Event | Self::Endpoints | Self::Service
+            Self::Lease | Self::Event | Self::NewEvent | Self::Endpoints | Self::Service
         )
     }
 
     /// Whether a deletion answers with the object instead of a `Status`.
     pub(crate) fn returns_deleted(self) -> bool {
-        matches!(self, Self::Service | Self::Pod | Self::Namespace)
+        matches!(
+            self,
+            Self::Service | Self::Pod | Self::Namespace | Self::ServiceAccount
+        )
     }
 
     /// Whether `metadata.generation` is kept. A Service has none; pods have since v1.33.
@@ -229,9 +261,7 @@ impl Kind {
     /// The kind with this group and plural.
     #[must_use]
     pub fn find(group: &str, plural: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|k| k.group() == group && k.plural() == plural)
+        Self::served().find(|k| k.group() == group && k.plural() == plural)
     }
 
     /// The path of an object, or of the collection when `name` is empty.

@@ -132,6 +132,30 @@ impl Target {
     }
 }
 
+/// Subresources of the real server that are not served here.
+const SUBRESOURCES: [&str; 12] = [
+    "attach",
+    "binding",
+    "ephemeralcontainers",
+    "eviction",
+    "exec",
+    "finalize",
+    "log",
+    "portforward",
+    "proxy",
+    "resize",
+    "scale",
+    "token",
+];
+
+/// What only the real server has at this path, if it is a subresource of a kind that is served.
+pub(crate) fn real_only(path: &str) -> Option<&str> {
+    let (object, subresource) = path.trim_end_matches('/').rsplit_once('/')?;
+    let is_known = SUBRESOURCES.contains(&subresource);
+    let is_object = Target::parse(object).is_some_and(|target| !target.name.is_empty());
+    (is_known && is_object).then_some(subresource)
+}
+
 /// The parameters of a query. Of a repeated one the first counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query(BTreeMap<String, String>);
@@ -198,6 +222,15 @@ fn percent_decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_only_the_real_server_has_is_known() {
+        let log = "/api/v1/namespaces/a/pods/b/log";
+        assert_eq!(real_only(log), Some("log"));
+        assert_eq!(real_only("/api/v1/namespaces/a/pods/b/nonsense"), None);
+        assert_eq!(real_only("/api/v1/namespaces/a/pods/log"), None);
+        assert_eq!(real_only("/apis/apps/v1/deployments/a/scale"), None);
+    }
 
     #[test]
     fn paths_name_objects() {

@@ -188,7 +188,7 @@ fn parse_fields(kind: Kind, text: &str) -> Result<Vec<FieldTerm>, ApiError> {
             return Err(ApiError::bad_request(unknown_field(kind, path)));
         }
         terms.push(FieldTerm {
-            path: path.into(),
+            path: stored_field(kind, path),
             value: value.into(),
             equal,
         });
@@ -223,9 +223,33 @@ fn known_fields(kind: Kind) -> &'static [&'static str] {
             "source",
             "type",
         ],
+        Kind::NewEvent => &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+        ],
         Kind::Namespace => &["status.phase"],
         Kind::Node => &["spec.unschedulable"],
         _ => &[],
+    }
+}
+
+/// Where a field of the one shape of Events stands in the other.
+fn stored_field(kind: Kind, path: &str) -> String {
+    if kind != Kind::NewEvent {
+        return path.into();
+    }
+    match path.strip_prefix("regarding.") {
+        Some(rest) => format!("involvedObject.{rest}"),
+        None if path == "reportingController" => "reportingComponent".into(),
+        None => path.into(),
     }
 }
 

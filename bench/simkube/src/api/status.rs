@@ -245,6 +245,14 @@ impl ApiError {
         .details(Details::default())
     }
 
+    /// What the real server can do and this one cannot.
+    pub(crate) fn not_simulated(what: &str) -> Self {
+        let message = format!(
+            "simkube does not serve {what}: it knows get, list, watch, create, update, patch and delete"
+        );
+        Self::new(405, "MethodNotAllowed", message).details(Details::default())
+    }
+
     pub(crate) fn already_exists(kind: Kind, name: &str) -> Self {
         Self::new(
             409,

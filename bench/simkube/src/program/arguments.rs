@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Failure;
 
 /// Flags with a value.
-const VALUED: [&str; 15] = [
+const VALUED: [&str; 17] = [
     "dir",
     "port",
     "timeout",
@@ -18,6 +18,8 @@ const VALUED: [&str; 15] = [
     "service-cluster-ip-range",
     "grace",
     "user",
+    "serviceaccount",
+    "expires",
     "group",
     "bind-address",
     "advertise-address",

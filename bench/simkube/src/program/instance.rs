@@ -115,9 +115,14 @@ impl Instance {
             }
             "compact" => println!("{}", self.ask(command)?),
             "kubeconfig-for" => {
-                let user = arguments
-                    .get("user")
-                    .ok_or_else(|| Failure::new("kubeconfig-for: expected --user NAME"))?;
+                let account = arguments.get("serviceaccount");
+                let account =
+                    account.map(|name| format!("system:serviceaccount:{}", name.replace('/', ":")));
+                let user = arguments.get("user").or(account.as_deref());
+                let user = user.ok_or_else(|| {
+                    let wanted = "--user NAME or --serviceaccount NAMESPACE/NAME";
+                    Failure::new(format!("kubeconfig-for: expected {wanted}"))
+                })?;
                 let mut words = vec![command, user];
                 words.extend(arguments.all("group").iter().map(String::as_str));
                 // Tabs, since names may hold blanks.

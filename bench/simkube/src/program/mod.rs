@@ -51,7 +51,8 @@ const USAGE: &str = "usage: simkube COMMAND [--dir DIR] [OPTIONS]
   compact                   forget the history; print the revision
   start-controller-manager  [--controllers garbage-collector-controller,namespace-controller]
   stop-controller-manager
-  kubeconfig-for            --user NAME [--group NAME]…: print the kubeconfig of a user without rights
+  kubeconfig-for            --user NAME [--group NAME]… or --serviceaccount NAMESPACE/NAME: print the
+                            kubeconfig of somebody who has the rights that are bound to them
 
   up takes --port N, --feature-gates WatchList=false, --controller-manager, --controllers LIST,
   --admission-plugins OwnerReferencesPermissionEnforcement and --audit-log. Options of a real

@@ -3,6 +3,7 @@
 //! Texts follow `pkg/apis/*/validation` of Kubernetes v1.36.
 
 pub(crate) mod addresses;
+pub(crate) mod events;
 pub(crate) mod families;
 pub(crate) mod meta;
 pub(crate) mod names;

@@ -1,7 +1,6 @@
 //! Leases, events, pods, nodes and namespaces: only what a client of theirs can run into.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 
 use super::{meta, names};
@@ -28,59 +27,6 @@ pub(crate) fn lease(lease: &Lease) -> Violations {
     bad
 }
 
-/// Rules for an Event of core/v1. Only one with an `eventTime` is judged by the new rules.
-pub(crate) fn event(event: &Event, namespace: &str) -> Violations {
-    let mut bad = Violations::default();
-    let about = event
-        .involved_object
-        .namespace
-        .as_deref()
-        .unwrap_or_default();
-    let mismatch = "does not match event.namespace";
-    if event.event_time.is_none() {
-        let fits = if about.is_empty() {
-            namespace == "default"
-        } else {
-            about == namespace
-        };
-        if !fits {
-            bad.invalid("involvedObject.namespace", about, mismatch);
-        }
-        return bad;
-    }
-    if about.is_empty() && namespace != "default" && namespace != "kube-system" {
-        bad.invalid("involvedObject.namespace", about, mismatch);
-    }
-    let controller = event.reporting_component.as_deref().unwrap_or_default();
-    if controller.is_empty() {
-        bad.required("reportingComponent", "");
-    }
-    for error in names::qualified_name(controller) {
-        bad.invalid("reportingComponent", controller, error);
-    }
-    let texts = [
-        (
-            "reportingInstance",
-            event.reporting_instance.as_deref(),
-            128,
-            true,
-        ),
-        ("action", event.action.as_deref(), 128, true),
-        ("reason", event.reason.as_deref(), 128, true),
-        ("message", event.message.as_deref(), 1_024, false),
-    ];
-    for (field, text, limit, required) in texts {
-        let text = text.unwrap_or_default();
-        if required && text.is_empty() {
-            bad.required(field, "");
-        }
-        if text.len() > limit {
-            bad.invalid(field, "", format!("can have at most {limit} characters"));
-        }
-    }
-    bad
-}
-
 /// A Lease always has a spec; what only coordinated elections know is dropped while they are off.
 pub(crate) fn shape_lease(value: &mut Value) {
     let spec = meta::map_at(value, "spec");
@@ -99,23 +45,6 @@ pub(crate) fn shape_conditions(value: &mut Value, times: &[&str]) {
     {
         for time in times {
             condition.entry(*time).or_insert(Value::Null);
-        }
-    }
-}
-
-/// Structs and times of Go that are written even when they are empty.
-pub(crate) fn shape_event(value: &mut Value) {
-    let empty = [
-        ("source", json!({})),
-        ("firstTimestamp", Value::Null),
-        ("lastTimestamp", Value::Null),
-        ("eventTime", Value::Null),
-        ("reportingComponent", "".into()),
-        ("reportingInstance", "".into()),
-    ];
-    for (field, empty) in empty {
-        if value[field].is_null() {
-            value[field] = empty;
         }
     }
 }

@@ -55,10 +55,7 @@ fn policy_rule(rule: &Value, at: usize, is_cluster: bool, bad: &mut Violations) 
     let path = format!("rules[{at}]");
     let has = |field: &str| items(&rule[field]).next().is_some();
     if !has("verbs") {
-        bad.required(
-            format!("{path}.verbs"),
-            "verbs must contain at least one value",
-        );
+        bad.required(format!("{path}.verbs"), "");
     }
     if has("nonResourceURLs") {
         if !is_cluster {
@@ -104,7 +101,7 @@ fn binding(kind: Kind, value: &Value, old: Option<&Value>, bad: &mut Violations)
         let [group, kind, name] = order;
         // In Go's words and in the order of its fields.
         let shown = format!("{{\"APIGroup\":{group},\"Kind\":{kind},\"Name\":{name}}}");
-        bad.invalid_struct("roleRef", &shown, "cannot change roleRef");
+        bad.invalid_struct("roleRef", &shown, "field is immutable");
     }
 }
 

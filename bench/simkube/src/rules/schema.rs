@@ -1,14 +1,17 @@
 //! Objects pass through the typed model once: types are checked, unknown fields fall out.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::events::v1::Event as NewEvent;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{meta, times};
+use super::{events, meta, times};
 use crate::api::kind::Kind;
 
 /// An object as the model understands it.
@@ -30,8 +33,10 @@ pub(crate) fn decode(kind: Kind, value: &Value) -> Result<Decoded, String> {
         Kind::Service => through::<Service>(value),
         Kind::Endpoints => through::<Endpoints>(value),
         Kind::Event => through::<Event>(value),
+        Kind::NewEvent => through::<NewEvent>(value),
         Kind::EndpointSlice => through::<EndpointSlice>(value),
         Kind::Lease => through::<Lease>(value),
+        Kind::ServiceAccount => through::<ServiceAccount>(value),
         Kind::ConfigMap => through::<ConfigMap>(value),
         Kind::Role => through::<Role>(value),
         Kind::RoleBinding => through::<RoleBinding>(value),
@@ -43,6 +48,9 @@ pub(crate) fn decode(kind: Kind, value: &Value) -> Result<Decoded, String> {
     strip_types(&mut typed);
     drop_empty(&mut typed);
     meta::normalize(&mut typed);
+    if kind == Kind::NewEvent {
+        events::to_stored(&mut typed);
+    }
     Ok(Decoded {
         value: typed,
         unknown,

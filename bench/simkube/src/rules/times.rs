@@ -14,7 +14,7 @@ const FRACTION: usize = ".000000".len();
 fn fields(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Lease => &["/spec/acquireTime", "/spec/renewTime"],
-        Kind::Event => &["/eventTime", "/series/lastObservedTime"],
+        Kind::Event | Kind::NewEvent => &["/eventTime", "/series/lastObservedTime"],
         _ => &[],
     }
 }

@@ -56,7 +56,7 @@ impl State {
         }
         self.prepare(kind, &mut value, None)?;
         Self::shape(kind, &mut value);
-        self.check_owners(kind, &value)?;
+        self.check_owners(kind, &value, None, &caller.user)?;
         self.admit(Verb::Create, kind, &value)?;
         let name = text(&value, "name").to_owned();
         let key = (text(&value, "namespace").to_owned(), name.clone());
@@ -158,9 +158,7 @@ fn check_type(kind: Kind, version: Option<&str>, name: Option<&str>) -> Result<(
     }
     let object = name.strip_suffix("List").unwrap_or(name);
     let group = |version: &str| version.rsplit_once('/').map_or("", |(g, _)| g).to_owned();
-    let is_known = Kind::ALL
-        .iter()
-        .any(|k| k.name() == object && k.group() == group(version));
+    let is_known = Kind::served().any(|k| k.name() == object && k.group() == group(version));
     let short = version.rsplit('/').next().unwrap_or_default();
     let why = if !is_known {
         format!(

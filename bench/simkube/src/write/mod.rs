@@ -9,6 +9,7 @@ pub(crate) mod pools;
 pub(crate) mod prepare;
 pub(crate) mod update;
 
+use crate::access::User;
 use crate::api::path::Query;
 
 /// What a client says about its write beside the object.
@@ -20,6 +21,8 @@ pub(crate) struct Caller {
     pub(crate) strict: bool,
     /// `dryRun=All`: everything but the change itself.
     pub(crate) dry_run: bool,
+    /// Who asks, where RBAC wants to know.
+    pub(crate) user: User,
 }
 
 impl Caller {
@@ -37,6 +40,7 @@ impl Caller {
             },
             strict: query.get("fieldValidation") == "Strict",
             dry_run: query.get("dryRun") == "All",
+            user: User::default(),
         }
     }
 }

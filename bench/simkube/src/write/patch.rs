@@ -37,7 +37,7 @@ impl State {
         let Some(old) = self.store.get(kind, &key).cloned() else {
             return Err(ApiError::not_found(kind, &target.name));
         };
-        let mut patched = old.full_value();
+        let mut patched = old.shaped(kind).full_value();
         if content_type == JSON {
             apply_json(&mut patched, body)?;
         } else {
@@ -56,14 +56,7 @@ impl State {
         if caller.strict && !decoded.unknown.is_empty() {
             return Err(bad_patch(&patched, &strict_error(&decoded.unknown)));
         }
-        self.replace(
-            Verb::Patch,
-            &key,
-            &old,
-            decoded.value,
-            &target.subresource,
-            caller,
-        )
+        self.replace(Verb::Patch, target, &old, decoded.value, caller)
     }
 }
 

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use crate::api::kind::Kind;
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
-use crate::rules::{families, meta, nodes, others, rbac, schema, service, service_rules, slice};
+use crate::rules::{
+    events, families, meta, nodes, others, rbac, schema, service, service_rules, slice,
+};
 use crate::state::State;
 use crate::store::text;
 
@@ -41,12 +43,9 @@ impl State {
                 slice::shape(value);
             }
             Kind::Lease => bad.append(others::lease(&typed::<Lease>(value)?)),
-            Kind::Event => {
-                bad.append(others::event(
-                    &typed::<Event>(value)?,
-                    text(value, "namespace"),
-                ));
-                others::shape_event(value);
+            Kind::Event | Kind::NewEvent => {
+                events::shape(value);
+                bad.append(events::validate(kind, &typed::<Event>(value)?, value, old));
             }
             Kind::Pod => match old {
                 None => {
@@ -70,9 +69,10 @@ impl State {
                 rbac::default(kind, value);
                 bad.append(rbac::validate(kind, value, old));
             }
-            Kind::Namespace | Kind::Endpoints | Kind::ConfigMap => {}
+            Kind::Namespace | Kind::Endpoints | Kind::ConfigMap | Kind::ServiceAccount => {}
         }
-        bad.into_result(kind, &name)
+        // Of the two kinds of Events, refusals name the older one.
+        bad.into_result(kind.stored(), &name)
     }
 
     /// Writes what a typed server writes even when it is empty: in new objects and in new versions

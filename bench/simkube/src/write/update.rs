@@ -10,7 +10,7 @@ use crate::api::kind::Kind;
 use crate::api::path::{Target, Verb};
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
-use crate::rules::{meta, service_rules};
+use crate::rules::{events, meta, service_rules};
 use crate::state::State;
 use crate::store::{Key, Object, text};
 
@@ -51,6 +51,10 @@ impl State {
                 return Err(uid_mismatch(target, text(&value, "uid"), ""));
             }
             meta::of_mut(&mut value).remove("resourceVersion");
+            if kind == Kind::NewEvent {
+                // Creation reads what clients send.
+                value = events::to_new(&value);
+            }
             let object = self.create(kind, &target.namespace, &value, caller)?;
             return Ok(Written {
                 object,
@@ -61,7 +65,7 @@ impl State {
         if !uid.is_empty() && uid != old.uid() {
             return Err(uid_mismatch(target, uid, old.uid()));
         }
-        let object = self.replace(Verb::Update, &key, &old, value, &target.subresource, caller)?;
+        let object = self.replace(Verb::Update, target, &old, value, caller)?;
         Ok(Written {
             object,
             created: false,
@@ -72,13 +76,13 @@ impl State {
     pub(crate) fn replace(
         &mut self,
         verb: Verb,
-        key: &Key,
+        target: &Target,
         old: &Arc<Object>,
         mut value: Value,
-        subresource: &str,
         caller: &Caller,
     ) -> Result<Arc<Object>, ApiError> {
-        let kind = old.kind;
+        let (kind, subresource) = (target.kind, target.subresource.as_str());
+        let key = &(target.namespace.clone(), target.name.clone());
         check_version(kind, key, &value, old)?;
         let name = text(&value, "name");
         if name != key.1 {
@@ -90,7 +94,7 @@ impl State {
         keep_fixed(&mut value, &old.value, subresource);
         if subresource.is_empty() {
             self.prepare(kind, &mut value, Some(&old.value))?;
-            self.check_owners(kind, &value)?;
+            self.check_owners(kind, &value, Some(&old.value), &caller.user)?;
         } else {
             let mut bad = meta::validate_update(&value, &old.value);
             if kind == Kind::Service {

@@ -66,10 +66,23 @@ impl Lab {
         content_type: &str,
         body: Vec<u8>,
     ) -> Result<Answer, String> {
+        let types = (content_type, "application/json");
+        self.ask(method, path, types, body).await
+    }
+
+    /// A request with the media types of its body and of the answer.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        (content_type, accept): (&str, &str),
+        body: Vec<u8>,
+    ) -> Result<Answer, String> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("content-type", content_type)
+            .header("accept", accept)
             .header("user-agent", "lab/1.0")
             .body(Body::from(body))
             .unwrap();

@@ -1,8 +1,6 @@
-//! The server behind a real port. Real time, real sockets, real kubectl where there is one.
+//! The server behind a real port. Real time, real sockets.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +17,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// A server that runs for as long as the test.
-async fn start() -> (SimKube, Authority, SocketAddr) {
+pub(crate) async fn start(options: Options) -> (SimKube, Authority, SocketAddr) {
     // Who else installed one first does not matter.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    let sim = SimKube::new(Options::default());
+    let sim = SimKube::new(options);
     let authority = Authority::new().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -37,7 +35,7 @@ async fn start() -> (SimKube, Authority, SocketAddr) {
 
 #[tokio::test]
 async fn the_stock_client_works_over_http1() {
-    let (sim, authority, address) = start().await;
+    let (sim, authority, address) = start(Options::default()).await;
     let kubeconfig = Kubeconfig::from_yaml(&authority.kubeconfig(address)).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
@@ -65,7 +63,7 @@ async fn the_stock_client_works_over_http1() {
 
 #[tokio::test]
 async fn http2_is_agreed_on() {
-    let (sim, authority, address) = start().await;
+    let (sim, authority, address) = start(Options::default()).await;
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(authority.ca_pem().as_bytes()).unwrap())
@@ -104,62 +102,4 @@ async fn http2_is_agreed_on() {
         .unwrap();
     let data = frame.unwrap().unwrap().into_data().unwrap();
     assert!(data.starts_with(br#"{"type":"ADDED""#));
-}
-
-/// What a user of kubectl does, where kubectl is installed.
-#[tokio::test]
-async fn kubectl_works() {
-    let kubectl = "/usr/bin/kubectl";
-    if !Path::new(kubectl).exists() {
-        return;
-    }
-    let (sim, authority, address) = start().await;
-    let home =
-        std::env::temp_dir().join(format!("simkube-{}-{}", std::process::id(), address.port()));
-    std::fs::create_dir_all(&home).unwrap();
-    std::fs::write(home.join("config"), authority.kubeconfig(address)).unwrap();
-    let manifest = "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  selector: {app: db}\n  ports: [{port: 5432}]\n";
-    std::fs::write(home.join("a.yaml"), manifest).unwrap();
-    sim.pod("default", "p").labels(&[("app", "db")]).create();
-    let run = async |arguments: &str, want: &str| {
-        let mut command = Command::new(kubectl);
-        command
-            .args(arguments.split(' '))
-            .env("KUBECONFIG", home.join("config"))
-            .env("HOME", &home);
-        command.current_dir(&home);
-        let output = tokio::task::spawn_blocking(move || command.output())
-            .await
-            .unwrap()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr);
-        assert!(text.contains(want), "kubectl {arguments}: {text}");
-    };
-    run("create -f a.yaml", "service/a created").await;
-    run("create -f a.yaml", "\"a\" already exists").await;
-    run(
-        "annotate service a zen-lead.io/enabled=true",
-        "service/a annotated",
-    )
-    .await;
-    run("label svc a x=y", "service/a labeled").await;
-    run("get svc,pods", "service/a   ClusterIP   10.96.0.2").await;
-    run("get pods", "1/1").await;
-    run("get pods -l app=db -o name", "pod/p").await;
-    run(
-        "get service a -o jsonpath={.metadata.annotations}",
-        "zen-lead.io/enabled",
-    )
-    .await;
-    run("get endpointslices -A", "No resources found").await;
-    run(
-        "delete pod p --grace-period=0 --force",
-        "\"p\" force deleted",
-    )
-    .await;
-    run("delete service a", "\"a\" deleted").await;
-    run("get service a", "NotFound").await;
-    assert!(sim.list(Kind::Service, "").is_empty() && sim.list(Kind::Pod, "").is_empty());
-    std::fs::remove_dir_all(&home).unwrap();
 }

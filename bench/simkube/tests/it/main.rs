@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod access;
 mod conformance;
 mod faults;
 mod http;
+mod kubectl;
 mod lists;
 mod loopback;
 mod objects;

@@ -79,7 +79,7 @@ async fn refusals_are_the_real_ones_to_the_byte() {
     let text = lab.delete(SERVICES, &Value::Null).await.expect(405).text;
     assert_eq!(
         text,
-        r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"the server does not allow this method on the requested resource","reason":"MethodNotAllowed","details":{},"code":405}"#
+        r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"simkube does not serve deletecollection of services: it knows get, list, watch, create, update, patch and delete","reason":"MethodNotAllowed","details":{},"code":405}"#
     );
     let text = lab.get("/apis/apps/v1/deployments").await.expect(404).text;
     assert_eq!(

@@ -12,7 +12,7 @@ use crate::logic::contract::{
 use crate::logic::plan::{Action, Kind, Lane};
 use crate::logic::testkit::{Lab, pod, source};
 
-type Act = fn(&mut Lab);
+pub(super) type Act = fn(&mut Lab);
 
 /// A source with these annotations besides `enabled`.
 fn asking(annotations: &[(&str, &str)]) -> Value {
@@ -24,7 +24,7 @@ fn asking(annotations: &[(&str, &str)]) -> Value {
 }
 
 /// Pods `a`, `b` and `c`, in the order of their age, and a lab at rest.
-fn lab(annotations: &[(&str, &str)]) -> Lab {
+pub(super) fn lab(annotations: &[(&str, &str)]) -> Lab {
     let mut lab = Lab::new(asking(annotations), three());
     lab.settle().forget();
     lab
@@ -39,7 +39,7 @@ fn three() -> [crate::logic::testkit::PodSpec; 3] {
 }
 
 /// Does each act in turn, lets the lab settle, and compares what came of it.
-fn check(sentence: &str, annotations: &[(&str, &str)], acts: &[(Act, &str)]) {
+pub(super) fn check(sentence: &str, annotations: &[(&str, &str)], acts: &[(Act, &str)]) {
     let mut lab = lab(annotations);
     for (number, (act, expected)) in acts.iter().enumerate() {
         lab.forget();
@@ -49,11 +49,11 @@ fn check(sentence: &str, annotations: &[(&str, &str)], acts: &[(Act, &str)]) {
     }
 }
 
-fn ready(lab: &mut Lab, name: &str, is: bool) {
+pub(super) fn ready(lab: &mut Lab, name: &str, is: bool) {
     lab.world.edit_pod(name, |pod| pod.ready = is);
 }
 
-fn wait(lab: &mut Lab, seconds: u64) {
+pub(super) fn wait(lab: &mut Lab, seconds: u64) {
     lab.wait(Duration::from_secs(seconds));
 }
 

@@ -1,0 +1,69 @@
+//! How a leader stands, before anybody else is looked at.
+
+use std::sync::Arc;
+
+use super::ports::resolves_any;
+use super::{Ballot, Incumbent, Reason, Rules};
+use crate::logic::model::{Pod, PodPhase};
+use crate::logic::time::Moment;
+use crate::planted::{self, Bug};
+
+/// How the incumbent stands.
+pub(super) enum Standing<'b> {
+    /// Eligible.
+    Firm(&'b Arc<Pod>),
+    /// Not Ready, but kept until then.
+    Waits(&'b Arc<Pod>, Moment),
+    /// Still serves, and goes as soon as another can take over.
+    Yields(&'b Arc<Pod>, Reason),
+    /// Does not serve; only an order to hold still keeps it.
+    Fails(&'b Arc<Pod>, Reason),
+    /// Must not be published any more: its address may be another pod's.
+    Gone(Reason),
+}
+
+pub(super) fn judge<'b>(
+    rules: &Rules<'_>,
+    ballot: &Ballot<'b>,
+    incumbent: Incumbent<'b>,
+    now: Moment,
+) -> Standing<'b> {
+    let Some(pod) = incumbent.pod.filter(|pod| !pod.ended()) else {
+        return Standing::Gone(Reason::Deleted);
+    };
+    if !ballot.pods.iter().any(|candidate| candidate.uid == pod.uid) {
+        return Standing::Gone(Reason::Unlabelled);
+    }
+    let has_address = pod.ips.of(rules.family).is_some();
+    let reason = if pod.disrupted {
+        Reason::Disrupted
+    } else if pod.terminating {
+        Reason::Terminating
+    } else if has_address {
+        Reason::NotReady
+    } else {
+        Reason::NoIp
+    };
+    let is_guarded = rules.spent.is_some() && planted::is(Bug::GuardKeepsTheDead);
+    if !has_address && !is_guarded && !planted::is(Bug::DeadAddress) {
+        return Standing::Gone(reason);
+    }
+    if !resolves_any(rules.ports, pod) {
+        return Standing::Fails(pod, reason);
+    }
+    let serves = pod.ready && pod.phase == PodPhase::Running;
+    match suspect_until(rules, pod, now) {
+        _ if serves && (pod.disrupted || pod.terminating) => Standing::Yields(pod, reason),
+        _ if serves => Standing::Firm(pod),
+        Some(_) if pod.disrupted => Standing::Yields(pod, reason),
+        Some(until) => Standing::Waits(pod, until),
+        None => Standing::Fails(pod, reason),
+    }
+}
+
+/// Until when a leader that turned not Ready is kept; `None` once that is over or never applied.
+pub(super) fn suspect_until(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Moment> {
+    let until = pod.ready_since + rules.failover_delay;
+    (!pod.ready && !pod.terminating && pod.phase == PodPhase::Running && now < until)
+        .then_some(until)
+}

@@ -1,0 +1,270 @@
+//! A pod as the API server writes it: some ten kilobytes, of which little is read and less copied.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::super::meta::{Labels, Version, list};
+use super::super::service::Protocol;
+use super::super::text::{Text, some_text, text};
+use super::super::uid::Uid;
+use super::{Addresses, NamedPort, Pod, PodPhase};
+use crate::logic::contract::PRIORITY;
+use crate::logic::time::Moment;
+
+impl<'de> Deserialize<'de> for Pod {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Wire::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<Wire> for Pod {
+    fn from(wire: Wire) -> Self {
+        let Wire {
+            metadata,
+            spec,
+            status,
+        } = wire;
+        let priority = metadata.labels.get(PRIORITY).map(Into::into);
+        let sidecars = spec
+            .init_containers
+            .into_iter()
+            .filter(|container| container.restarts);
+        let ports = spec.containers.into_iter().chain(sidecars);
+        let ports = ports.flat_map(|container| container.ports);
+        let ports = ports.filter_map(|port| {
+            Some(NamedPort {
+                name: port.name?,
+                protocol: port.protocol,
+                number: port.number,
+            })
+        });
+        let mut ips = Addresses::default();
+        let addresses = status
+            .pod_ip
+            .0
+            .into_iter()
+            .chain(status.pod_ips.into_iter().filter_map(|entry| entry.ip.0));
+        addresses.for_each(|address| ips.offer(address));
+        Self {
+            priority: priority.or(metadata.annotations.0),
+            created: metadata.creation_timestamp.unwrap_or_default(),
+            terminating: metadata.deletion_timestamp.is_some(),
+            gone: metadata.deletion_timestamp.is_some()
+                && metadata.deletion_grace_period_seconds == Some(0),
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
+            version: metadata.resource_version,
+            labels: metadata.labels,
+            node: spec.node_name,
+            ips,
+            phase: status.phase,
+            ready: status.conditions.ready,
+            ready_transition: status.conditions.ready_transition,
+            ready_since: Moment::default(),
+            disrupted: status.conditions.disrupted,
+            ports: ports.collect(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+/// The metadata of a pod: less than of what we write ourselves.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    #[serde(deserialize_with = "text")]
+    namespace: Arc<str>,
+    #[serde(deserialize_with = "text")]
+    name: Arc<str>,
+    uid: Uid,
+    resource_version: Version,
+    creation_timestamp: Option<jiff::Timestamp>,
+    deletion_timestamp: Option<jiff::Timestamp>,
+    deletion_grace_period_seconds: Option<i64>,
+    labels: Labels,
+    annotations: Priority,
+}
+
+/// The one annotation that counts, read without keeping the others.
+#[derive(Default)]
+struct Priority(Option<Box<str>>);
+
+impl<'de> Deserialize<'de> for Priority {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Find;
+        impl<'de> Visitor<'de> for Find {
+            type Value = Priority;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Priority, A::Error> {
+                let mut found = None;
+                while let Some(key) = map.next_key::<Text<'_>>()? {
+                    if key.0 == PRIORITY {
+                        let value: Option<Text<'_>> = map.next_value()?;
+                        found = Some((*value.unwrap_or_default().0).into());
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Priority(found))
+            }
+            fn visit_unit<E: serde::de::Error>(self) -> Result<Priority, E> {
+                Ok(Priority::default())
+            }
+        }
+        deserializer.deserialize_any(Find)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    #[serde(deserialize_with = "some_text")]
+    node_name: Option<Arc<str>>,
+    #[serde(deserialize_with = "list")]
+    containers: Vec<Container>,
+    #[serde(deserialize_with = "list")]
+    init_containers: Vec<Container>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    #[serde(default, deserialize_with = "list")]
+    ports: Vec<ContainerPort>,
+    #[serde(default, rename = "restartPolicy", deserialize_with = "is_always")]
+    restarts: bool,
+}
+
+/// Whether a restart policy says that an init container runs beside the others.
+fn is_always<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let policy = Option::<Text<'_>>::deserialize(deserializer)?;
+    Ok(policy.is_some_and(|policy| policy.0 == "Always"))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ContainerPort {
+    #[serde(default, deserialize_with = "some_text")]
+    name: Option<Arc<str>>,
+    #[serde(rename = "containerPort")]
+    number: u16,
+    #[serde(default)]
+    protocol: Protocol,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    phase: PodPhase,
+    #[serde(rename = "podIP")]
+    pod_ip: Address,
+    #[serde(rename = "podIPs", deserialize_with = "list")]
+    pod_ips: Vec<Ip>,
+    conditions: Conditions,
+}
+
+#[derive(Deserialize)]
+struct Ip {
+    #[serde(default)]
+    ip: Address,
+}
+
+/// A text that is no address (there is none in practice) counts as a missing one.
+#[derive(Default)]
+struct Address(Option<IpAddr>);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Option::<Text<'_>>::deserialize(deserializer)?;
+        Ok(Self(text.and_then(|text| text.0.parse().ok())))
+    }
+}
+
+/// The two conditions that count, read without keeping the list.
+#[derive(Default)]
+struct Conditions {
+    ready: bool,
+    ready_transition: Option<jiff::Timestamp>,
+    disrupted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Condition<'a> {
+    #[serde(rename = "type", default)]
+    kind: ConditionKind,
+    #[serde(default)]
+    status: Truth,
+    /// Parsed for the one condition whose time counts.
+    #[serde(default, borrow)]
+    last_transition_time: Option<Text<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+enum ConditionKind {
+    Ready,
+    DisruptionTarget,
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Default, PartialEq, Eq, Deserialize)]
+enum Truth {
+    True,
+    #[default]
+    #[serde(other)]
+    NotTrue,
+}
+
+impl<'de> Deserialize<'de> for Conditions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fold;
+        impl<'de> Visitor<'de> for Fold {
+            type Value = Conditions;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of pod conditions")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Conditions, A::Error> {
+                let mut all = Conditions::default();
+                while let Some(condition) = seq.next_element::<Condition<'_>>()? {
+                    let holds = condition.status == Truth::True;
+                    match condition.kind {
+                        ConditionKind::Ready => {
+                            all.ready = holds;
+                            let at = condition.last_transition_time;
+                            let at = at.map(|at| at.0.parse()).transpose();
+                            all.ready_transition = at.map_err(serde::de::Error::custom)?;
+                        }
+                        ConditionKind::DisruptionTarget => all.disrupted = holds,
+                        ConditionKind::Other => {}
+                    }
+                }
+                Ok(all)
+            }
+            fn visit_unit<E: serde::de::Error>(self) -> Result<Conditions, E> {
+                Ok(Conditions::default())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Conditions, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Conditions::default())
+            }
+        }
+        deserializer.deserialize_any(Fold)
+    }
+}
