@@ -10,7 +10,8 @@ use std::thread;
 use parking_lot::Mutex;
 
 use crate::event;
-use crate::plan::{FRAME_TROUBLES, Plan, TROUBLES};
+use crate::fault::{FRAME_TROUBLES, TROUBLES};
+use crate::plan::Plan;
 use crate::run::{Outcome, run};
 use crate::shrink::shrink;
 
