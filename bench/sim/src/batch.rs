@@ -180,6 +180,7 @@ pub fn kinds() -> BTreeSet<String> {
         "noIP",
         "unlabelled",
         "strategy",
+        "switchover",
         "noneReady",
     ];
     let events = event::KINDS.iter().map(|event| format!("event {event}"));
