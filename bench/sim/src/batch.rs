@@ -10,7 +10,8 @@ use std::thread;
 use parking_lot::Mutex;
 
 use crate::event;
-use crate::plan::{FRAME_TROUBLES, Plan, TROUBLES};
+use crate::fault::{FRAME_TROUBLES, TROUBLES};
+use crate::plan::Plan;
 use crate::run::{Outcome, run};
 use crate::shrink::shrink;
 
@@ -179,6 +180,7 @@ pub fn kinds() -> BTreeSet<String> {
         "noIP",
         "unlabelled",
         "strategy",
+        "switchover",
         "noneReady",
     ];
     let events = event::KINDS.iter().map(|event| format!("event {event}"));

@@ -17,6 +17,7 @@ mod batch;
 mod chance;
 mod event;
 mod facts;
+mod fault;
 mod judge;
 mod oracle;
 mod plan;
@@ -28,6 +29,7 @@ mod trouble;
 
 pub use batch::{Batch, Failure, batch, kinds};
 pub use event::{Event, PodAct, ServiceEdit, SliceEdit};
-pub use plan::{Fault, FrameTrouble, Plan, Step, Trouble, What, World};
+pub use fault::{Fault, FrameTrouble, Trouble, Whom};
+pub use plan::{Plan, Step, What, World};
 pub use run::{Outcome, run};
 pub use shrink::shrink;

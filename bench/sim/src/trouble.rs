@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::chance::Chance;
+use crate::fault::{Fault, FrameTrouble, Trouble};
 use crate::judge::Judge;
-use crate::plan::{Fault, FrameTrouble, Trouble};
 
 /// The faults in force. Locks are held for one question.
 pub(crate) struct Troubles {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::host::LEASE_NS;
 use super::{Due, Stage};
-use crate::plan::{Fault, Whom};
+use crate::fault::{Fault, Whom};
 
 impl Stage {
     /// `is_calm`: before it, nothing was wrong for a while.
