@@ -79,10 +79,8 @@ pub(super) fn same_lease(judge: &coordination::Lease, ours: &Lease) {
     let seconds = ours.duration().map(|span| span.as_secs());
     let expected = spec.lease_duration_seconds;
     assert_eq!(seconds.map(u64::cast_signed), expected.map(i64::from));
-    assert_eq!(
-        ours.transitions(),
-        spec.lease_transitions.unwrap_or(0).into()
-    );
+    let transitions = spec.lease_transitions.unwrap_or(0);
+    assert_eq!(ours.transitions(), i64::from(transitions));
 }
 
 fn is_port(number: i32) -> bool {
