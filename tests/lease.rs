@@ -184,6 +184,24 @@ async fn a_takeover_restarts_no_timer() {
     assert!(took > ms(9_990) && took < ms(10_020), "{took:?}");
 }
 
+/// A failover that nobody can write for a while is decided again and again, and paid for once.
+#[tokio::test(start_paused = true)]
+async fn a_vacancy_costs_no_budget() {
+    let (mut world, first, second) = two(&["a", "b"]).await;
+    second.stop().await;
+    let second = world.another("-2", "--failover-budget-per-service=1");
+    sleep(secs(1)).await;
+    first.crash();
+    world.kube.set_ready(NS, "a", false);
+    for round in 0..20 {
+        sleep(ms(100)).await;
+        world.pod("web", &format!("more-{round}"));
+    }
+    until_active(&world, &second).await;
+    let took = world.until_leader("web", "b").await;
+    assert!(took <= ms(10), "{took:?}");
+}
+
 /// SIGSTOP at any moment: whatever it had in mind when it was stopped, nothing leaves afterwards.
 #[tokio::test(start_paused = true)]
 async fn a_holder_that_was_stopped_writes_nothing_afterwards() {
@@ -320,7 +338,7 @@ async fn another_programs_lease_is_waited_for() {
         world.kube.create(Kind::Lease, LEASE_NS, &held);
         world.source("web").create();
         world.pods("web", &["a"]);
-        world.start("").await;
+        world.start_without_lease("").await;
         sleep(ms(14_900)).await;
         assert_eq!(world.words(), [""; 0]);
         let took = world.until_leader("web", "a").await;
@@ -339,7 +357,7 @@ async fn missing_rights_are_waited_for() {
             .set_deny(vec![Rule::new(verb, "leases", LEASE_NS)]);
         world.source("web").create();
         world.pods("web", &["a"]);
-        world.start("").await;
+        world.start_without_lease("").await;
         sleep(secs(60)).await;
         assert_eq!(world.words(), [""; 0]);
         let replica = world.replica();

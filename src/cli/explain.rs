@@ -43,7 +43,7 @@ pub(super) fn json(judged: &Judged, now: Now) -> Value {
     let candidate = |one: &Candidate| {
         json!({
             "pod": one.pod.name,
-            "uid": &*one.pod.uid.0,
+            "uid": one.pod.uid,
             "leads": leads(&judged.report, &one.pod),
             "eligible": one.obstacle.is_none(),
             "obstacle": one.obstacle.map(word),
@@ -148,7 +148,7 @@ fn pods(judged: &Judged, now: Now) -> String {
 
 fn leads(report: &Report, pod: &Pod) -> bool {
     let leader = report.leader.as_ref();
-    leader.is_some_and(|leader| *leader.uid == *pod.uid.0)
+    leader.is_some_and(|leader| leader.uid == pod.uid)
 }
 
 /// Why a pod may lead or may not, and by what it is ranked.
@@ -165,6 +165,7 @@ fn why(judged: &Judged, one: &Candidate, now: Now) -> String {
             vec!["no address of the Service's family that may be published".into()]
         }
         Some(Obstacle::NoPort) => vec!["has none of the Service's named ports".into()],
+        Some(Obstacle::NodeDown) => vec!["its node has fallen silent".into()],
         Some(Obstacle::Unripe(at)) => {
             // Rounded up: "0s more" would be wrong.
             let left = span(at.since(now.moment) + Duration::from_millis(999));
@@ -195,6 +196,7 @@ fn word(obstacle: Obstacle) -> &'static str {
         Obstacle::NotReady => "notReady",
         Obstacle::NoAddress => "noIP",
         Obstacle::NoPort => "noPort",
+        Obstacle::NodeDown => "nodeDown",
         Obstacle::Unripe(_) => "minReadyDuration",
     }
 }

@@ -12,6 +12,7 @@ use crate::logic::event::Severity;
 use crate::logic::fsm::{self, Cause, Context, Machine, Phase, Step};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, TargetRef, Uid};
+use crate::logic::nodes;
 use crate::logic::settings::{self, OptIn, Settings};
 use crate::logic::spread::{Others, Spread};
 use crate::logic::time::Now;
@@ -64,7 +65,7 @@ pub(super) struct Report {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Leader {
     pub(super) pod: Arc<str>,
-    pub(super) uid: Arc<str>,
+    pub(super) uid: Uid,
     pub(super) address: Option<String>,
     pub(super) node: Option<Arc<str>>,
     /// RFC 3339; null where the leader Service does not say so of this pod yet.
@@ -219,6 +220,8 @@ impl<'a> Judge<'a> {
             },
             // Kept by the controller alone; what it holds back shows as pending.
             spent: None,
+            // As above.
+            nodes: &nodes::NOTHING,
             cause: Cause {
                 at: self.now.moment,
                 pod_changed: None,
@@ -235,14 +238,14 @@ fn leader(view: &View, shown: &TargetRef) -> Leader {
     let services = view.own_services();
     let since = services.iter().find_map(|service| {
         let annotations = &service.metadata.annotations;
-        let is_of_this_pod = annotations.get(LEADER_POD_UID) == Some(&*shown.uid.0);
+        let is_of_this_pod = annotations.get(LEADER_POD_UID) == Some(&*shown.uid.to_string());
         annotations.get(LAST_SWITCH_TIME).filter(|_| is_of_this_pod)
     });
     let endpoint = fitting.next();
     let address = endpoint.and_then(|endpoint| endpoint.addresses.first());
     Leader {
         pod: Arc::clone(&shown.name),
-        uid: Arc::clone(&shown.uid.0),
+        uid: shown.uid.clone(),
         address: address.map(ToString::to_string),
         node: endpoint.and_then(|endpoint| endpoint.node_name.clone()),
         since: since.map(str::to_owned),

@@ -97,7 +97,27 @@ impl Fleet {
             history: 1,
             ..Options::default()
         });
-        let store = Arc::new(Store::default());
+        let mut fleet = Self::over(kube, Store::default(), pods_each);
+        for service in 0..services {
+            fleet.populate(service);
+        }
+        fleet.open();
+        fleet
+    }
+
+    /// Machines over facts that are all there already.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn adopting(kube: &SimKube, store: Store) -> Self {
+        let fleet = Self::over(kube.clone(), store, 0);
+        fleet.open();
+        fleet
+    }
+
+    fn over(kube: SimKube, store: Store, pods_each: usize) -> Self {
+        let store = Arc::new(store);
         let sink = Arc::new(Sink::default());
         let clock = Clock::system();
         let config = crate::config();
@@ -114,7 +134,7 @@ impl Fleet {
             },
             clock.clone(),
         );
-        let mut fleet = Self {
+        Self {
             kube,
             store,
             drive,
@@ -123,16 +143,15 @@ impl Fleet {
             template: Template::new(),
             pods_each,
             version: 0,
-        };
-        for service in 0..services {
-            fleet.populate(service);
         }
-        fleet.drive.open();
-        for source in fleet.store.sources() {
-            fleet.touch(vec![source]);
+    }
+
+    fn open(&self) {
+        self.drive.open();
+        for source in self.store.sources() {
+            self.touch(vec![source]);
         }
-        fleet.settle();
-        fleet
+        self.settle();
     }
 
     fn populate(&mut self, service: usize) {

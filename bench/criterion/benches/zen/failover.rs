@@ -1,4 +1,4 @@
-//! The round trip in one process, and many of them at once, each beside bare PATCHes.
+//! The round trip in one process, and many of them at once, each beside bare patches.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn one(criterion: &mut Criterion<CpuTime>, table: &mut Table, runtime: &Runtime)
         || runtime.block_on(floor.fail_over(0..1)),
         || runtime.block_on(ours.fail_over(0..1)),
     );
-    table.compared("failover in process", &floors, &times, 1.5);
+    table.beside("failover in process", &floors, &times);
     let (few, many) = in_turns(
         ROUNDS,
         || runtime.block_on(ours.fail_over(0..1)),

@@ -287,7 +287,7 @@ fn a_budget_that_is_used_up_keeps_leaders_while_they_have_an_address() {
         (|l| l.world.edit_pod("c", |p| p.phase = "Failed"), "Electing | s-leader: - | LeaderChanged (deleted)"),
     ]);
     check("nobody Ready empties no slice either", &[], &[
-        (|l| { spend(l, Some(60)); ["a", "b", "c"].iter().for_each(|p| ready(l, p, false)); }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
+        (|l| { spend(l, Some(60)); for p in ["a", "b", "c"] { ready(l, p, false); } }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
         (|l| { l.crash(); spend(l, None); }, "Electing | s-leader: - | LeaderChanged (noneReady)"),
     ]);
     check("a switchover is no failover", &[], &[

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::super::meta::{Labels, Uid, Version, list};
+use super::super::meta::{Labels, Version, list};
 use super::super::service::Protocol;
 use super::super::text::{Text, some_text, text};
+use super::super::uid::Uid;
 use super::{Addresses, NamedPort, Pod, PodPhase};
 use crate::logic::contract::PRIORITY;
 use crate::logic::time::Moment;
