@@ -17,6 +17,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::logic::budget::Guard;
+use crate::logic::nodes::Patience;
 pub use bind::Bind;
 pub(crate) use flags::nearest;
 pub use flags::{Flags, unknown_variables, variable_of};
@@ -177,6 +178,10 @@ pub struct Config {
     pub fast_retry: FastRetry,
     /// How many failovers for `notReady` there may be before leaders are kept instead.
     pub failovers: Guard,
+    /// Whether leaders hand over before a cordoned node goes.
+    pub leave_cordoned_nodes: bool,
+    /// When a node counts as down by its Lease; `None` never.
+    pub node_leases: Option<Patience>,
     /// Above this many Services, histograms carry no Service.
     pub per_service_histograms_max: usize,
     /// How log lines look.

@@ -15,6 +15,10 @@ use zen_lead::shell::serve::{self, Handlers, Listeners};
 use zen_lead::shell::transport::{self, Tuning};
 use zen_lead::{jitter, logs};
 
+#[cfg(feature = "experimental")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os()
         .map(|word| word.to_string_lossy().into_owned())

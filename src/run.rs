@@ -6,6 +6,7 @@
 mod election;
 mod feeds;
 mod hub;
+mod nodes;
 mod parts;
 mod unsaid;
 
@@ -205,6 +206,7 @@ impl Controller {
         });
         self.sweep(&mut parts, scopes);
         self.watch_lease(&mut parts);
+        self.watch_the_nodes(&mut parts);
         let (client, is_active) = (self.clients.write.clone(), self.is_active());
         let poster = self.poster;
         let writer = self.writer.clone();

@@ -62,6 +62,7 @@ fn defaults() {
     let limit = config.failovers.per_service.expect("a limit");
     assert_eq!((limit.count, limit.window), (10, Duration::from_mins(10)));
     assert_eq!(config.failovers.global, None);
+    assert!(!config.leave_cordoned_nodes && config.node_leases.is_none());
     assert_eq!(config.log_format, LogFormat::Text);
     assert_eq!(config.log_level, "info");
     assert_eq!(config.kubeconfig, None);
@@ -117,7 +118,8 @@ fn values() {
          --max-cache-size-per-namespace 0 --mirror-prefixes example.com,a.example.org/ \
          --lease-duration 15s --renew-deadline 10s --retry-period 2s --kubeconfig /tmp/k \
          --log-format json --log-level warn,zen_lead::shell=trace --leader-election-id x.y \
-         --failover-budget-per-service 0 --failover-budget-global 7 --failover-budget-window 1m",
+         --failover-budget-per-service 0 --failover-budget-global 7 --failover-budget-window 1m \
+         --leave-cordoned-nodes --node-lease-timeout=20s --node-lease-max-stalled-percent=50",
     );
     assert_eq!((config.metrics, config.debug), (None, None));
     assert_eq!(
@@ -131,6 +133,10 @@ fn values() {
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.lease.name, "x.y");
     assert_eq!(config.failovers.per_service, None, "0 switches it off");
+    let patience = config.node_leases.expect("a timeout");
+    let expected = (Duration::from_secs(20), 50);
+    assert_eq!((patience.timeout, patience.share_max), expected);
+    assert!(config.leave_cordoned_nodes);
     let limit = config.failovers.global.expect("a limit");
     assert_eq!((limit.count, limit.window), (7, Duration::from_mins(1)));
 }
@@ -235,6 +241,10 @@ fn what_is_wrong_fits_in_one_line() {
         (
             "--failover-budget-window=0s",
             r#"--failover-budget-window: got "0s", expected a duration from 1s to 24h"#,
+        ),
+        (
+            "--node-lease-timeout=5s",
+            r#"--node-lease-timeout: got "5s", expected 0s for off, or a duration from 12s to 1h"#,
         ),
         (
             "--failover-budget-per-service=many",

@@ -165,6 +165,7 @@ fn why(judged: &Judged, one: &Candidate, now: Now) -> String {
             vec!["no address of the Service's family that may be published".into()]
         }
         Some(Obstacle::NoPort) => vec!["has none of the Service's named ports".into()],
+        Some(Obstacle::NodeDown) => vec!["its node has fallen silent".into()],
         Some(Obstacle::Unripe(at)) => {
             // Rounded up: "0s more" would be wrong.
             let left = span(at.since(now.moment) + Duration::from_millis(999));
@@ -195,6 +196,7 @@ fn word(obstacle: Obstacle) -> &'static str {
         Obstacle::NotReady => "notReady",
         Obstacle::NoAddress => "noIP",
         Obstacle::NoPort => "noPort",
+        Obstacle::NodeDown => "nodeDown",
         Obstacle::Unripe(_) => "minReadyDuration",
     }
 }

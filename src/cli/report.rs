@@ -12,6 +12,7 @@ use crate::logic::event::Severity;
 use crate::logic::fsm::{self, Cause, Context, Machine, Phase, Step};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, TargetRef, Uid};
+use crate::logic::nodes;
 use crate::logic::settings::{self, OptIn, Settings};
 use crate::logic::spread::{Others, Spread};
 use crate::logic::time::Now;
@@ -219,6 +220,8 @@ impl<'a> Judge<'a> {
             },
             // Kept by the controller alone; what it holds back shows as pending.
             spent: None,
+            // As above.
+            nodes: &nodes::NOTHING,
             cause: Cause {
                 at: self.now.moment,
                 pod_changed: None,

@@ -10,9 +10,10 @@ const PREFIX: &str = "ZEN_LEAD_";
 const BOOLEAN: &str = "true|false";
 
 /// Flags to look for under a heading of `--help`: the first flag of each group.
-const HEADINGS: [(&str, &str); 6] = [
+const HEADINGS: [(&str, &str); 7] = [
     ("namespaces", "What is served"),
     ("failover-budget-per-service", "Storm guard"),
+    ("leave-cordoned-nodes", "Nodes"),
     ("metrics-bind-address", "Addresses"),
     ("leader-election-id", "Two replicas, one writer"),
     ("max-concurrent-reconciles", "Requests to the API server"),
@@ -58,6 +59,19 @@ pub struct Flags {
     /// [default: 10m]
     #[argh(option, arg_name = "duration")]
     pub failover_budget_window: Option<String>,
+
+    /// leaders on nodes that are cordoned or tainted for their deletion hand over while they serve;
+    /// needs the right to read nodes [default: false]
+    #[argh(option, arg_name = "true|false")]
+    pub leave_cordoned_nodes: Option<String>,
+    /// a node whose Lease was not renewed for so long counts as down, 12s to 1h, 0s = off; needs the
+    /// right to read Leases in kube-node-lease [default: 0s]
+    #[argh(option, arg_name = "duration")]
+    pub node_lease_timeout: Option<String>,
+    /// if more than this share of the nodes falls silent together, the control plane is suspected
+    /// and nothing moves, 0 to 100 [default: 30]
+    #[argh(option, arg_name = "percent")]
+    pub node_lease_max_stalled_percent: Option<String>,
 
     /// where /metrics is served: :port on all interfaces, IP:port on one, 0 = off
     /// [default: :8080]

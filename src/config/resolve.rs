@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::value::{Given, Source};
 use super::{Bind, Config, ConfigError, FastRetry, Flags, LeaseConfig, RateLimit};
 use crate::logic::budget::{Guard, Limit};
+use crate::logic::nodes::Patience;
 
 /// client-go spreads its retries over 1 to 1.2 periods; the deadline must outlast one of them.
 const RETRY_JITTER: f64 = 1.2;
@@ -61,6 +62,12 @@ impl Config {
             rate_limit: rate_limit(flags, &from, &mut notices)?,
             fast_retry: fast_retry(flags, &from)?,
             failovers: failovers(flags, &from)?,
+            leave_cordoned_nodes: from.switch(
+                flags.leave_cordoned_nodes.as_deref(),
+                "leave-cordoned-nodes",
+                false,
+            )?,
+            node_leases: node_leases(flags, &from)?,
             per_service_histograms_max: from.number(
                 flags.per_service_histograms_max.as_deref(),
                 "per-service-histograms-max",
@@ -244,6 +251,29 @@ fn failovers(flags: &Flags, from: &Source) -> Result<Guard, ConfigError> {
         per_service: limit(per_service),
         global: limit(global),
     })
+}
+
+fn node_leases(flags: &Flags, from: &Source) -> Result<Option<Patience>, ConfigError> {
+    let share_max = from.number(
+        flags.node_lease_max_stalled_percent.as_deref(),
+        "node-lease-max-stalled-percent",
+        30,
+        0..=100,
+        "percent",
+    )?;
+    let (timeout, given) = from.duration(
+        flags.node_lease_timeout.as_deref(),
+        "node-lease-timeout",
+        "0s",
+    )?;
+    if timeout.is_zero() {
+        return Ok(None);
+    }
+    // A kubelet renews every ten seconds, and may be a little late.
+    if timeout < Duration::from_secs(12) || timeout > Duration::from_hours(1) {
+        return Err(given.refuse("expected 0s for off, or a duration from 12s to 1h"));
+    }
+    Ok(Some(Patience { timeout, share_max }))
 }
 
 /// Flags of the Go program that are checked and then change nothing.

@@ -15,6 +15,7 @@ pub use rank::priority;
 
 use super::budget::{Scope, Spent};
 use super::model::{Family, Pod, Port, Uid};
+use super::nodes::Nodes;
 use super::settings::Strategy;
 use super::spread::Others;
 use super::time::Moment;
@@ -53,6 +54,8 @@ pub struct Rules<'a> {
     pub paused: bool,
     /// The budget for failovers that is used up, if one is.
     pub spent: Option<Spent>,
+    /// Nodes that are about to go, or down.
+    pub nodes: &'a Nodes,
 }
 
 /// Why a leader was left. The first that applies is given.

@@ -13,6 +13,7 @@ pub mod handover;
 pub mod heal;
 pub mod mirror;
 pub mod model;
+pub mod nodes;
 pub mod plan;
 pub mod reflect;
 pub mod settings;

@@ -292,7 +292,7 @@ fn is_qualified_name(key: &str) -> bool {
         Some((prefix, name)) => {
             // In annotations the server takes capital letters in the prefix as well.
             let prefix = prefix.to_ascii_lowercase();
-            prefix.len() <= 253 && prefix.split('.').all(is_dns_label) && is_name(name)
+            prefix.len() <= 253 && prefix.split('.').all(is_dns_text) && is_name(name)
         }
     }
 }
@@ -330,6 +330,8 @@ fn is_dns_label(name: &str) -> bool {
     name.len() <= NAME_MAX && is_dns_text(name)
 }
 
+/// What stands between the dots of a DNS name. Kubernetes bounds the length of labels and of whole
+/// names, not of a part.
 fn is_dns_text(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('-')

@@ -7,6 +7,7 @@ use super::{Clients, Controller, Surroundings};
 use crate::config::Config;
 use crate::logic::claim::Terms;
 use crate::logic::model::Key;
+use crate::planted::{self, Bug};
 use crate::shell::lease::{Change, Elector, Tenure};
 
 /// Who takes part in which election. A restarted pod has the name of its former self, and is
@@ -35,7 +36,7 @@ pub(super) fn elector(config: &Config, clients: &Clients, around: &Surroundings)
 /// To be asked right before something is sent.
 pub(super) fn asking(tenure: &Tenure) -> Arc<dyn Fn() -> bool + Send + Sync> {
     let tenure = tenure.clone();
-    Arc::new(move || tenure.is_active())
+    Arc::new(move || tenure.is_active() || planted::is(Bug::StandbyWrites))
 }
 
 impl Controller {

@@ -163,7 +163,7 @@ impl Controller {
         });
     }
 
-    fn watch<T: Object>(
+    pub(super) fn watch<T: Object>(
         &self,
         parts: &mut Parts,
         scope: &Scope,
@@ -293,7 +293,7 @@ fn when_changed(pod: &Pod, now: Now) -> jiff::Timestamp {
         .unwrap_or(now.wall)
 }
 
-fn skipped<T: Object>(unreadable: &Unreadable) {
+pub(super) fn skipped<T: Object>(unreadable: &Unreadable) {
     let key = unreadable.key.as_ref().map(ToString::to_string);
     tracing::warn!(resource = T::RESOURCE, object = key, why = %unreadable.reason, "an object does not parse; it is left out");
 }

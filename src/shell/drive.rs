@@ -179,9 +179,8 @@ impl Drive {
             return;
         }
         let all = self.cells.iter();
-        let all: Vec<_> = all
-            .map(|entry| (entry.key().clone(), Arc::clone(&entry)))
-            .collect();
+        let all = all.map(|entry| (entry.key().clone(), Arc::clone(&entry)));
+        let all: Vec<_> = all.collect();
         let is_urgent = |cell: &Mutex<Cell>| cell.lock().machine.pending.is_some();
         let urgent = all.into_iter().filter(|(_, cell)| is_urgent(cell));
         let mut urgent: Vec<Key> = urgent.map(|(key, _)| key).collect();
@@ -239,7 +238,7 @@ impl Drive {
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
         let is_active = self.outlet.is_active();
-        if !is_active {
+        if !is_active && !planted::is(Bug::NotFollowed) {
             cell.machine.follow(&view, now);
         }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);

@@ -227,6 +227,25 @@ impl Store {
         ordered.into_iter().map(|(_, key)| key).collect()
     }
 
+    /// The sources that have a pod on one of these nodes.
+    #[must_use]
+    pub fn sources_on(&self, is_meant: impl Fn(&Arc<str>) -> bool) -> Vec<Key> {
+        let mut sources = BTreeSet::new();
+        for entry in &self.namespaces {
+            let is_there = |pod: &Arc<Pod>| pod.node.as_ref().is_some_and(&is_meant);
+            let names = entry
+                .members
+                .iter()
+                .filter(|(_, members)| members.iter().any(|pod| is_there(&pod.0)))
+                .map(|(name, _)| Arc::clone(name));
+            sources.extend(names.map(|name| Key {
+                namespace: Arc::clone(entry.key()),
+                name,
+            }));
+        }
+        sources.into_iter().collect()
+    }
+
     /// What a source sees now.
     #[must_use]
     pub fn view(&self, key: &Key) -> View {

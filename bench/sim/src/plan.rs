@@ -41,6 +41,9 @@ pub struct World {
     /// Failovers of one Service that its budget allows, and the seconds in which it is filled
     /// again; `None` any number.
     pub guard: Option<(u32, u32)>,
+    /// Between two renewals of the Lease; it lasts four times as long. One is the default, and takes
+    /// as much of a run's time as all the rest.
+    pub renewal_s: u8,
     /// The garbage collector comes by so often, or never.
     pub collector_ms: Option<u64>,
 }
@@ -192,7 +195,7 @@ pub(crate) const FRAME_TROUBLES: [FrameTrouble; 4] = [
     FrameTrouble::End,
     FrameTrouble::Expire,
 ];
-const WATCHED: [Kind; 3] = [Kind::Service, Kind::EndpointSlice, Kind::Pod];
+const WATCHED: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Lease];
 
 impl Plan {
     /// The schedule of a seed.
@@ -205,7 +208,8 @@ impl Plan {
             refuses_by_status: chance.percent(50),
             history: usize::try_from(chance.pick(&[20, 200, 1_000])).unwrap_or(200),
             chunk: chance.percent(20).then_some(113),
-            replicas: 1,
+            replicas: chance.pick(&[1, 1, 2, 2, 3]),
+            renewal_s: chance.pick(&[1, 3, 3]),
             collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
             guard: chance.pick(&[None, None, None, Some((2, 600)), Some((3, 20))]),
         };
@@ -336,7 +340,7 @@ fn fault(chance: &mut Chance, for_ms: u64) -> Fault {
         },
         58..=62 => Fault::Forbid {
             verb: chance.pick(&["create", "patch", "delete", "list", "watch"]),
-            resource: chance.pick(&["services", "endpointslices", "pods", "events"]),
+            resource: chance.pick(&["services", "endpointslices", "pods", "events", "leases"]),
             for_ms,
         },
         63..=64 => Fault::Compact,

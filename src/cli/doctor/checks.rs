@@ -126,21 +126,40 @@ pub(super) fn version(version: &Value, address: &str) -> Finding {
     }
 }
 
-/// Whether a controller is at work, by its Lease.
+/// Whether a controller is at work, by the Leases of that name. Several are fine: each may have
+/// namespaces of its own.
 pub(super) fn controller(leases: &Value, now: jiff::Timestamp) -> Finding {
-    let all = leases["items"].as_array();
-    let Some(lease) = all.and_then(|all| all.first()) else {
+    let all = leases["items"].as_array().into_iter().flatten();
+    let judged: Vec<_> = all.map(|lease| holder(lease, now)).collect();
+    if judged.is_empty() {
         return Finding::note(
             "no Lease of a controller: none has run here, or it was given another --leader-election-id",
         );
-    };
+    }
+    let at_work: Vec<&str> = judged
+        .iter()
+        .filter_map(|one| one.as_deref().ok())
+        .collect();
+    if at_work.is_empty() {
+        let whys: Vec<&str> = judged
+            .iter()
+            .filter_map(|one| one.as_ref().err().map(String::as_str))
+            .collect();
+        return Finding::wrong(format!("no controller is at work: {}", whys.join("; ")));
+    }
+    Finding::fine(format!(
+        "at work: the controller {}",
+        at_work.join(", and ")
+    ))
+}
+
+/// Who holds a Lease, or why nobody does.
+fn holder(lease: &Value, now: jiff::Timestamp) -> Result<String, String> {
     let namespace = lease["metadata"]["namespace"].as_str().unwrap_or_default();
     let spec = &lease["spec"];
     let holder = spec["holderIdentity"].as_str().unwrap_or_default();
     if holder.is_empty() {
-        return Finding::wrong(format!(
-            "no controller is at work: the Lease in {namespace} was released"
-        ));
+        return Err(format!("the Lease in {namespace} was released"));
     }
     let renewed = spec["renewTime"].as_str().unwrap_or_default();
     let duration = spec["leaseDurationSeconds"].as_i64().unwrap_or_default();
@@ -149,12 +168,12 @@ pub(super) fn controller(leases: &Value, now: jiff::Timestamp) -> Finding {
         .map_or(i64::MAX, |renewed| now.duration_since(renewed).as_secs());
     // The clocks of two machines may differ; a holder renews several times within its duration.
     if silent > duration.saturating_mul(5).max(60) {
-        return Finding::wrong(format!(
-            "no controller is at work: {holder} in {namespace} was last heard of {} ago",
-            age(renewed, now)
+        let since = age(renewed, now);
+        return Err(format!(
+            "{holder} in {namespace} was last heard of {since} ago"
         ));
     }
-    Finding::fine(format!("the controller {holder} in {namespace} is at work"))
+    Ok(format!("{holder} in {namespace}"))
 }
 
 /// What is wrong with a source, or left of one.
@@ -339,7 +358,7 @@ mod tests {
             (json!({"items": null}), "Note no Lease of a controller"),
             (
                 lease("zl-0", "2026-01-01T00:09:58.000000Z"),
-                "Fine the controller zl-0 in zl is at work",
+                "Fine at work: the controller zl-0 in zl",
             ),
             (lease("zl-0", "2026-01-01T00:09:01Z"), "Fine"),
             (

@@ -22,6 +22,8 @@ pub enum Obstacle {
     NoAddress,
     /// It resolves no port of the Service.
     NoPort,
+    /// Its node has fallen silent.
+    NodeDown,
     /// It will have been Ready for `min-ready-duration` only then.
     Unripe(Moment),
 }
@@ -80,6 +82,8 @@ pub(super) fn lasting(rules: &Rules<'_>, pod: &Pod) -> Option<Obstacle> {
         Some(Obstacle::NoAddress)
     } else if !resolves_any(rules.ports, pod) {
         Some(Obstacle::NoPort)
+    } else if rules.nodes.down_since(pod.node.as_ref()).is_some() {
+        Some(Obstacle::NodeDown)
     } else {
         None
     }

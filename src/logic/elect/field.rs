@@ -56,8 +56,11 @@ impl<'a, 'b> Field<'a, 'b> {
         // Nobody hands over to a pod that is about to go, unless he goes himself.
         let successor = self.preferred.filter(|pod| !self.is_last_resort(pod));
         let spent = rules.spent.filter(|_| !planted::is(Bug::GuardIgnored));
-        if let (Standing::Fails(pod, Reason::NotReady), Some(spent), None) =
-            (standing, spent, successor)
+        if let (
+            Standing::Fails(pod, Reason::NotReady) | Standing::Yields(pod, Reason::NotReady),
+            Some(spent),
+            None,
+        ) = (standing, spent, successor)
         {
             let next = self.next().filter(|_| rules.awaits_another(pod));
             return keep(
@@ -78,7 +81,9 @@ impl<'a, 'b> Field<'a, 'b> {
             // To leave one pod that is about to go for another such pod would gain nothing, unless
             // the first one already terminates.
             Standing::Yields(pod, reason) => {
-                let gains = |first: &&Arc<Pod>| pod.terminating || !self.is_last_resort(first);
+                // Nor does one that is down stay for it.
+                let must_go = pod.terminating || reason == Reason::NotReady;
+                let gains = |first: &&Arc<Pod>| must_go || !self.is_last_resort(first);
                 let Some(first) = first.filter(gains) else {
                     let until = suspect_until(rules, pod, self.now);
                     return keep(pod, Hold::Leaving, earliest(self.next(), until));
@@ -122,7 +127,10 @@ impl<'a, 'b> Field<'a, 'b> {
     /// Whether time alone challenges this leader no more: it is kept, is not about to go, and
     /// nobody else was asked for.
     fn rests(&self, pod: &Pod) -> bool {
-        self.rules.keeps(pod) && !self.rules.awaits_another(pod) && !pod.disrupted
+        self.rules.keeps(pod)
+            && !self.rules.awaits_another(pod)
+            && !pod.disrupted
+            && !self.rules.nodes.leaves(pod.node.as_ref())
     }
 
     fn is_better(&self, pod: &Pod, than: &Pod) -> bool {
@@ -136,7 +144,9 @@ impl<'a, 'b> Field<'a, 'b> {
     /// Whether it may lead, but only if no other can.
     pub(super) fn is_last_resort(&self, pod: &Pod) -> bool {
         let mut shunned = self.ballot.shunned.iter();
-        pod.disrupted || shunned.any(|(uid, until)| *uid == pod.uid && self.now < *until)
+        pod.disrupted
+            || self.rules.nodes.leaves(pod.node.as_ref())
+            || shunned.any(|(uid, until)| *uid == pod.uid && self.now < *until)
     }
 
     /// Of two that are about to go, one may be asked for or return; while another stays, neither.

@@ -52,6 +52,18 @@ pub(super) fn judge<'b>(
         return Standing::Fails(pod, reason);
     }
     let serves = pod.ready && pod.phase == PodPhase::Running;
+    let node = pod.node.as_ref();
+    // What a dead node last said of its pod stands until the node controller says otherwise.
+    if let Some(since) = rules.nodes.down_since(node).filter(|_| serves) {
+        let until = since + rules.failover_delay;
+        return match reason {
+            Reason::NotReady if now < until => Standing::Waits(pod, until),
+            _ => Standing::Yields(pod, reason),
+        };
+    }
+    if serves && reason == Reason::NotReady && rules.nodes.leaves(node) {
+        return Standing::Yields(pod, Reason::Disrupted);
+    }
     match suspect_until(rules, pod, now) {
         _ if serves && (pod.disrupted || pod.terminating) => Standing::Yields(pod, reason),
         _ if serves => Standing::Firm(pod),

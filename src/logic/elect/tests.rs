@@ -4,6 +4,7 @@ use super::*;
 use crate::logic::budget::{Scope, Spent};
 use crate::logic::model::Protocol::{Tcp, Udp};
 use crate::logic::model::TargetPort;
+use crate::logic::nodes::Nodes;
 use crate::logic::spread::Spread;
 use crate::logic::testkit::{PodSpec, World, pod, source};
 
@@ -22,6 +23,10 @@ struct Election {
     paused: bool,
     /// Until when the budget for failovers is used up.
     spent: Option<i64>,
+    /// Nodes that are about to go.
+    leaving: &'static [&'static str],
+    /// Nodes that are down, and since which second.
+    down: &'static [(&'static str, i64)],
     /// Nodes, each with how many other Services it leads.
     led: &'static [(&'static str, usize)],
 }
@@ -40,6 +45,8 @@ fn among(pods: impl IntoIterator<Item = PodSpec>) -> Election {
         handed: None,
         paused: false,
         spent: None,
+        leaving: &[],
+        down: &[],
         led: &[],
     }
 }
@@ -54,6 +61,23 @@ fn led_by(leader: &'static str, pods: impl IntoIterator<Item = PodSpec>) -> Elec
 impl Election {
     /// `b (notReady)`, `a, leaving`, `nobody`, each with `until` the deadline.
     fn outcome(&self) -> String {
+        self.held(|rules, ballot, now| describe(&elect(rules, ballot, now)))
+    }
+
+    /// `a, b, c: NotReady`: the candidates in order, each with its obstacle.
+    fn scrutiny(&self) -> String {
+        let word = |one: &Candidate| {
+            let last = if one.is_last_resort { "?" } else { "" };
+            let obstacle = one.obstacle.map(|what| format!(": {what:?}"));
+            format!("{}{last}{}", one.pod.name, obstacle.unwrap_or_default())
+        };
+        self.held(|rules, ballot, now| {
+            let all = scrutinize(rules, ballot, now);
+            all.iter().map(word).collect::<Vec<_>>().join(", ")
+        })
+    }
+
+    fn held(&self, look: impl Fn(&Rules<'_>, &Ballot<'_>, Moment) -> String) -> String {
         let mut world = World::new();
         world.create_service(source("s")).expect("a source");
         for spec in &self.pods {
@@ -77,6 +101,14 @@ impl Election {
         for (node, count) in self.led {
             (0..*count).for_each(|_| spread.moved(None, Some(&(*node).into())));
         }
+        let nodes = Nodes {
+            leaving: self.leaving.iter().map(|node| (*node).into()).collect(),
+            down: self
+                .down
+                .iter()
+                .map(|(node, since)| ((*node).into(), Moment(since * 1_000_000)))
+                .collect(),
+        };
         let handed = self.handed.map(uid);
         let rules = Rules {
             family: Family::IPv4,
@@ -97,6 +129,7 @@ impl Election {
                 until: Moment(seconds * 1_000_000),
                 scope: Scope::Service,
             }),
+            nodes: &nodes,
         };
         let ballot = Ballot {
             pods: &everyone.pods,
@@ -107,7 +140,7 @@ impl Election {
             last: last.as_ref(),
             shunned: &shunned,
         };
-        describe(&elect(&rules, &ballot, world.now().moment))
+        look(&rules, &ballot, world.now().moment)
     }
 }
 
@@ -235,6 +268,7 @@ fn random_is_stable_and_spreads() {
             handed: None,
             paused: false,
             spent: None,
+            nodes: &Nodes::default(),
         };
         let ballot = Ballot {
             pods: &view.pods,
@@ -396,4 +430,90 @@ fn budgets_that_are_used_up() {
     check("nor a switchover, from a leader that is fine", &Election { preferred: Some("a"), ..spent(led_by("b", [a(), b()])) }, "a (switchover)");
     check("nor from one that is kept", &Election { preferred: Some("a"), ..spent(led_by("b", [a(), gone()])) }, "a (switchover)");
     check("which is looked out for meanwhile", &Election { preferred: Some("a"), min_ready: 510, ..spent(led_by("b", [a(), gone()])) }, "b, guarded until 1010");
+}
+
+#[test]
+#[rustfmt::skip]
+fn nodes_that_leave_or_fail() {
+    let (a, b) = (|| a().node("x"), || b().node("y"));
+    let leaving = |nodes, election| Election { leaving: nodes, ..election };
+    check("a leader on a node that leaves hands over while it serves", &leaving(&["y"], led_by("b", [a(), b()])), "a (disrupted)");
+    check("not to a pod on such a node", &leaving(&["x", "y"], led_by("b", [a(), b()])), "b, leaving");
+    check("nor on the same one", &leaving(&["y"], led_by("b", [a().node("y"), b()])), "b, leaving");
+    check("nor to one that is disrupted", &leaving(&["y"], led_by("b", [a().disrupted(), b()])), "b, leaving");
+    check("nor before it is Ready for long enough", &leaving(&["y"], Election { min_ready: 600, ..led_by("b", [a(), b()]) }), "b, leaving until 1100");
+    check("nobody flaps back to it", &leaving(&["x"], led_by("b", [a(), b()])), "b");
+    check("not even without sticky", &leaving(&["x"], Election { sticky: false, ..led_by("b", [a(), b()]) }), "b");
+    check("nor on request", &leaving(&["x"], Election { preferred: Some("a"), ..led_by("b", [a(), b()]) }), "b");
+    check("a pod on it leads if no other can", &leaving(&["x"], among([a(), b().not_ready()])), "a");
+    check("and only then", &leaving(&["x"], among([a(), b()])), "b");
+    check("a pause holds it", &leaving(&["y"], Election { paused: true, ..led_by("b", [a(), b()]) }), "b, paused");
+    check("not Ready is not Ready, wherever", &leaving(&["y"], led_by("b", [a(), b().not_ready()])), "a (notReady)");
+
+    let down = |nodes, election| Election { down: nodes, ..election };
+    check("a leader on a node that is down is left, though it looks Ready", &down(&[("y", 990)], led_by("b", [a(), b()])), "a (notReady)");
+    check("its patience counts from then", &down(&[("y", 990)], Election { delay: 30, ..led_by("b", [a(), b()]) }), "b, suspect until 1020");
+    check("and ends", &down(&[("y", 970)], Election { delay: 30, ..led_by("b", [a(), b()]) }), "a (notReady)");
+    check("it stays if no other can: perhaps it lives", &down(&[("y", 990)], led_by("b", [a().not_ready(), b()])), "b, leaving");
+    check("nor is a pod on a node that is down one that can", &down(&[("x", 990), ("y", 990)], led_by("b", [a(), b()])), "b, leaving");
+    check("not even if nobody leads", &down(&[("x", 990)], among([a(), b().not_ready()])), "nobody");
+    check("a pod about to go is better than one that is down", &down(&[("y", 990)], led_by("b", [a().disrupted(), b()])), "a (notReady)");
+    check("terminating is the better reason", &down(&[("y", 990)], led_by("b", [a(), b().terminating()])), "a (terminating)");
+    check("the budget counts", &down(&[("y", 990)], Election { spent: Some(1_060), ..led_by("b", [a(), b()]) }), "b, guarded until 1060");
+    check("a pause holds it as well", &down(&[("y", 990)], Election { paused: true, ..led_by("b", [a(), b()]) }), "b, paused");
+}
+
+#[test]
+fn every_pod_is_told_what_keeps_it() {
+    let not_running = PodSpec {
+        phase: "Pending",
+        ..pod("p")
+    };
+    let pods = [
+        a().terminating().not_ready(),
+        b().not_ready(),
+        pod("c").ips(&[]),
+        pod("d").ports(&[("other", 1)]),
+        not_running,
+        pod("q").created(9).disrupted(),
+        pod("r").created(8),
+        pod("s").created(7).ready_at(999),
+    ];
+    let election = Election {
+        min_ready: 10,
+        ..among(pods)
+    };
+    assert_eq!(
+        election.scrutiny(),
+        "r, q?, a: Terminating, b: NotReady, c: NoAddress, d: NoPort, p: NotRunning, \
+         s: Unripe(Moment(1009000000))"
+    );
+}
+
+/// Who stands first is who follows, whatever the order goes by.
+#[test]
+fn the_order_is_the_elections_own() {
+    let pods = || {
+        [
+            a().priority("1").node("full"),
+            b().priority("7").node("full"),
+            pod("c").created(3).disrupted(),
+            pod("d").created(4).node("free"),
+        ]
+    };
+    for (strategy, order) in [
+        (Strategy::Oldest, "a, b, d, c?"),
+        (Strategy::Newest, "d, b, a, c?"),
+        (Strategy::Priority, "b, a, d, c?"),
+        (Strategy::NodeSpread, "d, a, b, c?"),
+    ] {
+        let election = Election {
+            strategy,
+            led: &[("full", 2)],
+            ..among(pods())
+        };
+        assert_eq!(election.scrutiny(), order, "{strategy:?}");
+        let first = order.split(',').next().expect("somebody");
+        assert_eq!(election.outcome(), first, "{strategy:?}");
+    }
 }

@@ -36,6 +36,7 @@ use super::event::Note;
 use super::handover::Handover;
 use super::mirror::Mirror;
 use super::model::{Service, Uid};
+use super::nodes::Nodes;
 use super::settings::{Exposure, Settings};
 use super::spread::Others;
 use super::time::{Moment, Now};
@@ -149,6 +150,8 @@ pub struct Context<'a> {
     pub others: Others<'a>,
     /// The budget for failovers that is used up, if one is.
     pub spent: Option<Spent>,
+    /// Nodes that are about to go, or down.
+    pub nodes: &'a Nodes,
     /// What made us look.
     pub cause: Cause,
 }

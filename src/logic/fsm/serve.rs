@@ -252,6 +252,7 @@ fn rules<'a>(
         handed: asked.handed.as_ref(),
         paused: settings.paused,
         spent: context.spent,
+        nodes: context.nodes,
     }
 }
 

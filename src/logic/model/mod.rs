@@ -5,6 +5,7 @@
 
 mod lease;
 mod meta;
+mod node;
 mod pod;
 mod service;
 mod slice;
@@ -13,6 +14,7 @@ mod uid;
 
 pub use lease::{Lease, LeaseSpec};
 pub use meta::{Key, Labels, Meta, Object, OwnerReference, Version};
+pub use node::Node;
 pub use pod::{Addresses, NamedPort, Pod, PodPhase, may_be_published};
 pub use service::{Family, Port, Protocol, Service, ServiceSpec, ServiceType, TargetPort};
 pub use slice::{AddressType, Conditions, Endpoint, EndpointPort, Slice, TargetRef};

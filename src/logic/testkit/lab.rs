@@ -15,6 +15,7 @@ use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Context, Machine, Phase, Step, Switched};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::Key;
+use crate::logic::nodes::Nodes;
 use crate::logic::plan::{self, Write};
 use crate::logic::spread::{Others, Spread};
 use crate::logic::view::View;
@@ -29,6 +30,8 @@ pub(crate) struct Lab {
     pub(crate) machine: Machine,
     pub(crate) mirror: Mirror,
     pub(crate) is_over_limit: bool,
+    /// Nodes that are about to go, or down.
+    pub(crate) nodes: Nodes,
     /// The budget for failovers that is used up.
     pub(crate) spent: Option<Spent>,
     /// How many Services each node leads, this one included.
@@ -55,6 +58,7 @@ impl Lab {
             machine: Machine::default(),
             mirror: Mirror::default(),
             is_over_limit: false,
+            nodes: Nodes::default(),
             spent: None,
             spread: Spread::default(),
             node: None,
@@ -93,6 +97,7 @@ impl Lab {
                 own: self.node.as_ref(),
             },
             spent: self.spent,
+            nodes: &self.nodes,
             cause,
         };
         self.machine.clone().step(view, &context, now)

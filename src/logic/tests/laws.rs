@@ -15,6 +15,7 @@ use crate::logic::contract::{
 };
 use crate::logic::elect::{self, Ballot, Incumbent, Rules, Verdict};
 use crate::logic::model::{Family, Labels, Pod, Port, Service, Slice, Uid, Version};
+use crate::logic::nodes::Nodes;
 use crate::logic::plan::{self, Op};
 use crate::logic::settings::{self, Settings, Strategy as Order};
 use crate::logic::spread::{Others, Spread};
@@ -89,6 +90,7 @@ struct Case {
     handed: Option<Uid>,
     paused: bool,
     spent: Option<Spent>,
+    nodes: Nodes,
     spread: Spread,
 }
 
@@ -110,6 +112,7 @@ impl Case {
             handed: self.handed.as_ref(),
             paused: self.paused,
             spent: self.spent,
+            nodes: &self.nodes,
         }
     }
 }
@@ -118,7 +121,8 @@ prop_compose! {
     fn any_case()(
         order in any_order(), sticky in any::<bool>(), min_ready in 0_u64..120, delay in 0_u64..120,
         preferred in prop::option::of(prop::sample::select(&NAMES[..])), handed in prop::option::of(1_u32..7),
-        paused in prop::bool::weighted(0.1), spent in prop::option::weighted(0.3, 1_u64..200), led in prop::collection::vec(0_usize..3, 3),
+        paused in prop::bool::weighted(0.1), spent in prop::option::weighted(0.3, 1_u64..200),
+        leaving in prop::collection::vec(0_u8..6, 0..2), down in prop::collection::vec((0_u8..6, 0_i64..60_000_000), 0..2), led in prop::collection::vec(0_usize..3, 3),
     ) -> Case {
         let mut spread = Spread::default();
         for (node, count) in led.into_iter().enumerate() {
@@ -139,6 +143,10 @@ prop_compose! {
                 until: NOW + Duration::from_secs(seconds),
                 scope: Scope::Global,
             }),
+            nodes: Nodes {
+                leaving: leaving.into_iter().map(|node| format!("node-{node}").into()).collect(),
+                down: down.into_iter().map(|(node, since)| (format!("node-{node}").into(), Moment(NOW.0 - since))).collect(),
+            },
             spread,
         }
     }

@@ -1,12 +1,16 @@
 //! One step of one machine, with what it has to know of the others. That is kept here and goes
 //! into the step as plain values.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 
 use super::{Cell, Drive};
 use crate::logic::budget::{Bucket, Guard, Scope, Spent};
 use crate::logic::elect::Reason;
 use crate::logic::fsm::{Cause, Context, Step};
+use crate::logic::nodes::Nodes;
 use crate::logic::spread::{Others, Spread};
 use crate::logic::time::Now;
 use crate::logic::view::View;
@@ -17,6 +21,8 @@ pub(super) struct Together {
     /// Which node leads how many. Locked for one step, after its machine and never across an
     /// await.
     spread: Mutex<Spread>,
+    /// Nodes that are about to go, or down. Locked for one look or one change.
+    nodes: Mutex<Arc<Nodes>>,
     /// The budget for failovers of all. Locked for one look or one change.
     failovers: Mutex<Bucket>,
 }
@@ -34,6 +40,7 @@ impl Drive {
         // A standby decides anew until its decision, or another, is published: that is paid for once.
         let is_repeated = cell.machine.pending.is_some() && !self.outlet.is_active();
         let spent = self.spent(cell, now).filter(|_| !is_repeated);
+        let nodes = Arc::clone(&self.together.nodes.lock());
         let mut spread = self.together.spread.lock();
         let context = Context {
             mirror: &self.settings.mirror,
@@ -43,6 +50,7 @@ impl Drive {
                 own: cell.node.as_ref(),
             },
             spent,
+            nodes: &nodes,
             cause,
         };
         let step = std::mem::take(&mut cell.machine).step(view, &context, now);
@@ -57,6 +65,25 @@ impl Drive {
             self.spend(cell, now);
         }
         step
+    }
+
+    /// Something has become known of nodes: those whose pods run there look again.
+    pub fn nodes_changed(&self, change: impl FnOnce(&mut Nodes), cause: Cause) {
+        let (before, after) = {
+            let mut nodes = self.together.nodes.lock();
+            let before = Arc::clone(&nodes);
+            change(Arc::make_mut(&mut nodes));
+            (before, Arc::clone(&nodes))
+        };
+        let leaving = before.leaving.symmetric_difference(&after.leaving);
+        let is_other =
+            |node: &&Arc<str>| before.down.contains_key(*node) != after.down.contains_key(*node);
+        let down = before.down.keys().chain(after.down.keys()).filter(is_other);
+        let changed: BTreeSet<&Arc<str>> = leaving.chain(down).collect();
+        if !changed.is_empty() {
+            let sources = self.store.sources_on(|node| changed.contains(node));
+            self.touch_all(sources, cause);
+        }
     }
 
     /// The budget that is used up; of two the one that takes longer.

@@ -1,5 +1,6 @@
 //! What a user can rely on, row by row of the contract.
 
+mod cli;
 mod drift;
 mod dual;
 mod failover;
@@ -30,6 +31,7 @@ use crate::harness::runner::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         opt_in::ALL,
+        cli::ALL,
         names::ALL,
         kinds::ALL,
         settings::ALL,

@@ -171,8 +171,8 @@ impl Ledger {
         // The name may be that of a later pod.
         let led = |uid: &String| {
             let of = self.former.iter().rev();
-            of.take_while(|(at, ..)| recent(*at))
-                .any(|(_, former, _)| former == uid)
+            of.take_while(|former| recent(former.at))
+                .any(|former| former.source == name && former.uid == *uid)
         };
         if !uid.is_some_and(led) {
             return Ok(());

@@ -77,10 +77,11 @@ impl Ledger {
             .get(source)
             .is_some_and(|leaders| leaders.contains(uid));
         let is_young = life.is_some_and(|life| now < life + STALE_MAX);
-        let was = self.former.iter().any(|(at, former, with_slice)| {
-            former == uid
-                && ((*with_slice && now < *at + IN_FLIGHT)
-                    || (is_young && life.is_some_and(|life| life < *at + STALE_MAX)))
+        let was = self.former.iter().any(|former| {
+            former.source == source
+                && former.uid == *uid
+                && ((former.with_slice && now < former.at + IN_FLIGHT)
+                    || (is_young && life.is_some_and(|life| life < former.at + STALE_MAX)))
         });
         leads || was
     }

@@ -1,0 +1,115 @@
+//! A node, reduced to whether it is about to go.
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+
+use super::meta::{Key, Meta, Object, Version, list};
+use super::uid::Uid;
+
+/// Taints by which somebody says that a node goes: the scheduler's own mark of a cordoned node,
+/// cluster-autoscaler, Karpenter (its former name too), and cloud providers that shut it down.
+const DEPARTURES: [&str; 6] = [
+    "node.kubernetes.io/unschedulable",
+    "node.kubernetes.io/out-of-service",
+    "node.cloudprovider.kubernetes.io/shutdown",
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+];
+
+/// What is known of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    key: Key,
+    uid: Uid,
+    version: Version,
+    /// Whether it is cordoned, tainted for its deletion, or being deleted.
+    pub leaves: bool,
+}
+
+impl Object for Node {
+    const RESOURCE: &'static str = "nodes";
+    const API: &'static str = "/api/v1";
+
+    fn key(&self) -> Key {
+        self.key.clone()
+    }
+    fn uid(&self) -> &Uid {
+        &self.uid
+    }
+    fn version(&self) -> &Version {
+        &self.version
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire = Wire::deserialize(deserializer)?;
+        let is_departure = |taint: &Taint| DEPARTURES.contains(&&*taint.key);
+        Ok(Self {
+            leaves: wire.spec.unschedulable.unwrap_or_default()
+                || wire.spec.taints.iter().any(is_departure)
+                || wire.metadata.deletion_timestamp.is_some(),
+            key: wire.metadata.key(),
+            uid: wire.metadata.uid,
+            version: wire.metadata.resource_version,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    metadata: Meta,
+    #[serde(default)]
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    unschedulable: Option<bool>,
+    #[serde(deserialize_with = "list")]
+    taints: Vec<Taint>,
+}
+
+#[derive(Deserialize)]
+struct Taint {
+    key: Box<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_leaves_when_somebody_says_so() {
+        for (spec, leaves) in [
+            (r"{}", false),
+            (r#"{"unschedulable":false,"taints":null}"#, false),
+            (r#"{"unschedulable":true}"#, true),
+            (
+                r#"{"taints":[{"key":"node.kubernetes.io/unschedulable","effect":"NoSchedule"}]}"#,
+                true,
+            ),
+            (
+                r#"{"taints":[{"key":"ToBeDeletedByClusterAutoscaler","value":"1","effect":"NoSchedule"}]}"#,
+                true,
+            ),
+            (
+                r#"{"taints":[{"key":"karpenter.sh/disrupted","effect":"NoSchedule"}]}"#,
+                true,
+            ),
+            (
+                r#"{"taints":[{"key":"gpu","value":"true","effect":"NoSchedule"}]}"#,
+                false,
+            ),
+        ] {
+            let text = format!(
+                r#"{{"metadata":{{"name":"n1","uid":"u","resourceVersion":"7"}},"spec":{spec},"status":{{"images":[]}}}}"#
+            );
+            let node: Node = serde_json::from_str(&text).expect("a node");
+            assert_eq!(node.leaves, leaves, "{spec}");
+            assert_eq!(&*node.key().name, "n1");
+        }
+    }
+}

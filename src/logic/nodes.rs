@@ -1,0 +1,194 @@
+//! What is known of the nodes that pods run on: which are about to go, and which have stopped
+//! renewing their Leases. Both are opt-in; who does not ask for them knows nothing of any node.
+//!
+//! # When a silent node counts as down
+//!
+//! A kubelet renews its Lease every ten seconds. By our own clock, a node is down once its Lease has
+//! not been renewed for the time that was asked for, *and* others prove meanwhile that the control
+//! plane works: of all nodes, no more than a set share may be without a renewal since this one's was
+//! due. When an API server dies, or our watch, no node is heard of any more; whichever falls silent
+//! first, the others do not renew after it either, and nothing moves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::model::Version;
+use super::time::Moment;
+
+/// How often a kubelet renews the Lease of its node: a quarter of 40 s.
+pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is known where nobody asks.
+pub static NOTHING: Nodes = Nodes {
+    leaving: BTreeSet::new(),
+    down: BTreeMap::new(),
+};
+
+/// Nodes on which a leader should not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nodes {
+    /// Cordoned, or tainted for their deletion.
+    pub leaving: BTreeSet<Arc<str>>,
+    /// Down, and since when that is known.
+    pub down: BTreeMap<Arc<str>, Moment>,
+}
+
+impl Nodes {
+    /// Whether the node is about to go.
+    #[must_use]
+    pub fn leaves(&self, node: Option<&Arc<str>>) -> bool {
+        node.is_some_and(|node| self.leaving.contains(node))
+    }
+
+    /// Since when the node is known to be down.
+    #[must_use]
+    pub fn down_since(&self, node: Option<&Arc<str>>) -> Option<Moment> {
+        self.down.get(node?).copied()
+    }
+}
+
+/// When a node's Lease counts as stalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// A Lease that was not renewed for so long has stalled.
+    pub timeout: Duration,
+    /// If more than this share of the nodes stalls together, in percent, it is not the nodes.
+    pub share_max: u8,
+}
+
+/// The Leases of the nodes, each with when it was last seen to be renewed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeats {
+    seen: BTreeMap<Arc<str>, (Version, Moment)>,
+}
+
+impl Heartbeats {
+    /// A node's Lease has been read: in another version than before, it was renewed. At first sight
+    /// nobody knows when that was, and it counts as just now.
+    pub fn read(&mut self, node: &Arc<str>, version: &Version, at: Moment) {
+        match self.seen.get_mut(node) {
+            Some((known, _)) if known == version => {}
+            Some(known) => *known = (version.clone(), at),
+            None => {
+                self.seen.insert(Arc::clone(node), (version.clone(), at));
+            }
+        }
+    }
+
+    /// A node is gone together with its Lease; its pods go by themselves.
+    pub fn gone(&mut self, node: &str) {
+        self.seen.remove(node);
+    }
+
+    /// Keeps those nodes only.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.seen.retain(|node, _| keep(node));
+    }
+
+    /// The nodes that are down now.
+    #[must_use]
+    pub fn down(&self, patience: Patience, now: Moment) -> BTreeSet<Arc<str>> {
+        let stalled = self
+            .seen
+            .iter()
+            .filter(|(_, (_, at))| now.since(*at) >= patience.timeout);
+        let is_alone = |at: Moment| {
+            let due = at + RENEWAL_INTERVAL;
+            let silent = self.seen.values().filter(|(_, at)| *at <= due).count();
+            // A node by itself is always believed, if there is another one to tell.
+            let share = self.seen.len() * usize::from(patience.share_max) / 100;
+            silent <= share.max(1) && silent < self.seen.len()
+        };
+        stalled
+            .filter(|(_, (_, at))| is_alone(*at))
+            .map(|(node, _)| Arc::clone(node))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        timeout: Duration::from_secs(20),
+        share_max: 30,
+    };
+
+    fn at(seconds: i64) -> Moment {
+        Moment(seconds * 1_000_000)
+    }
+
+    /// The nodes a, b, c … with when each was last heard of, in seconds; who is down at second 100.
+    fn down(seen: &[i64]) -> String {
+        let mut all = Heartbeats::default();
+        for (name, seconds) in ('a'..).zip(seen) {
+            all.read(&name.to_string().as_str().into(), &"1".into(), at(*seconds));
+        }
+        Vec::from_iter(all.down(PATIENCE, at(100))).concat()
+    }
+
+    #[test]
+    fn who_is_down() {
+        for (sentence, seen, expected) in [
+            ("all renew", &[95, 96, 97, 98][..], ""),
+            ("one does not, and the others do", &[79, 96, 97, 98], "a"),
+            ("exactly the timeout is enough", &[80, 96, 97, 98], "a"),
+            ("less is not", &[81, 96, 97, 98], ""),
+            ("nobody renews: the control plane", &[79, 78, 77, 76], ""),
+            (
+                "the one that fell silent first is no different",
+                &[70, 78, 79, 77],
+                "",
+            ),
+            ("two of four are too many", &[79, 78, 97, 98], ""),
+            (
+                "of ten, three may be down",
+                &[75, 76, 77, 95, 96, 97, 98, 99, 95, 96],
+                "abc",
+            ),
+            (
+                "four may not",
+                &[75, 76, 77, 78, 96, 97, 98, 99, 95, 96],
+                "",
+            ),
+            ("of two, one tells of the other", &[70, 98], "a"),
+            ("if it renewed after the other's was due", &[79, 89], ""),
+            ("one alone tells nothing", &[10], ""),
+            (
+                "one that has long been down does not hide another",
+                &[10, 79, 95, 96, 97, 98, 99],
+                "ab",
+            ),
+        ] {
+            assert_eq!(down(seen), expected, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn only_another_version_is_a_renewal() {
+        let mut all = Heartbeats::default();
+        let node: Arc<str> = "a".into();
+        all.read(&"b".into(), &"1".into(), at(99));
+        all.read(&node, &"1".into(), at(10));
+        all.read(&node, &"1".into(), at(99));
+        assert_eq!(all.down(PATIENCE, at(100)).len(), 1, "a list read it again");
+        all.read(&node, &"2".into(), at(99));
+        assert!(all.down(PATIENCE, at(100)).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_not_down() {
+        let mut all = Heartbeats::default();
+        for (name, seconds) in [("a", 10), ("b", 99), ("c", 99)] {
+            all.read(&name.into(), &"1".into(), at(seconds));
+        }
+        assert_eq!(all.down(PATIENCE, at(100)).len(), 1);
+        let mut one = all.clone();
+        one.gone("a");
+        all.retain(|node| node != "a");
+        assert_eq!(one, all);
+        assert!(all.down(PATIENCE, at(100)).is_empty());
+    }
+}

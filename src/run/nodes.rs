@@ -1,0 +1,142 @@
+//! What is watched of the nodes, for who asks for it: marks that one is about to go, and Leases that
+//! are not renewed any more. The first sync does not wait for either: without the right to read them
+//! everything else works as ever.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::Controller;
+use super::feeds::skipped;
+use super::parts::Parts;
+use crate::logic::fsm::Cause;
+use crate::logic::model::{Lease, Node, Object as _};
+use crate::logic::nodes::{Heartbeats, Patience};
+use crate::logic::reflect::Change;
+use crate::logic::time::Moment;
+use crate::shell::api::Scope;
+use crate::shell::drive::Drive;
+use crate::shell::watch::Selectors;
+
+/// Where kubelets renew the Leases of their nodes, each under the name of its node.
+const NODE_LEASES: &str = "kube-node-lease";
+/// How often it is looked who has fallen silent.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Controller {
+    pub(super) fn watch_the_nodes(&self, parts: &mut Parts) {
+        if self.config.leave_cordoned_nodes {
+            self.watch_nodes(parts);
+        }
+        if let Some(patience) = self.config.node_leases {
+            self.watch_node_leases(parts, patience);
+        }
+    }
+
+    /// Who is cordoned, or tainted for his deletion.
+    fn watch_nodes(&self, parts: &mut Parts) {
+        let drive = Arc::clone(&self.drive);
+        self.watch::<Node>(
+            parts,
+            &Scope::All,
+            Selectors::default(),
+            move |change, at| {
+                let cause = news(at);
+                match change {
+                    Change::Upsert(node) => {
+                        let name = node.key().name;
+                        let mark = |leaving: &mut BTreeSet<Arc<str>>| {
+                            if node.leaves {
+                                leaving.insert(name);
+                            } else {
+                                leaving.remove(&name);
+                            }
+                        };
+                        drive.nodes_changed(|nodes| mark(&mut nodes.leaving), cause);
+                    }
+                    Change::Delete(gone) => drive.nodes_changed(
+                        |nodes| {
+                            nodes.leaving.remove(&gone.key.name);
+                        },
+                        cause,
+                    ),
+                    Change::Retain { keys, .. } => {
+                        let names: BTreeSet<Arc<str>> =
+                            keys.into_iter().map(|key| key.name).collect();
+                        let stays = |name: &Arc<str>| names.contains(name);
+                        drive.nodes_changed(|nodes| nodes.leaving.retain(stays), cause);
+                    }
+                    Change::Progress(_) => {}
+                    Change::Skipped(unreadable) => skipped::<Node>(&unreadable),
+                }
+            },
+        );
+    }
+
+    /// Who does not renew his Lease any more, by our own clock.
+    fn watch_node_leases(&self, parts: &mut Parts, patience: Patience) {
+        let heartbeats = Arc::new(Mutex::new(Heartbeats::default()));
+        let scope = Scope::Namespace(NODE_LEASES.into());
+        let heard = Arc::clone(&heartbeats);
+        self.watch::<Lease>(
+            parts,
+            &scope,
+            Selectors::default(),
+            move |change, at| match change {
+                Change::Upsert(lease) => {
+                    heard.lock().read(&lease.key().name, lease.version(), at);
+                }
+                Change::Delete(gone) => heard.lock().gone(&gone.key.name),
+                Change::Retain { keys, .. } => {
+                    let names: BTreeSet<Arc<str>> = keys.into_iter().map(|key| key.name).collect();
+                    heard.lock().retain(|name| names.contains(name));
+                }
+                Change::Progress(_) => {}
+                Change::Skipped(unreadable) => skipped::<Lease>(&unreadable),
+            },
+        );
+        let (drive, clock) = (Arc::clone(&self.drive), self.around.clock.clone());
+        let alive = self.alive("node Leases");
+        parts.spawn("node Leases", async move {
+            let mut known = BTreeSet::new();
+            loop {
+                alive();
+                tokio::time::sleep(LOOK_EVERY).await;
+                let now = clock.moment();
+                let down = heartbeats.lock().down(patience, now);
+                if down != known {
+                    tell(&drive, &down, &known, now);
+                    known = down;
+                }
+            }
+        });
+    }
+}
+
+/// Has those look again whose pods are on a node that fell silent, or is heard of again.
+fn tell(drive: &Drive, down: &BTreeSet<Arc<str>>, known: &BTreeSet<Arc<str>>, now: Moment) {
+    for node in down.difference(known) {
+        tracing::warn!(%node, "the Lease of the node is not renewed; its leaders hand over");
+    }
+    for node in known.difference(down) {
+        tracing::info!(%node, "the node is heard of again, or none is");
+    }
+    drive.nodes_changed(
+        |nodes| {
+            nodes.down.retain(|node, _| down.contains(node));
+            for node in down {
+                nodes.down.entry(Arc::clone(node)).or_insert(now);
+            }
+        },
+        news(now),
+    );
+}
+
+fn news(at: Moment) -> Cause {
+    Cause {
+        at,
+        pod_changed: None,
+    }
+}
