@@ -205,8 +205,7 @@ impl Drive {
             self.touch(&source, cause);
         }
         if sources.len() == 0 {
-            // Most news concern nobody: they must not wake anybody either.
-            return;
+            return; // Most news concern nobody, and must not wake anybody either.
         }
         let mut deadlines = self.deadlines.lock();
         for source in sources {
