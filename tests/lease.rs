@@ -338,7 +338,7 @@ async fn another_programs_lease_is_waited_for() {
         world.kube.create(Kind::Lease, LEASE_NS, &held);
         world.source("web").create();
         world.pods("web", &["a"]);
-        world.start("").await;
+        world.start_without_lease("").await;
         sleep(ms(14_900)).await;
         assert_eq!(world.words(), [""; 0]);
         let took = world.until_leader("web", "a").await;
@@ -357,7 +357,7 @@ async fn missing_rights_are_waited_for() {
             .set_deny(vec![Rule::new(verb, "leases", LEASE_NS)]);
         world.source("web").create();
         world.pods("web", &["a"]);
-        world.start("").await;
+        world.start_without_lease("").await;
         sleep(secs(60)).await;
         assert_eq!(world.words(), [""; 0]);
         let replica = world.replica();

@@ -179,9 +179,8 @@ impl Drive {
             return;
         }
         let all = self.cells.iter();
-        let all: Vec<_> = all
-            .map(|entry| (entry.key().clone(), Arc::clone(&entry)))
-            .collect();
+        let all = all.map(|entry| (entry.key().clone(), Arc::clone(&entry)));
+        let all: Vec<_> = all.collect();
         let is_urgent = |cell: &Mutex<Cell>| cell.lock().machine.pending.is_some();
         let urgent = all.into_iter().filter(|(_, cell)| is_urgent(cell));
         let mut urgent: Vec<Key> = urgent.map(|(key, _)| key).collect();

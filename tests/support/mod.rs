@@ -133,8 +133,15 @@ impl World {
         pod.ip(&format!("10.1.{high}.{low}")).create();
     }
 
-    /// Starts a controller and waits for its first sync.
+    /// Starts a controller and waits until it writes: for its first sync, and for the Lease, which
+    /// one that crashed leaves behind for some seconds.
     pub async fn start(&mut self, flags: &str) {
+        self.start_without_lease(flags).await;
+        self.until_active().await;
+    }
+
+    /// Starts a controller and waits for its first sync.
+    pub async fn start_without_lease(&mut self, flags: &str) {
         self.launch(flags);
         let what = "the first sync";
         self.until(what, |world| world.replica().readiness.check().is_ok())
@@ -145,6 +152,12 @@ impl World {
     pub fn clock(&self) -> Clock {
         let (epoch, began) = (Options::default().epoch, self.began);
         Clock::new(Arc::new(move || epoch + began.elapsed()))
+    }
+
+    async fn until_active(&self) {
+        let what = "this replica holding the Lease";
+        self.until(what, |world| world.replica().tenure.is_active())
+            .await;
     }
 
     /// Starts a controller.
@@ -246,13 +259,10 @@ impl World {
         .await
     }
 
-    /// Lets everything that is under way come to its end: no request for three seconds. A new life
-    /// waits for the Lease of the one that crashed.
+    /// Lets everything that is under way come to its end: no request for three seconds.
     pub async fn settle(&self) {
         if self.replica.is_some() {
-            let what = "this replica holding the Lease";
-            self.until(what, |world| world.replica().tenure.is_active())
-                .await;
+            self.until_active().await;
         }
         loop {
             let before = self.asked().len();

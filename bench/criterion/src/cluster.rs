@@ -164,9 +164,9 @@ impl Cluster {
         }
         self.moves.last.lock().clear();
         let from = cpu_time();
-        let mut last = from;
+        let mut latest = from;
         for (service, _) in &lost {
-            last = last.max(self.moved(*service).await);
+            latest = latest.max(self.moved(*service).await);
         }
         self.quiesce().await;
         for (service, leader) in lost {
@@ -175,7 +175,7 @@ impl Cluster {
             self.leaders[service] = 1 - leader;
         }
         self.quiesce().await;
-        last.saturating_sub(from)
+        latest.saturating_sub(from)
     }
 
     async fn moved(&self, service: usize) -> Duration {
@@ -194,7 +194,7 @@ impl Cluster {
         }
     }
 
-    /// Bare PATCHes of so many slices, 64 in flight; how long all of them take.
+    /// Sends a bare PATCH for so many slices, 64 in flight; how long all of them take.
     pub async fn bare_patches(&self, services: usize) -> Duration {
         let client = self.kube.client_named("bare");
         let slots = Arc::new(Semaphore::new(IN_FLIGHT));

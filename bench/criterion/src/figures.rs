@@ -63,7 +63,7 @@ pub fn cpu_time() -> Duration {
 pub fn timed<T>(act: impl FnOnce() -> T) -> (Duration, T) {
     let from = cpu_time();
     let result = act();
-    (cpu_time() - from, result)
+    (cpu_time().saturating_sub(from), result)
 }
 
 /// How two medians compare.

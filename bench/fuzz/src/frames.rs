@@ -187,7 +187,7 @@ fn meaning<T: Object + Clone + std::fmt::Debug + PartialEq>(event: &Value) {
         ("DELETED", Ok(Frame::Deleted(stone))) => {
             assert_eq!(Some(&*stone.key.name), text("name"));
             assert_eq!(&*stone.key.namespace, text("namespace").unwrap_or_default());
-            assert_eq!(&*stone.uid.0, text("uid").unwrap_or_default());
+            assert_eq!(stone.uid.to_string(), text("uid").unwrap_or_default());
             let version = text("resourceVersion").unwrap_or("0");
             assert_eq!(stone.version.to_string(), version);
         }

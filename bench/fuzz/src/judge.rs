@@ -81,7 +81,7 @@ pub(super) fn same_lease(judge: &coordination::Lease, ours: &Lease) {
     assert_eq!(seconds.map(u64::cast_signed), expected.map(i64::from));
     assert_eq!(
         ours.transitions(),
-        spec.lease_transitions.unwrap_or(0).into()
+        i64::from(spec.lease_transitions.unwrap_or(0))
     );
 }
 
@@ -97,7 +97,7 @@ pub(super) fn same_pod(judge: &core::Pod, ours: &Pod) {
     let meta = &judge.metadata;
     same_text(meta.namespace.as_deref(), &ours.namespace);
     same_text(meta.name.as_deref(), &ours.name);
-    same_text(meta.uid.as_deref(), &ours.uid.0);
+    same_text(meta.uid.as_deref(), &ours.uid.to_string());
     same_version(meta, &ours.version.to_string());
     let created = meta
         .creation_timestamp
@@ -270,7 +270,7 @@ pub(super) fn same_slice(judge: &EndpointSlice, ours: &Slice) {
             same_text(judge.kind.as_deref(), &ours.kind);
             same_text(judge.namespace.as_deref(), &ours.namespace);
             same_text(judge.name.as_deref(), &ours.name);
-            same_text(judge.uid.as_deref(), &ours.uid.0);
+            same_text(judge.uid.as_deref(), &ours.uid.to_string());
         }
     }
     let ports = judge.ports.iter().flatten();
@@ -289,7 +289,7 @@ pub(super) fn same_slice(judge: &EndpointSlice, ours: &Slice) {
 fn same_meta(judge: &ObjectMeta, ours: &Meta) {
     same_text(judge.namespace.as_deref(), &ours.namespace);
     same_text(judge.name.as_deref(), &ours.name);
-    same_text(judge.uid.as_deref(), &ours.uid.0);
+    same_text(judge.uid.as_deref(), &ours.uid.to_string());
     same_version(judge, &ours.resource_version.to_string());
     assert_eq!(
         ours.creation_timestamp,
@@ -315,7 +315,7 @@ fn same_meta(judge: &ObjectMeta, ours: &Meta) {
         assert_eq!(*ours.api_version, *judge.api_version);
         assert_eq!(*ours.kind, *judge.kind);
         assert_eq!(*ours.name, *judge.name);
-        assert_eq!(*ours.uid.0, *judge.uid);
+        assert_eq!(ours.uid.to_string(), *judge.uid);
         assert_eq!(ours.controller, judge.controller.unwrap_or_default());
         assert_eq!(
             ours.block_owner_deletion,

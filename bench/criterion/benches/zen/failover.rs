@@ -1,4 +1,4 @@
-//! The round trip in one process, and many of them at once, each beside bare PATCHes.
+//! The round trip in one process, and many of them at once, each beside bare patches.
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ impl Measurement for CpuTime {
     }
 
     fn end(&self, from: Duration) -> Duration {
-        cpu_time() - from
+        cpu_time().saturating_sub(from)
     }
 
     fn add(&self, a: &Duration, b: &Duration) -> Duration {

@@ -73,7 +73,7 @@ fn bare(server: &Arc<Canned>) -> Duration {
                 }
             })
             .await;
-        cpu_time() - from
+        cpu_time().saturating_sub(from)
     })
 }
 
@@ -111,7 +111,7 @@ fn first_sync(server: &Arc<Canned>) -> Duration {
             tokio::task::yield_now().await;
         }
         server.note_sync();
-        let took = cpu_time() - from;
+        let took = cpu_time().saturating_sub(from);
         while server.is_lost_unanswered() {
             tokio::task::yield_now().await;
         }

@@ -145,6 +145,7 @@ impl Stage {
     pub(super) async fn bury(&mut self) {
         for (name, down_ms) in self.troubles.dead() {
             if let Some(host) = self.hosts.iter().position(|host| host.name == name) {
+                self.faults += 1;
                 self.crash(host, down_ms).await;
             }
         }
