@@ -82,13 +82,25 @@ impl Ledger {
         let all: Vec<&SourceFact> = visible(sources, asked.services)
             .filter_map(|(_, version)| version.fact.as_ref())
             .collect();
+        self.check_left_for(name, old, fact, &all, asked)
+    }
+
+    /// The same for sources that surely want this slice, as they can have been seen.
+    fn check_left_for(
+        &self,
+        name: &str,
+        old: &str,
+        fact: &SliceFact,
+        all: &[&SourceFact],
+        asked: &Asked,
+    ) -> Result<(), String> {
         let is_sure = |uid: &str| {
             self.pods
                 .values()
-                .find_map(|versions| self.surely_eligible(versions, uid, &all, asked))
+                .find_map(|versions| self.surely_eligible(versions, uid, all, asked))
         };
         if self.surely_paused(&fact.source, asked) && fact.leaders.is_empty() {
-            return self.check_kept(name, old, &all, asked);
+            return self.check_kept(name, old, all, asked);
         }
         if all.iter().any(|source| source.is_paused()) {
             return Ok(());
@@ -96,7 +108,7 @@ impl Ledger {
         if fact.leaders.is_empty() {
             let could = self.pods.values().find_map(|versions| {
                 let uid = &versions.last()?.fact.as_ref()?.uid;
-                self.surely_eligible(versions, uid, &all, asked)
+                self.surely_eligible(versions, uid, all, asked)
             });
             return could.map_or(Ok(()), |pod| {
                 Err(format!("slice {name} is emptied, and {pod} could lead"))
@@ -105,7 +117,7 @@ impl Ledger {
         let is_sticky = all
             .iter()
             .all(|source| matches!(source.setting("sticky"), None | Some("true")));
-        let is_asked = self.was_asked_for(fact, &all, asked);
+        let is_asked = self.was_asked_for(fact, all, asked);
         match is_sure(old).filter(|_| is_sticky && !is_asked) {
             Some(pod) => Err(format!(
                 "slice {name} leaves {pod}, which could go on leading"

@@ -233,6 +233,30 @@ impl Cluster<'_> {
         self.check_leader(source, service, &slices)
     }
 
+    /// Nobody leads, and nobody could.
+    fn check_empty(
+        &self,
+        source: &SourceFact,
+        service: &Value,
+        slices: &[&Value],
+    ) -> Result<(), String> {
+        let eligible = self.pods.iter().find(|pod| pod.is_eligible(source));
+        ensure(eligible.is_none() || source.is_paused(), || {
+            format!(
+                "nobody leads, and {} could",
+                eligible.map_or("", |pod| &pod.name)
+            )
+        })?;
+        let is_empty = slices
+            .iter()
+            .all(|slice| slice["endpoints"].as_array().is_none_or(Vec::is_empty));
+        ensure(is_empty, || "an endpoint and no leader".into())?;
+        ensure(
+            service["metadata"]["annotations"]["zen-lead.io/leader-pod-name"].is_null(),
+            || "an identity and no leader".into(),
+        )
+    }
+
     fn check_leader(
         &self,
         source: &SourceFact,
@@ -247,20 +271,7 @@ impl Cluster<'_> {
             .find(|slice| slice["addressType"] == first)
             .and_then(|slice| slice["endpoints"][0]["targetRef"]["uid"].as_str());
         let Some(leads) = leads else {
-            let eligible = self.pods.iter().find(|pod| pod.is_eligible(source));
-            ensure(eligible.is_none() || source.is_paused(), || {
-                format!(
-                    "nobody leads, and {} could",
-                    eligible.map_or("", |pod| &pod.name)
-                )
-            })?;
-            let is_empty = slices
-                .iter()
-                .all(|slice| slice["endpoints"].as_array().is_none_or(Vec::is_empty));
-            ensure(is_empty, || "an endpoint and no leader".into())?;
-            return ensure(annotation("leader-pod-name").is_none(), || {
-                "an identity and no leader".into()
-            });
+            return self.check_empty(source, service, slices);
         };
         let Some(pod) = self.pods.iter().find(|pod| pod.uid == leads) else {
             return Err(format!("the leader {leads} does not exist"));
