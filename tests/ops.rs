@@ -371,9 +371,12 @@ async fn a_budget_is_full_after_a_restart_and_can_be_switched_off() {
     assert_eq!(flap(&world, "b").await, "b", "it is used up");
     world.crash().await;
     world.start("--failover-budget-per-service=1").await;
+    // The Lease of the one that crashed has to run out.
+    tokio::time::sleep(secs(10)).await;
     assert_eq!(flap(&world, "b").await, "a");
     world.crash().await;
     world.start("--failover-budget-per-service=0").await;
+    tokio::time::sleep(secs(10)).await;
     for turn in 0..30 {
         let (leader, other) = [("a", "b"), ("b", "a")][turn % 2];
         assert_eq!(flap(&world, leader).await, other, "turn {turn}");

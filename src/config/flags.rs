@@ -47,16 +47,14 @@ pub struct Flags {
     #[argh(option, arg_name = "count")]
     pub max_cache_size_per_namespace: Option<String>,
 
-    /// failovers of one Service within --failover-budget-window, 0 to 100000, 0 = any number; only
-    /// those for notReady count, and over it a leader is kept as long as it has an address
-    /// [default: 10]
+    /// notReady failovers of one Service within --failover-budget-window, 0 to 100000, 0 = any
+    /// number; over it a leader is kept while it has an address [default: 10]
     #[argh(option, arg_name = "count")]
     pub failover_budget_per_service: Option<String>,
     /// the same for all Services together, 0 = any number [default: 0]
     #[argh(option, arg_name = "count")]
     pub failover_budget_global: Option<String>,
-    /// time in which a budget that was used up is filled again, bit by bit, from 1s to 24h
-    /// [default: 10m]
+    /// time in which an empty budget is filled again, from 1s to 24h [default: 10m]
     #[argh(option, arg_name = "duration")]
     pub failover_budget_window: Option<String>,
 
@@ -68,8 +66,7 @@ pub struct Flags {
     /// right to read Leases in kube-node-lease [default: 0s]
     #[argh(option, arg_name = "duration")]
     pub node_lease_timeout: Option<String>,
-    /// if more than this share of the nodes falls silent together, the control plane is suspected
-    /// and nothing moves, 0 to 100 [default: 30]
+    /// if more than this share of the nodes falls silent together, none moves, 0 to 100 [default: 30]
     #[argh(option, arg_name = "percent")]
     pub node_lease_max_stalled_percent: Option<String>,
 

@@ -1,6 +1,7 @@
 //! What a user can rely on, row by row of the contract.
 
 mod cli;
+mod drain;
 mod drift;
 mod dual;
 mod failover;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Scenario> {
         switchover::ALL,
         pause::ALL,
         guard::ALL,
+        drain::ALL,
         failover::ALL,
         last_resort::ALL,
         ports::ALL,

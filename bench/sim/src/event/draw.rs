@@ -5,6 +5,16 @@ use simkube::Kind;
 use super::{ENABLED, Event, NAME, NAMES, NODES, PODS, PodAct, SOURCES, ServiceEdit, SliceEdit};
 use crate::chance::Chance;
 
+/// A pause is long, so most of the time there is none.
+const PAUSES: [Option<&str>; 7] = [
+    None,
+    None,
+    None,
+    Some("false"),
+    Some("false"),
+    Some("true"),
+    Some("on"),
+];
 const PREFERRED: &str = "zen-lead.io/preferred-leader";
 const PREFERENCES: [Option<&str>; 8] = [
     None,
@@ -236,18 +246,7 @@ fn setting(chance: &mut Chance, name: &'static str) -> Event {
         (PREFERRED, &PREFERENCES),
         (PREFERRED, &PREFERENCES),
         (PREFERRED, &PREFERENCES),
-        (
-            "zen-lead.io/paused",
-            &[
-                None,
-                None,
-                None,
-                Some("false"),
-                Some("false"),
-                Some("true"),
-                Some("on"),
-            ],
-        ),
+        ("zen-lead.io/paused", &PAUSES),
         (
             "zen-lead.io/min-ready-duration",
             &[

@@ -233,6 +233,7 @@ impl Cluster<'_> {
         self.check_leader(source, service, &slices)
     }
 
+    /// Nobody leads, and nobody could.
     fn check_nobody(
         &self,
         source: &SourceFact,
