@@ -4,8 +4,12 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 
 soak := "cargo run --locked --profile sim -p zen-lab --bin soak --"
 
+# zen-lead at work, without a cluster; `just demo --once` ends after its tour
+demo *ARGS:
+    cargo run --locked --release --example demo -- {{ARGS}}
+
 # Everything that needs no cluster
-check: fmt-check clippy doc test licences scripts-check
+check: fmt-check clippy doc test deny scripts-check
 
 # Formatting
 fmt-check:
@@ -23,14 +27,22 @@ doc:
 test:
     cargo test --locked --workspace
 
-# Licences of everything that is linked
-licences:
-    python3 scripts/licences
+# Licences, duplicates, bans and sources of everything that is linked; the list with the reasons
+deny:
+    cargo fetch --locked
+    cargo deny --offline --locked check -D unmatched-skip -D unnecessary-skip licenses bans sources
+    scripts/dependencies
+
+# Known vulnerabilities; fetches the database, so it is no part of `ci`
+advisories:
+    cargo deny --locked check advisories
 
 # The scripts themselves
 scripts-check:
-    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/licences scripts/readme scripts/page-check scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
-    bash -n .ci/run
+    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/readme scripts/page-check scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
+    python3 -m py_compile scripts/dependencies scripts/image-check scripts/sbom scripts/compare-builds
+    bash -n .ci/run scripts/build-release scripts/image
+    hadolint Containerfile
 
 # The binaries of the control plane, built once and cached
 control-plane:
@@ -102,12 +114,25 @@ bench-real *ARGS: control-plane
     cargo build --locked --release -p zen-lead
     cargo run --locked --release -p zen-lab --bin bench-real -- {{ARGS}}
 
+# Fuzzes one reader of foreign bytes; needs cargo-fuzz and a nightly toolchain
+fuzz TARGET SECONDS="60":
+    mkdir -p target/fuzz/corpus/{{TARGET}}
+    cargo +nightly fuzz run --fuzz-dir bench/fuzz --target-dir target/fuzz --sanitizer none {{TARGET}} target/fuzz/corpus/{{TARGET}} bench/fuzz/corpus/{{TARGET}} -- -max_total_time={{SECONDS}} -dict=bench/fuzz/json.dict
+
+# The static binary and its bill of materials in target/dist; `just release --experimental`, `--twice`
+release *OPTIONS:
+    scripts/build-release {{OPTIONS}}
+
+# What was released: static, alone in a read-only root, and the image around it
+image-check: release
+    scripts/image-check
+
 # The README's quick start, from the README's own text
 quickstart: control-plane
     python3 scripts/readme run README.md
 
 # Everything that CI runs
-ci: check sim-ci planted manifests chart monitoring conformance e2e-simkube e2e e2e-paged quickstart (bench-real "--quick")
+ci: check image-check sim-ci planted manifests chart monitoring conformance e2e-simkube e2e e2e-paged quickstart (bench-real "--quick")
 
 # The status page in a real headless Chromium (needs playwright for Python, and chromium)
 status-page *ARGS: control-plane

@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::logic::budget::Guard;
 pub use bind::Bind;
+pub(crate) use flags::nearest;
 pub use flags::{Flags, unknown_variables, variable_of};
 
 /// Version, commit and date of this build.
@@ -173,6 +175,8 @@ pub struct Config {
     pub rate_limit: Option<RateLimit>,
     /// Quick retries of a write.
     pub fast_retry: FastRetry,
+    /// How many failovers for `notReady` there may be before leaders are kept instead.
+    pub failovers: Guard,
     /// Above this many Services, histograms carry no Service.
     pub per_service_histograms_max: usize,
     /// How log lines look.

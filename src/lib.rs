@@ -30,6 +30,7 @@
 //! 3. [`logic::elect`]: who leads. [`logic::fsm`]: the state machine, with its diagram.
 //! 4. [`logic::plan`]: desired against observed, as minimal JSON patches. [`logic::heal`]: fights.
 //! 5. [`store`]: facts and indices. [`shell`]: the loops with effects. [`run`]: joins them.
+//! 6. [`cli`]: the commands beside the controller.
 //!
 //! # Invariants
 //!
@@ -42,6 +43,7 @@
 //!   requests leaves a state from which the same rules lead on.
 
 pub mod board;
+pub mod cli;
 pub mod config;
 pub mod jitter;
 pub mod logic;

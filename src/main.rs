@@ -1,10 +1,11 @@
-//! The controller's process: flags, logs, connections, signals, exit code.
+//! The process: a command, or the controller with its flags, logs, connections, signals, exit code.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use zen_lead::cli::{self, Typed};
 use zen_lead::config::Config;
 use zen_lead::metrics::Metrics;
 use zen_lead::run::{Clients, Controller, Surroundings};
@@ -14,7 +15,25 @@ use zen_lead::shell::serve::{self, Handlers, Listeners};
 use zen_lead::shell::transport::{self, Tuning};
 use zen_lead::{jitter, logs};
 
+#[cfg(feature = "experimental")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let (program, words) = words
+        .split_first()
+        .map_or(("", &[][..]), |(first, rest)| (first, rest));
+    match cli::read(program, words) {
+        Typed::Controller => control_process(),
+        typed => cli::run(typed),
+    }
+}
+
+/// Runs the controller until it is told to stop.
+fn control_process() -> ExitCode {
     let config = match Config::of_process() {
         Ok(config) => config,
         Err(exit) => return exit.report(),

@@ -3,6 +3,7 @@
 //! Nothing is decided here. News go from a watch into the store and from there to the machines;
 //! writes go from the machines to the writer; the writer's answers are news again.
 
+mod election;
 mod feeds;
 mod hub;
 mod parts;
@@ -18,7 +19,6 @@ use tokio::sync::mpsc;
 
 use crate::board::Board;
 use crate::config::Config;
-use crate::logic::claim::Terms;
 use crate::logic::mirror::Mirror;
 use crate::logic::model::Key;
 use crate::metrics::Metrics;
@@ -26,11 +26,13 @@ use crate::shell::api::{self, CallError, Scope};
 use crate::shell::clock::Clock;
 use crate::shell::drive::{self, Drive};
 use crate::shell::events::{self, Poster};
-use crate::shell::lease::{Change, Elector, Tenure};
+use crate::shell::lease::{Elector, Tenure};
 use crate::shell::serve::{Gate, Health, Heart, Readiness};
 use crate::shell::sweep;
 use crate::shell::write::{Spawn, Writer, WriterOptions};
 use crate::store::Store;
+use election::asking;
+pub(crate) use feeds::LIVE_PODS;
 use hub::Hub;
 use parts::Parts;
 
@@ -92,19 +94,10 @@ impl Controller {
     ) -> Self {
         let store = Arc::new(Store::default());
         let clock = around.clock.clone();
-        let (elector, lease) = election(&config, &clients, &around);
-        let tenure = elector.tenure();
-        let options = WriterOptions {
-            in_flight_max: config.writes_in_flight_max,
-            rate_limit: config.rate_limit,
-            fast_retry: config.fast_retry,
-            jitter: Arc::clone(&around.jitter),
-            spawn: Arc::clone(&around.spawn),
-            may_write: may_write(&tenure),
-        };
+        let (elector, lease) = election::elector(&config, &clients, &around);
         let writer = Writer::new(
             clients.write.clone(),
-            options,
+            writer_options(&config, &around, &elector.tenure()),
             Arc::clone(&metrics),
             clock.clone(),
         );
@@ -124,6 +117,7 @@ impl Controller {
             mirror: Mirror::new(&config.mirror_prefixes),
             services_per_namespace_max: max
                 .map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
+            guard: config.failovers,
         };
         let outlet: Arc<dyn drive::Outlet> = Arc::clone(&hub) as _;
         let is_shown = config.status_page && config.metrics.is_some();
@@ -245,32 +239,6 @@ impl Controller {
         ended.map_or(Ok(()), Err)
     }
 
-    /// Has this replica take part in the election, and say what comes of it.
-    fn take_part(&self, parts: &mut Parts) {
-        let elector = self.elector.clone();
-        let (drive, writer) = (Arc::clone(&self.drive), self.writer.clone());
-        let (hub, metrics) = (Arc::clone(&self.hub), Arc::clone(&self.metrics));
-        let changed = move |change| match change {
-            Change::Active { vacant } => {
-                metrics.active(true);
-                hub.take_over(vacant);
-                drive.take_over();
-            }
-            Change::Standby => {
-                metrics.active(false);
-                writer.stand_down();
-            }
-        };
-        let alive = self.alive("lease");
-        parts.spawn("lease", async move {
-            elector.run(changed, alive).await;
-        });
-    }
-
-    fn is_active(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
-        may_write(&self.elector.tenure())
-    }
-
     fn scopes(&self) -> Vec<Scope> {
         if self.config.namespaces.is_empty() {
             return vec![Scope::All];
@@ -289,32 +257,15 @@ impl Controller {
     }
 }
 
-/// Who takes part in which election. A restarted pod has the name of its former self, and is
-/// somebody else all the same.
-fn election(config: &Config, clients: &Clients, around: &Surroundings) -> (Elector, Key) {
-    let lease = &config.lease;
-    let key = Key::new(&*lease.namespace, &*lease.name);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "32 bits of a number in [0, 1)"
-    )]
-    let random = || ((around.jitter)() * f64::from(u32::MAX)) as u32;
-    let terms = Terms {
-        lease: key.clone(),
-        identity: format!("{}_{:08x}{:08x}", lease.identity, random(), random()).into(),
-        duration: lease.duration,
-        renew_deadline: lease.renew_deadline,
-        retry_period: lease.retry_period,
-    };
-    let (client, clock) = (clients.write.clone(), around.clock.clone());
-    let elector = Elector::new(client, terms, clock, Arc::clone(&around.jitter));
-    (elector, key)
-}
-
-fn may_write(tenure: &Tenure) -> Arc<dyn Fn() -> bool + Send + Sync> {
-    let tenure = tenure.clone();
-    Arc::new(move || tenure.is_active())
+fn writer_options(config: &Config, around: &Surroundings, tenure: &Tenure) -> WriterOptions {
+    WriterOptions {
+        in_flight_max: config.writes_in_flight_max,
+        rate_limit: config.rate_limit,
+        fast_retry: config.fast_retry,
+        jitter: Arc::clone(&around.jitter),
+        spawn: Arc::clone(&around.spawn),
+        may_write: asking(tenure),
+    }
 }
 
 /// Opens the machines once every watch has synced.

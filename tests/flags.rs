@@ -59,6 +59,9 @@ fn defaults() {
     assert_eq!(config.fast_retry.delay_max, Duration::from_millis(500));
     assert_eq!(config.fast_retry.attempts, 2);
     assert_eq!(config.per_service_histograms_max, 500);
+    let limit = config.failovers.per_service.expect("a limit");
+    assert_eq!((limit.count, limit.window), (10, Duration::from_mins(10)));
+    assert_eq!(config.failovers.global, None);
     assert_eq!(config.log_format, LogFormat::Text);
     assert_eq!(config.log_level, "info");
     assert_eq!(config.kubeconfig, None);
@@ -113,7 +116,8 @@ fn values() {
         "--metrics-bind-address=0 --health-probe-bind-address=[::1]:9 --debug-bind-address 0 \
          --max-cache-size-per-namespace 0 --mirror-prefixes example.com,a.example.org/ \
          --lease-duration 15s --renew-deadline 10s --retry-period 2s --kubeconfig /tmp/k \
-         --log-format json --log-level warn,zen_lead::shell=trace --leader-election-id x.y",
+         --log-format json --log-level warn,zen_lead::shell=trace --leader-election-id x.y \
+         --failover-budget-per-service 0 --failover-budget-global 7 --failover-budget-window 1m",
     );
     assert_eq!((config.metrics, config.debug), (None, None));
     assert_eq!(
@@ -126,6 +130,9 @@ fn values() {
     assert_eq!(config.kubeconfig, Some("/tmp/k".into()));
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.lease.name, "x.y");
+    assert_eq!(config.failovers.per_service, None, "0 switches it off");
+    let limit = config.failovers.global.expect("a limit");
+    assert_eq!((limit.count, limit.window), (7, Duration::from_mins(1)));
 }
 
 #[test]
@@ -226,6 +233,14 @@ fn what_is_wrong_fits_in_one_line() {
             r#"--retry-period: got "10ms", expected a duration of at least 100ms"#,
         ),
         (
+            "--failover-budget-window=0s",
+            r#"--failover-budget-window: got "0s", expected a duration from 1s to 24h"#,
+        ),
+        (
+            "--failover-budget-per-service=many",
+            r#"--failover-budget-per-service: got "many", expected a number of failovers from 0 to 100000"#,
+        ),
+        (
             "--metrics-bind-address=8080",
             r#"--metrics-bind-address: got "8080", expected :port, IP:port, or 0 for off"#,
         ),
@@ -292,7 +307,7 @@ fn what_is_wrong_fits_in_one_line() {
     }
     assert_eq!(
         line(config("explain my-app", &[])),
-        r#"argument: got "explain", expected flags only: zen-lead has no commands, see --help"#
+        r#"argument: got "explain", expected a flag, see --help; or a command as the first word, see zen-lead help"#
     );
     assert_eq!(
         line(outside("", &[("ZEN_LEAD_RETRY_PERIOD", "soon")])),

@@ -305,3 +305,115 @@ async fn nothing_that_is_planned_empties_a_slice() {
     tokio::time::sleep(secs(1)).await;
     assert_eq!(world.leader("web").as_deref(), Some("a"));
 }
+
+/// Waits until no failover is under way, and says who leads.
+async fn flap(world: &World, pod: &str) -> String {
+    world.kube.set_ready(NS, pod, false);
+    tokio::time::sleep(ms(200)).await;
+    world.kube.set_ready(NS, pod, true);
+    tokio::time::sleep(ms(200)).await;
+    world.leader("web").unwrap_or_else(|| "nobody".into())
+}
+
+fn metric(world: &World, name: &str) -> String {
+    let text = world.replica().metrics.encode(world.replica().clock.now());
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name) && line.contains("\"web\""));
+    line.and_then(|line| line.rsplit(' ').next())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// The storm guard: a probe that flaps bounces a Service ten times, and no more until there is
+/// something in the budget again.
+#[tokio::test(start_paused = true)]
+async fn a_flapping_probe_is_stopped_by_the_budget() {
+    let world = World::serving(&["a", "b"]).await;
+    world.clear();
+    for turn in 0..10 {
+        let (leader, other) = [("a", "b"), ("b", "a")][turn % 2];
+        assert_eq!(flap(&world, leader).await, other, "turn {turn}");
+    }
+    world.clear();
+    for _ in 0..5 {
+        assert_eq!(flap(&world, "a").await, "a", "it stays, Ready or not");
+    }
+    assert_eq!(world.writes(), Vec::<String>::new());
+    assert_eq!(metric(&world, "zen_lead_failovers_held_total"), "5");
+    assert_eq!(metric(&world, "zen_lead_leader_guarded"), "0");
+    world.kube.set_ready(NS, "a", false);
+    world.settle().await;
+    assert_eq!(metric(&world, "zen_lead_leader_guarded"), "1");
+    let told = world.told("web", "FailoverBudgetExceeded");
+    assert!(
+        told.len() == 1 && told[0].contains("--failover-budget-per-service"),
+        "{told:?}"
+    );
+    // One is filled in a minute, and taken by its own timer.
+    world.until_leader("web", "b").await;
+    // What is gone is gone, budget or not.
+    world.kube.set_ready(NS, "a", true);
+    world.kube.delete_pod(NS, "b", 0);
+    let took = world.until_leader("web", "a").await;
+    assert!(took <= ms(5), "took {took:?}");
+}
+
+/// A restart begins with full budgets; 0 switches them off.
+#[tokio::test(start_paused = true)]
+async fn a_budget_is_full_after_a_restart_and_can_be_switched_off() {
+    let mut world = World::new();
+    world.source("web").create();
+    world.pods("web", &["a", "b"]);
+    world.start("--failover-budget-per-service=1").await;
+    world.until_leader("web", "a").await;
+    assert_eq!(flap(&world, "a").await, "b");
+    assert_eq!(flap(&world, "b").await, "b", "it is used up");
+    world.crash().await;
+    world.start("--failover-budget-per-service=1").await;
+    assert_eq!(flap(&world, "b").await, "a");
+    world.crash().await;
+    world.start("--failover-budget-per-service=0").await;
+    for turn in 0..30 {
+        let (leader, other) = [("a", "b"), ("b", "a")][turn % 2];
+        assert_eq!(flap(&world, leader).await, other, "turn {turn}");
+    }
+}
+
+/// A sick control plane that takes all pods for dead moves so many Services and no more.
+#[tokio::test(start_paused = true)]
+async fn a_storm_is_stopped_by_the_global_budget() {
+    let mut world = World::new();
+    for number in 0..20 {
+        let name = format!("s{number}");
+        world.source(&name).create();
+        world.pods(&name, &[&format!("{name}-a"), &format!("{name}-b")]);
+    }
+    world.start("--failover-budget-global=5").await;
+    world.settle().await;
+    for number in 0..20 {
+        world.kube.set_ready(NS, &format!("s{number}-a"), false);
+    }
+    world.settle().await;
+    let moved = |world: &World| {
+        let leads =
+            |number: &i32| world.leader(&format!("s{number}")) == Some(format!("s{number}-b"));
+        (0..20).filter(leads).count()
+    };
+    assert_eq!(moved(&world), 5);
+    let told =
+        (0..20).flat_map(|number| world.told(&format!("s{number}"), "FailoverBudgetExceeded"));
+    let told: Vec<String> = told.collect();
+    assert!(
+        told.len() == 15 && told[0].contains("--failover-budget-global"),
+        "{told:?}"
+    );
+    // Two minutes each, while they last.
+    tokio::time::sleep(secs(4 * 60)).await;
+    assert_eq!(moved(&world), 7);
+    for number in 0..20 {
+        world.kube.set_ready(NS, &format!("s{number}-a"), true);
+    }
+    world.settle().await;
+    assert_eq!(moved(&world), 7, "those that were kept lead on");
+}

@@ -222,6 +222,7 @@ fn crowd(metrics: &Metrics, services: usize) {
             leader: None,
             leader_service: true,
             slices: 1,
+            guarded: false,
         });
     }
 }

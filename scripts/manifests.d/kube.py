@@ -131,7 +131,7 @@ class Cluster:
 class Controller:
     """zen-lead as the Deployment starts it, as far as that is possible outside of a pod."""
 
-    def __init__(self, cluster, deployment, kubeconfig, waits=True):
+    def __init__(self, cluster, deployment, kubeconfig, name="zen-lead-0", waits=True):
         [container] = deployment["spec"]["template"]["spec"]["containers"]
         self.binary = os.environ.get("ZEN_LEAD_BINARY", os.path.join(ROOT, "target/debug/zen-lead"))
         ports = free_ports(3)
@@ -140,7 +140,7 @@ class Controller:
         binds = [f"--{name}-bind-address=127.0.0.1:{port}" for name, port in own]
         self.metrics_port, self.probes_port = ports[:2]
         self.arguments = [*container.get("args", []), *binds]
-        fields = {"metadata.name": "zen-lead-0", "metadata.namespace": deployment["metadata"]["namespace"]}
+        fields = {"metadata.name": name, "metadata.namespace": deployment["metadata"]["namespace"]}
         self.env = {"KUBECONFIG": kubeconfig}
         for variable in container["env"]:
             source = variable.get("valueFrom")
@@ -161,6 +161,9 @@ class Controller:
         return self
 
     def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
         self.child.terminate()
         self.child.wait(timeout=10)
 
@@ -176,6 +179,9 @@ class Controller:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as answer:
             return answer.code, answer.read().decode()
+
+    def is_active(self):
+        return "\nzen_lead_is_active 1\n" in self.metrics()
 
     def printed(self):
         with open(self.log, encoding="utf-8") as log:

@@ -9,7 +9,6 @@ from checks import RENDERED, kustomized, of_kind, path
 from kube import ACCOUNT, ROOT, Cluster, Controller, ensure, objects, until
 
 APP = os.path.join(ROOT, "docs/examples/my-app.yaml")
-COMPONENT = {"resources": "cluster-wide", "components": "policy"}
 ADDRESSES = ["10.0.0.10", "10.0.0.11", "10.0.0.12"]
 
 
@@ -21,6 +20,7 @@ def run():
             pods_are_restricted,
             reaches_nothing_else,
             serves_its_namespaces_only,
+            hands_over,
             serves_one_more_namespace,
             serves_the_cluster,
             serves_under_the_policy,
@@ -151,6 +151,21 @@ def serves_its_namespaces_only(cluster):
         ensure(cluster.leader("elsewhere") is None, "it served a namespace that it was not given")
 
 
+def hands_over(cluster):
+    """Two replicas with the rights to one Lease: one is active, then the other."""
+    account = cluster.account_config()
+    with Controller(cluster, deployed(cluster), account) as first:
+        until("the only replica is active", first.is_active)
+        with Controller(cluster, deployed(cluster), account, name="zen-lead-1") as second:
+            ensure(first.is_active() and not second.is_active(), "both are active, or the wrong one")
+            lease = cluster.get("lease", "zen-lead-controller-leader-election", "-n", "zen-lead")
+            ensure(lease["spec"]["holderIdentity"].startswith("zen-lead-0"), f"it is {lease['spec']}")
+            first.stop()
+            until("the other one is active", second.is_active)
+            application(cluster, "default")
+            fails_over(cluster, "default")
+
+
 def serves_one_more_namespace(cluster):
     """The two documented lines that add a namespace; a replica waits for the rights."""
     application(cluster, "team-a")
@@ -175,12 +190,7 @@ def serves_the_cluster(cluster):
 
 def serves_under_the_policy(cluster):
     """The component applies beside an installation, its expressions check, and work goes on."""
-    overlay = os.path.join(cluster.dir, "overlay")
-    os.mkdir(overlay)
-    parts = {key: [os.path.relpath(path(part), overlay)] for key, part in COMPONENT.items()}
-    with open(os.path.join(overlay, "kustomization.yaml"), "w", encoding="utf-8") as file:
-        json.dump({"kind": "Kustomization", **parts}, file)
-    cluster.apply("-k", overlay)
+    cluster.apply("-k", overlay(cluster, "policy"))
     cluster.control("start-controller-manager", "--controllers", "validatingadmissionpolicy-status-controller")
     for name in ("zen-lead-services", "zen-lead-endpointslices"):
         status = until(f"{name} was checked", lambda name=name: checked(cluster, name))
@@ -189,6 +199,17 @@ def serves_under_the_policy(cluster):
     application(cluster, "team-c")
     with Controller(cluster, deployed(cluster), cluster.account_config()):
         fails_over(cluster, "team-c")
+
+
+def overlay(cluster, component):
+    """A kustomization as a user has it: the cluster-wide installation with one more component."""
+    directory = os.path.join(cluster.dir, f"overlay-{component}")
+    os.mkdir(directory)
+    parts = {"resources": "cluster-wide", "components": component}
+    listed = {key: [os.path.relpath(path(part), directory)] for key, part in parts.items()}
+    with open(os.path.join(directory, "kustomization.yaml"), "w", encoding="utf-8") as file:
+        json.dump({"kind": "Kustomization", **listed}, file)
+    return directory
 
 
 def checked(cluster, name):

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import operated
 from alerts import MONITORING, alerts, read, rules
 from kube import Cluster, Controller, ensure, free_ports, until
 from tools import tool
@@ -121,6 +122,7 @@ def names(expression):
 def run():
     with Cluster() as cluster:
         cluster.apply("-f", path("install-cluster-wide.yaml"))
+        operated.trial(cluster)
         application(cluster, "default")
         with Controller(cluster, deployed(cluster), cluster.account_config()) as controller:
             until("my-app-0 leads", lambda: cluster.leader("default") == ADDRESSES[:1])

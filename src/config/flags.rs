@@ -10,8 +10,9 @@ const PREFIX: &str = "ZEN_LEAD_";
 const BOOLEAN: &str = "true|false";
 
 /// Flags to look for under a heading of `--help`: the first flag of each group.
-const HEADINGS: [(&str, &str); 5] = [
+const HEADINGS: [(&str, &str); 6] = [
     ("namespaces", "What is served"),
+    ("failover-budget-per-service", "Storm guard"),
     ("metrics-bind-address", "Addresses"),
     ("leader-election-id", "Two replicas, one writer"),
     ("max-concurrent-reconciles", "Requests to the API server"),
@@ -44,6 +45,19 @@ pub struct Flags {
     /// Warning event [default: 1000]
     #[argh(option, arg_name = "count")]
     pub max_cache_size_per_namespace: Option<String>,
+
+    /// failovers of one Service within --failover-budget-window, 0 to 100000, 0 = any number; only
+    /// those for notReady count, and over it a leader is kept as long as it has an address
+    /// [default: 10]
+    #[argh(option, arg_name = "count")]
+    pub failover_budget_per_service: Option<String>,
+    /// the same for all Services together, 0 = any number [default: 0]
+    #[argh(option, arg_name = "count")]
+    pub failover_budget_global: Option<String>,
+    /// time in which a budget that was used up is filled again, bit by bit, from 1s to 24h
+    /// [default: 10m]
+    #[argh(option, arg_name = "duration")]
+    pub failover_budget_window: Option<String>,
 
     /// where /metrics is served: :port on all interfaces, IP:port on one, 0 = off
     /// [default: :8080]
@@ -211,7 +225,7 @@ impl Flags {
     }
 }
 
-/// A word that belongs to no flag. Commands, once there are any, would be told apart here.
+/// A word that belongs to no flag. A command stands first, and is told apart before flags are read.
 fn stray(word: &str, after: Option<&'static str>) -> ConfigError {
     let flag = after.and_then(|name| known().find(|flag| flag.name == name));
     let expected = match flag {
@@ -219,7 +233,9 @@ fn stray(word: &str, after: Option<&'static str>) -> ConfigError {
             format!("expected --{}=true or --{0}=false in one word", flag.name)
         }
         Some(_) => "expected a flag, see --help".into(),
-        None => "expected flags only: zen-lead has no commands, see --help".into(),
+        None => {
+            "expected a flag, see --help; or a command as the first word, see zen-lead help".into()
+        }
     };
     ConfigError {
         which: "argument".into(),
@@ -285,7 +301,10 @@ fn is_service_link(name: &str) -> bool {
 }
 
 /// The candidate that is few typing errors away, if any is.
-fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let bound = 2 + word.len() / 10;
     candidates
         .map(|candidate| (distance(word, candidate), candidate))
@@ -323,7 +342,8 @@ fn help() -> String {
     let mut text = format!(
         "zen-lead {}: network-level single-active routing for Kubernetes
 
-Usage: zen-lead [--flag value]...
+Usage: zen-lead [--flag value]...      runs the controller
+       zen-lead <command> [options]    looks and steers, see zen-lead help
 
 A Service annotated zen-lead.io/enabled=\"true\" gets a <name>-leader Service that
 routes to exactly one ready pod. Each flag can be given as --flag value or

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::value::{Given, Source};
 use super::{Bind, Config, ConfigError, FastRetry, Flags, LeaseConfig, RateLimit};
+use crate::logic::budget::{Guard, Limit};
 
 /// client-go spreads its retries over 1 to 1.2 periods; the deadline must outlast one of them.
 const RETRY_JITTER: f64 = 1.2;
@@ -59,6 +60,7 @@ impl Config {
             )?,
             rate_limit: rate_limit(flags, &from, &mut notices)?,
             fast_retry: fast_retry(flags, &from)?,
+            failovers: failovers(flags, &from)?,
             per_service_histograms_max: from.number(
                 flags.per_service_histograms_max.as_deref(),
                 "per-service-histograms-max",
@@ -212,6 +214,35 @@ fn fast_retry(flags: &Flags, from: &Source) -> Result<FastRetry, ConfigError> {
             1..=20,
             "attempts",
         )?,
+    })
+}
+
+fn failovers(flags: &Flags, from: &Source) -> Result<Guard, ConfigError> {
+    let count = |flag: Option<&str>, name, default| {
+        from.number(flag, name, default, 0..=100_000, "failovers")
+    };
+    let per_service = count(
+        flags.failover_budget_per_service.as_deref(),
+        "failover-budget-per-service",
+        10,
+    )?;
+    let global = count(
+        flags.failover_budget_global.as_deref(),
+        "failover-budget-global",
+        0,
+    )?;
+    let (window, given) = from.duration(
+        flags.failover_budget_window.as_deref(),
+        "failover-budget-window",
+        "10m",
+    )?;
+    if window < Duration::from_secs(1) || window > Duration::from_hours(24) {
+        return Err(given.refuse("expected a duration from 1s to 24h"));
+    }
+    let limit = |count: u32| (count > 0).then_some(Limit { count, window });
+    Ok(Guard {
+        per_service: limit(per_service),
+        global: limit(global),
     })
 }
 

@@ -323,17 +323,21 @@ fn missing(which: &str, expected: &str) -> ConfigError {
 
 /// RFC 1123 label: a-z, 0-9 and inner dashes, at most 63 characters.
 fn is_label(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.len() <= 63
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
-        && matches!((bytes.first(), bytes.last()), (Some(a), Some(z)) if *a != b'-' && *z != b'-')
+    text.len() <= 63 && is_part(text)
 }
 
-/// RFC 1123 subdomain: labels joined by dots, at most 253 characters.
+/// RFC 1123 subdomain as the API server has it: parts joined by dots, at most 253 characters in
+/// all, but no bound on one part. A pod's name may well be a single part of more than 63.
 fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_label)
+    text.len() <= 253 && text.split('.').all(is_part)
+}
+
+fn is_part(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes
+        .iter()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+        && matches!((bytes.first(), bytes.last()), (Some(a), Some(z)) if *a != b'-' && *z != b'-')
 }
 
 /// Prefixes that Kubernetes or zen-lead give a meaning to on the object itself.
@@ -358,7 +362,8 @@ mod tests {
             ("a", true, true),
             ("0-a", true, true),
             (long.as_str(), true, true),
-            (&format!("{long}a"), false, false),
+            (&format!("{long}a"), false, true),
+            (&"a".repeat(254), false, false),
             ("a.b", false, true),
             ("a..b", false, false),
             ("", false, false),

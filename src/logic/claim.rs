@@ -40,6 +40,7 @@ use serde_json::Value;
 use super::backoff::Backoff;
 use super::model::{Key, Lease, Version};
 use super::time::{Moment, Now};
+use crate::planted::{self, Bug};
 
 /// Longest pause that a server may ask for between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -258,6 +259,9 @@ impl Claim {
     }
 
     fn lapse(&mut self, now: Moment) {
+        if planted::is(Bug::HolderGoesOn) {
+            return;
+        }
         if let Some(until) = self.ours_until.filter(|until| *until <= now) {
             self.vacant_since = until;
             self.ours_until = None;
@@ -278,6 +282,10 @@ impl Claim {
                 self.ours_until = None;
             }
             Some(holder) if *holder == self.terms.identity => self.theirs_until = now,
+            Some(holder)
+                if planted::is(Bug::RenewalsIgnored)
+                    && self.holder() == Some(holder)
+                    && self.ours_until.is_none() => {}
             Some(_) => {
                 self.theirs_until = now + lease.duration().unwrap_or(self.terms.duration);
                 self.ours_until = None;
@@ -336,7 +344,12 @@ impl Claim {
             self.backoff.reset();
             self.renew_at = sent + self.terms.retry_period;
             if !self.is_stopping {
-                self.ours_until = Some(sent + self.terms.renew_deadline);
+                let from = if planted::is(Bug::RenewedByAnswer) {
+                    now
+                } else {
+                    sent
+                };
+                self.ours_until = Some(from + self.terms.renew_deadline);
             }
         }
     }

@@ -85,6 +85,8 @@ pub mod reason {
     pub const LEADER_SERVICE_CONFLICT: &str = "LeaderServiceConflict";
     /// Nobody leads, and a pause forbids to elect.
     pub const PAUSED: &str = "Paused";
+    /// A failover is held back because there have been too many.
+    pub const FAILOVER_BUDGET_EXCEEDED: &str = "FailoverBudgetExceeded";
     /// The API server refused a write.
     pub const WRITE_REFUSED: &str = "WriteRefused";
 }

@@ -1,5 +1,6 @@
 //! Decides who leads. Total and deterministic: the same pods in any order give the same verdict.
 
+mod eligible;
 mod field;
 mod ports;
 mod rank;
@@ -8,9 +9,11 @@ mod standing;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use eligible::{Candidate, Obstacle, scrutinize};
 pub use ports::{resolve, resolve_without_pod};
 pub use rank::priority;
 
+use super::budget::{Scope, Spent};
 use super::model::{Family, Pod, Port, Uid};
 use super::settings::Strategy;
 use super::spread::Others;
@@ -48,6 +51,8 @@ pub struct Rules<'a> {
     pub handed: Option<&'a Uid>,
     /// Never another pod than the one published.
     pub paused: bool,
+    /// The budget for failovers that is used up, if one is.
+    pub spent: Option<Spent>,
 }
 
 /// Why a leader was left. The first that applies is given.
@@ -139,6 +144,8 @@ pub enum Hold {
     Leaving,
     /// It does not serve, or is about to go, and a pause keeps it.
     Paused,
+    /// It does not serve, and the budget for failovers is used up.
+    Guarded(Scope),
 }
 
 /// Holds the election.

@@ -30,7 +30,7 @@ impl Handover {
 
 impl fmt::Display for Handover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.pod, self.uid.0)
+        write!(f, "{}/{}", self.pod, self.uid)
     }
 }
 

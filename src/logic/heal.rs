@@ -95,6 +95,8 @@ impl Heals {
                 }),
             }
         }
+        // Seldom is one added later.
+        self.fields.shrink_to_fit();
     }
 
     /// Takes out of a plan what has to wait.

@@ -1,6 +1,7 @@
 //! Decisions only: no async, no client, no clock, no logging, no metrics.
 
 pub mod backoff;
+pub mod budget;
 pub mod claim;
 pub mod contract;
 pub mod desired;

@@ -86,6 +86,20 @@ pub enum Strategy {
     Priority,
 }
 
+impl Strategy {
+    /// As the annotation spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Oldest => "oldest",
+            Self::Newest => "newest",
+            Self::Random => "random",
+            Self::NodeSpread => "node-spread",
+            Self::Priority => "priority",
+        }
+    }
+}
+
 /// Whether a Service wants to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptIn {
@@ -278,7 +292,7 @@ fn is_qualified_name(key: &str) -> bool {
         Some((prefix, name)) => {
             // In annotations the server takes capital letters in the prefix as well.
             let prefix = prefix.to_ascii_lowercase();
-            prefix.len() <= 253 && prefix.split('.').all(is_dns_label) && is_name(name)
+            prefix.len() <= 253 && prefix.split('.').all(is_dns_text) && is_name(name)
         }
     }
 }
@@ -316,6 +330,8 @@ fn is_dns_label(name: &str) -> bool {
     name.len() <= NAME_MAX && is_dns_text(name)
 }
 
+/// What stands between the dots of a DNS name. Kubernetes bounds the length of labels and of whole
+/// names, not of a part.
 fn is_dns_text(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('-')
@@ -390,6 +406,7 @@ mod tests {
         ] {
             let (settings, problems) = read(&labels(&[(STRATEGY, name)]), &Settings::default());
             assert_eq!((settings.strategy, problems), (expected, vec![]), "{name}");
+            assert_eq!(expected.as_str(), name);
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Figures {
     pub leader_service: bool,
     /// Slices of ours that exist.
     pub slices: u32,
+    /// Whether the leader is kept because the budget for failovers is used up.
+    pub guarded: bool,
 }
 
 /// The leader, as far as metrics are concerned.
@@ -63,8 +65,10 @@ pub struct ServiceStats {
     pub(super) leader_service: AtomicBool,
     pub(super) slices: AtomicU32,
     pub(super) foreign_slices: AtomicU32,
+    pub(super) guarded: AtomicBool,
 
     pub(super) failovers: [AtomicU64; REASONS.len()],
+    pub(super) failovers_held: AtomicU64,
     pub(super) reconciliations: [AtomicU64; 2],
     pub(super) sticky_hits: AtomicU64,
     pub(super) sticky_misses: AtomicU64,
@@ -92,7 +96,9 @@ impl ServiceStats {
             leader_service: AtomicBool::default(),
             slices: AtomicU32::default(),
             foreign_slices: AtomicU32::default(),
+            guarded: AtomicBool::default(),
             failovers: Default::default(),
+            failovers_held: AtomicU64::default(),
             reconciliations: Default::default(),
             sticky_hits: AtomicU64::default(),
             sticky_misses: AtomicU64::default(),
@@ -122,6 +128,10 @@ impl ServiceStats {
         self.leader_ready.store(ready, Relaxed);
         self.leader_service.store(figures.leader_service, Relaxed);
         self.slices.store(figures.slices, Relaxed);
+        if figures.guarded && !self.guarded.swap(figures.guarded, Relaxed) {
+            self.failovers_held.fetch_add(1, Relaxed);
+        }
+        self.guarded.store(figures.guarded, Relaxed);
     }
 
     /// A reconciliation came to its end.

@@ -23,6 +23,7 @@ fn serving(since: i64) -> Figures {
         }),
         leader_service: true,
         slices: 2,
+        guarded: false,
     }
 }
 
@@ -32,6 +33,7 @@ const ELECTING: Figures = Figures {
     leader: None,
     leader_service: true,
     slices: 1,
+    guarded: false,
 };
 
 /// Metrics in which everything that can happen has happened to `shop/web`.
@@ -212,6 +214,8 @@ fn every_name_type_and_label_of_the_contract() {
         ("zen_lead_watch_lag_seconds", "gauge", "resource"),
         ("zen_lead_is_active", "gauge", ""),
         ("zen_lead_foreign_endpointslices", "gauge", service),
+        ("zen_lead_leader_guarded", "gauge", service),
+        ("zen_lead_failovers_held", "counter", service),
         ("process_cpu_seconds", "counter", ""),
         ("process_resident_memory_bytes", "gauge", ""),
         ("process_virtual_memory_bytes", "gauge", ""),
@@ -422,4 +426,34 @@ fn odd_label_values_are_escaped() {
         .port_unresolved("a\"b\\c\nd");
     let text = metrics.encode(now(1));
     assert!(text.contains(r#"port_name="a\"b\\c\nd"} 1"#), "{text}");
+}
+
+#[test]
+fn a_leader_that_is_guarded_counts_once() {
+    let metrics = Metrics::new(500);
+    metrics.active(true);
+    let web = metrics.service(&Key::new("shop", "web"));
+    let guarded = Figures {
+        guarded: true,
+        ..serving(10)
+    };
+    let read = |name: &str| {
+        let (_, samples) = samples(&metrics.encode(now(20)));
+        let name = format!("{name}{{namespace=\"shop\",service=\"web\"}}");
+        samples[&name]
+    };
+    for (figures, gauge, counter) in [
+        (serving(10), 0.0, 0.0),
+        (guarded, 1.0, 1.0),
+        (guarded, 1.0, 1.0),
+        (serving(10), 0.0, 1.0),
+        (guarded, 1.0, 2.0),
+    ] {
+        web.decided(&figures);
+        let got = (
+            read("zen_lead_leader_guarded"),
+            read("zen_lead_failovers_held_total"),
+        );
+        assert_eq!(got, (gauge, counter));
+    }
 }

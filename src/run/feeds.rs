@@ -19,7 +19,7 @@ use crate::shell::watch::{self, Selectors, WatchNote, WatchOptions};
 use crate::store::Origin;
 
 /// A pod that ended is gone for us; the server need not send it.
-const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
+pub(crate) const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 impl Controller {
     pub(super) fn watch_services(&self, parts: &mut Parts, scope: &Scope, sync: &Arc<FirstSync>) {

@@ -20,6 +20,7 @@ use self::decide::Together;
 use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
 use crate::board::Board;
+use crate::logic::budget::{Bucket, Guard};
 use crate::logic::desired::Goal;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
@@ -61,6 +62,8 @@ pub struct Settings {
     pub mirror: Mirror,
     /// Opted-in Services served per namespace; `None` unlimited.
     pub services_per_namespace_max: Option<usize>,
+    /// How many failovers there may be.
+    pub guard: Guard,
 }
 
 /// All machines.
@@ -91,6 +94,8 @@ struct Cell {
     deadline: Option<Entry>,
     /// The node that its leader is counted on.
     node: Option<Arc<str>>,
+    /// Its budget for failovers.
+    failovers: Bucket,
     stats: Option<Arc<ServiceStats>>,
     steps: VecDeque<Trace>,
 }
@@ -174,9 +179,8 @@ impl Drive {
             return;
         }
         let all = self.cells.iter();
-        let all: Vec<_> = all
-            .map(|entry| (entry.key().clone(), Arc::clone(&entry)))
-            .collect();
+        let all = all.map(|entry| (entry.key().clone(), Arc::clone(&entry)));
+        let all: Vec<_> = all.collect();
         let is_urgent = |cell: &Mutex<Cell>| cell.lock().machine.pending.is_some();
         let urgent = all.into_iter().filter(|(_, cell)| is_urgent(cell));
         let mut urgent: Vec<Key> = urgent.map(|(key, _)| key).collect();
@@ -235,7 +239,7 @@ impl Drive {
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
         let is_active = self.outlet.is_active();
-        if !is_active {
+        if !is_active && !planted::is(Bug::NotFollowed) {
             cell.machine.follow(&view, now);
         }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);

@@ -178,6 +178,18 @@ fn tcp(tuning: &Tuning) -> HttpConnector {
 ///
 /// When the first of them that exists cannot be used, or none exists.
 pub async fn config(asked: Option<&Path>) -> Result<Config, TransportError> {
+    config_of(asked, None).await
+}
+
+/// The same for a context of the kubeconfig other than its current one.
+///
+/// # Errors
+///
+/// As for [`config`], and when there is no such context.
+pub async fn config_of(
+    asked: Option<&Path>,
+    context: Option<&str>,
+) -> Result<Config, TransportError> {
     let found = match asked {
         Some(path) => Ok(Place::Kubeconfig(path.display().to_string())),
         None => locate(var, |path| Path::new(path).exists()),
@@ -189,7 +201,10 @@ pub async fn config(asked: Option<&Path>) -> Result<Config, TransportError> {
                 .map_err(|error| TransportError::InCluster(one_line(&chain(&error))));
         }
     };
-    let options = KubeConfigOptions::default();
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
     let loaded = match asked {
         None => Config::from_kubeconfig(&options).await,
         Some(path) => match Kubeconfig::read_from(path) {

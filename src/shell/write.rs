@@ -513,7 +513,7 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
         Action::Delete { uid, version } => {
             let options = json!({
                 "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
-                "preconditions": { "uid": &*uid.0, "resourceVersion": version.to_string() },
+                "preconditions": { "uid": uid, "resourceVersion": version.to_string() },
             });
             let uri = answer::path(&write.target, true);
             (

@@ -79,7 +79,7 @@ impl Namespace {
             pods: self
                 .members
                 .get(name)
-                .map(|members| members.values().cloned().collect())
+                .map(|members| members.iter().map(|pod| Arc::clone(&pod.0)).collect())
                 .unwrap_or_default(),
             referenced: Vec::new(),
             services: Vec::new(),

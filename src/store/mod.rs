@@ -9,6 +9,7 @@ mod intern;
 mod look;
 mod namespace;
 mod news;
+mod roster;
 mod selectors;
 #[cfg(test)]
 mod tests;
@@ -121,7 +122,10 @@ impl Store {
         self.retain(
             scope,
             kept,
-            |namespace| namespace.pods.keys().cloned().collect(),
+            |namespace| {
+                let names = namespace.pods.iter().map(|pod| Arc::clone(&pod.name));
+                names.collect()
+            },
             |key| self.remove_pod(key, Some(at)),
         )
     }

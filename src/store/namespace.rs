@@ -1,6 +1,6 @@
 //! The facts of one namespace and the indices over them, changed together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -8,6 +8,7 @@ use foldhash::fast::FixedState;
 use super::few::Few;
 use super::intern::Interner;
 use super::news::{Origin, bury, is_news, may_go};
+use super::roster::{ByName, Roster};
 use super::selectors::Selectors;
 use crate::logic::contract::SOURCE_SERVICE;
 use crate::logic::model::{Labels, Meta, Pod, Service, Slice, Version};
@@ -24,13 +25,13 @@ pub(super) type Touched = Names;
 
 #[derive(Debug, Default)]
 pub(super) struct Namespace {
-    pub(super) pods: Map<Arc<Pod>>,
+    pub(super) pods: Roster,
     pub(super) services: Map<Arc<Service>>,
     pub(super) slices: Map<Arc<Slice>>,
     /// Selectors of the opted-in Services.
     pub(super) selectors: Selectors,
     /// Pods that each of them selects.
-    pub(super) members: Map<BTreeMap<Arc<str>, Arc<Pod>>>,
+    pub(super) members: Map<BTreeSet<ByName>>,
     /// Objects that could belong to a source, by its name; it need not exist.
     pub(super) related_services: Map<Few>,
     pub(super) related_slices: Map<Few>,
@@ -81,7 +82,7 @@ impl Namespace {
             self.members
                 .entry(Arc::clone(source))
                 .or_default()
-                .insert(Arc::clone(&name), Arc::clone(&pod));
+                .replace(ByName(Arc::clone(&pod)));
         }
         touched.extend(
             self.pinned
@@ -90,7 +91,7 @@ impl Namespace {
                 .flat_map(Few::iter)
                 .cloned(),
         );
-        self.pods.insert(name, pod);
+        self.pods.put(pod);
         touched
     }
 
@@ -124,7 +125,7 @@ impl Namespace {
                 .get(source)
                 .is_some_and(|selector| labels.satisfy(selector));
             if let Some(members) = self.members.get_mut(source).filter(|_| !stays) {
-                members.remove(&before.name);
+                members.remove(&*before.name);
             }
         }
         touched
@@ -287,12 +288,10 @@ impl Namespace {
             if selector.is_empty() {
                 self.members.remove(name);
             } else {
-                let selected = self
-                    .pods
-                    .iter()
-                    .filter(|(_, pod)| pod.labels.satisfy(&selector));
+                let selected = self.pods.iter();
                 let members = selected
-                    .map(|(name, pod)| (Arc::clone(name), Arc::clone(pod)))
+                    .filter(|pod| pod.labels.satisfy(&selector))
+                    .map(|pod| ByName(Arc::clone(pod)))
                     .collect();
                 self.members.insert(Arc::clone(name), members);
             }

@@ -49,7 +49,12 @@ impl Selectors {
             source: Arc::clone(source),
             selector: selector.clone(),
         };
-        self.by_pair.entry(pair.clone()).or_default().push(entry);
+        let bucket = self.by_pair.entry(pair.clone()).or_default();
+        if bucket.is_empty() {
+            // Mostly the only one.
+            bucket.reserve_exact(1);
+        }
+        bucket.push(entry);
         self.by_source
             .insert(Arc::clone(source), (selector.clone(), pair));
     }

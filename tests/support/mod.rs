@@ -7,28 +7,23 @@
     reason = "each test file uses its part"
 )]
 
+mod replica;
+
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use replica::Replica;
 use serde_json::Value;
 use simkube::{
     FrameInfo, FrameVerdict, Kind, Options, Record, RequestInfo, ServiceBuilder, SimKube, Verb,
     Verdict,
 };
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use zen_lead::config::{Config, Flags};
-use zen_lead::jitter;
 use zen_lead::logic::model::Key;
-use zen_lead::metrics::Metrics;
-use zen_lead::run::{Clients, Controller, Surroundings};
 use zen_lead::shell::clock::Clock;
-use zen_lead::shell::drive::Drive;
-use zen_lead::shell::lease::Tenure;
-use zen_lead::shell::serve::{Health, Readiness};
 
 pub const NS: &str = "shop";
 /// Where the Lease is.
@@ -74,19 +69,6 @@ pub struct World {
     began: Instant,
     starts: u64,
     pods_made: AtomicUsize,
-}
-
-/// One life of the controller.
-pub struct Replica {
-    stop: oneshot::Sender<()>,
-    main: JoinHandle<Result<(), &'static str>>,
-    workers: Arc<Mutex<JoinSet<()>>>,
-    pub clock: Clock,
-    pub health: Arc<Health>,
-    pub readiness: Arc<Readiness>,
-    pub drive: Arc<Drive>,
-    pub tenure: Tenure,
-    pub metrics: Arc<Metrics>,
 }
 
 /// The configuration that these flags make.
@@ -151,60 +133,49 @@ impl World {
         pod.ip(&format!("10.1.{high}.{low}")).create();
     }
 
-    /// Starts a controller and waits for its first sync.
+    /// Starts a controller and waits until it writes: for its first sync, and for the Lease, which
+    /// one that crashed leaves behind for some seconds.
     pub async fn start(&mut self, flags: &str) {
+        self.start_without_lease(flags).await;
+        self.until_active().await;
+    }
+
+    /// Starts a controller and waits for its first sync.
+    pub async fn start_without_lease(&mut self, flags: &str) {
         self.launch(flags);
         let what = "the first sync";
         self.until(what, |world| world.replica().readiness.check().is_ok())
             .await;
     }
 
+    /// The cluster's wall clock, and a monotonic one that counts from now.
+    pub fn clock(&self) -> Clock {
+        let (epoch, began) = (Options::default().epoch, self.began);
+        Clock::new(Arc::new(move || epoch + began.elapsed()))
+    }
+
+    async fn until_active(&self) {
+        let what = "this replica holding the Lease";
+        self.until(what, |world| world.replica().tenure.is_active())
+            .await;
+    }
+
     /// Starts a controller.
     pub fn launch(&mut self, flags: &str) {
         assert!(self.replica.is_none(), "one at a time");
+        self.replica = Some(self.another("", flags));
+    }
+
+    /// Starts a controller beside it, whose connections are called `watch<name>` and `write<name>`.
+    pub fn another(&mut self, name: &str, flags: &str) -> Replica {
         self.starts += 1;
-        let workers = Arc::new(Mutex::new(JoinSet::new()));
-        let (epoch, began) = (Options::default().epoch, self.began);
-        let clock = Clock::new(Arc::new(move || epoch + began.elapsed()));
-        let config = Arc::new(config(flags));
-        let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
-        let spawner = Arc::clone(&workers);
-        let around = Surroundings {
-            clock: clock.clone(),
-            jitter: jitter::from_seed(self.starts),
-            spawn: Arc::new(move |task| {
-                let mut workers = spawner.lock().expect("no panic");
-                workers.spawn(task)
-            }),
-        };
-        let clients = Clients {
-            watch: self.kube.client_named("watch"),
-            write: self.kube.client_named("write"),
-        };
-        let controller = Controller::new(config, clients, around, Arc::clone(&metrics));
-        let (stop, stopped) = oneshot::channel();
-        self.replica = Some(Replica {
-            stop,
-            workers,
-            clock,
-            health: controller.health(),
-            readiness: controller.readiness(),
-            drive: controller.drive(),
-            tenure: controller.tenure(),
-            metrics,
-            main: tokio::spawn(controller.run(async move { drop(stopped.await) })),
-        });
+        Replica::launch(&self.kube, name, self.starts, self.began, flags)
     }
 
     /// Neither the controller nor a worker of it has died.
     fn check(&self) {
-        let Some(replica) = &self.replica else {
-            return;
-        };
-        assert!(!replica.main.is_finished(), "the controller ended");
-        let mut workers = replica.workers.lock().expect("no panic");
-        while let Some(ended) = workers.try_join_next() {
-            ended.expect("no worker panics");
+        if let Some(replica) = &self.replica {
+            replica.check();
         }
     }
 
@@ -215,21 +186,14 @@ impl World {
     /// Stops the controller in good order; says how long that took.
     pub async fn stop(&mut self) -> Duration {
         let replica = self.replica.take().expect("a controller runs");
-        let began = Instant::now();
-        replica.stop.send(()).expect("it listens");
-        let outcome = replica.main.await.expect("no panic");
-        assert_eq!(outcome, Ok(()));
-        let took = began.elapsed();
-        replica.workers.lock().expect("no panic").abort_all();
-        took
+        replica.stop().await
     }
 
     /// Kills it between two requests.
     pub async fn crash(&mut self) {
         let replica = self.replica.take().expect("a controller runs");
-        replica.main.abort();
-        replica.workers.lock().expect("no panic").abort_all();
-        let _ = replica.main.await;
+        replica.crash();
+        tokio::task::yield_now().await;
     }
 
     /// From now on this decides what happens to requests, save those for the Lease.
@@ -295,13 +259,10 @@ impl World {
         .await
     }
 
-    /// Lets everything that is under way come to its end: no request for three seconds. A new life
-    /// waits for the Lease of the one that crashed.
+    /// Lets everything that is under way come to its end: no request for three seconds.
     pub async fn settle(&self) {
         if self.replica.is_some() {
-            let what = "this replica holding the Lease";
-            self.until(what, |world| world.replica().tenure.is_active())
-                .await;
+            self.until_active().await;
         }
         loop {
             let before = self.asked().len();

@@ -63,7 +63,7 @@ pub fn cpu_time() -> Duration {
 pub fn timed<T>(act: impl FnOnce() -> T) -> (Duration, T) {
     let from = cpu_time();
     let result = act();
-    (cpu_time() - from, result)
+    (cpu_time().saturating_sub(from), result)
 }
 
 /// How two medians compare.
@@ -123,6 +123,17 @@ impl Table {
 
     /// What both took, and their ratio against its target.
     pub fn compared(&mut self, what: &str, floor: &Times, ours: &Times, target: f64) {
+        self.times(what, floor, ours);
+        self.figure(&format!("{what}, ratio"), ratio(ours, floor), target, "×");
+    }
+
+    /// What both took, and their ratio, for which there is no target.
+    pub fn beside(&mut self, what: &str, floor: &Times, ours: &Times) {
+        self.times(what, floor, ours);
+        self.note(&format!("{what}, ratio"), ratio(ours, floor), "×");
+    }
+
+    fn times(&mut self, what: &str, floor: &Times, ours: &Times) {
         for (whose, times) in [("floor", floor), ("ours", ours)] {
             println!(
                 "{:<44} p50 {:.1?}, p95 {:.1?}, max {:.1?} of {}",
@@ -138,7 +149,6 @@ impl Table {
                 "p50": ms(50), "p95": ms(95), "max": ms(100),
             }));
         }
-        self.figure(&format!("{what}, ratio"), ratio(ours, floor), target, "×");
     }
 
     /// Writes the rows beside cargo's other results.

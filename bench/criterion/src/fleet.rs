@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use simkube::{Kind, Options, SimKube};
+use zen_lead::logic::budget::Guard;
 use zen_lead::logic::event::Note;
 use zen_lead::logic::fsm::Cause;
 use zen_lead::logic::heal::Fought;
@@ -96,7 +97,27 @@ impl Fleet {
             history: 1,
             ..Options::default()
         });
-        let store = Arc::new(Store::default());
+        let mut fleet = Self::over(kube, Store::default(), pods_each);
+        for service in 0..services {
+            fleet.populate(service);
+        }
+        fleet.open();
+        fleet
+    }
+
+    /// Machines over facts that are all there already.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn adopting(kube: &SimKube, store: Store) -> Self {
+        let fleet = Self::over(kube.clone(), store, 0);
+        fleet.open();
+        fleet
+    }
+
+    fn over(kube: SimKube, store: Store, pods_each: usize) -> Self {
+        let store = Arc::new(store);
         let sink = Arc::new(Sink::default());
         let clock = Clock::system();
         let config = crate::config();
@@ -108,10 +129,12 @@ impl Fleet {
             Settings {
                 mirror: Mirror::new(&config.mirror_prefixes),
                 services_per_namespace_max: None,
+                // The same Service fails over again and again.
+                guard: Guard::default(),
             },
             clock.clone(),
         );
-        let mut fleet = Self {
+        Self {
             kube,
             store,
             drive,
@@ -120,16 +143,15 @@ impl Fleet {
             template: Template::new(),
             pods_each,
             version: 0,
-        };
-        for service in 0..services {
-            fleet.populate(service);
         }
-        fleet.drive.open();
-        for source in fleet.store.sources() {
-            fleet.touch(vec![source]);
+    }
+
+    fn open(&self) {
+        self.drive.open();
+        for source in self.store.sources() {
+            self.touch(vec![source]);
         }
-        fleet.settle();
-        fleet
+        self.settle();
     }
 
     fn populate(&mut self, service: usize) {

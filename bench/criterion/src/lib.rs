@@ -18,14 +18,18 @@ use zen_lead::metrics::Metrics;
 use zen_lead::run::{Clients, Controller, Surroundings};
 use zen_lead::shell::clock::Clock;
 
-/// The configuration that no flags at all make.
+/// The configuration that no flags at all make, save that the same Service may fail over again and
+/// again.
 ///
 /// # Panics
 /// Never: the defaults are good.
 #[must_use]
 pub fn config() -> Arc<Config> {
-    let flags = ["--leader-election-namespace=zen-lead".to_owned()];
-    let flags = Flags::parse(flags).expect("one good flag");
+    let flags = [
+        "--leader-election-namespace=zen-lead",
+        "--failover-budget-per-service=0",
+    ];
+    let flags = Flags::parse(flags.map(str::to_owned)).expect("good flags");
     Arc::new(Config::resolve(&flags, |_| None).expect("good defaults"))
 }
 

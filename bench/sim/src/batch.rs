@@ -153,6 +153,14 @@ pub fn kinds() -> BTreeSet<String> {
         "CrashInWrite",
         "Restart",
     ];
+    let others_too = [
+        "looks in between",
+        "Lease taken",
+        "Lease lost",
+        "Lease released",
+        "take-over after a crash",
+        "take-over after a stop",
+    ];
     let edges = [
         "Unmanaged→Electing",
         "Electing→Serving",
@@ -178,7 +186,7 @@ pub fn kinds() -> BTreeSet<String> {
         .into_iter()
         .chain(events)
         .chain(frames)
-        .chain(["looks in between".to_owned()])
+        .chain(others_too.map(str::to_owned))
         .chain(others.map(|fault| format!("fault {fault}")))
         .chain(edges.map(|edge| format!("edge {edge}")))
         .chain(reasons.map(|reason| format!("reason {reason}")))

@@ -16,6 +16,10 @@ pub(crate) struct PodFact {
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) running: bool,
+    /// It has come to its end, whatever else is said of it.
+    pub(crate) ended: bool,
+    /// Its rank for the strategy `priority`.
+    pub(crate) rank: i64,
     pub(crate) ready: bool,
     pub(crate) terminating: bool,
     pub(crate) disrupted: bool,
@@ -64,6 +68,14 @@ impl PodFact {
             name: text(&pod["metadata"]["name"]),
             labels: texts(&pod["metadata"]["labels"]),
             running: pod["status"]["phase"] == "Running",
+            ended: matches!(
+                pod["status"]["phase"].as_str(),
+                Some("Failed" | "Succeeded")
+            ),
+            rank: pod["metadata"]["annotations"]["zen-lead.io/priority"]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_default(),
             ready: condition("Ready"),
             terminating: !pod["metadata"]["deletionTimestamp"].is_null(),
             disrupted: condition("DisruptionTarget"),
@@ -149,6 +161,11 @@ impl SourceFact {
         self.annotations
             .get(&format!("zen-lead.io/{key}"))
             .map(String::as_str)
+    }
+
+    /// Whether nothing may move; what cannot be read counts as a pause.
+    pub(crate) fn is_paused(&self) -> bool {
+        !matches!(self.setting("paused"), None | Some("false"))
     }
 
     /// Whether it certainly wants this family under this name, and headless or not as ever.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use simkube::Kind;
 
 use crate::chance::Chance;
-use crate::event::{Event, PODS, SOURCES};
+use crate::event::{Event, PODS, PodAct, SOURCES};
 
 /// Virtual time in which things happen, in milliseconds.
 pub(crate) const SPAN_MS: u64 = 600_000;
@@ -38,6 +38,12 @@ pub struct World {
     pub chunk: Option<usize>,
     /// Replicas of the controller.
     pub replicas: u8,
+    /// Failovers of one Service that its budget allows, and the seconds in which it is filled
+    /// again; `None` any number.
+    pub guard: Option<(u32, u32)>,
+    /// Between two renewals of the Lease; it lasts four times as long. One is the default, and takes
+    /// as much of a run's time as all the rest.
+    pub renewal_s: u8,
     /// The garbage collector comes by so often, or never.
     pub collector_ms: Option<u64>,
 }
@@ -189,7 +195,7 @@ pub(crate) const FRAME_TROUBLES: [FrameTrouble; 4] = [
     FrameTrouble::End,
     FrameTrouble::Expire,
 ];
-const WATCHED: [Kind; 3] = [Kind::Service, Kind::EndpointSlice, Kind::Pod];
+const WATCHED: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Pod, Kind::Lease];
 
 impl Plan {
     /// The schedule of a seed.
@@ -202,12 +208,14 @@ impl Plan {
             refuses_by_status: chance.percent(50),
             history: usize::try_from(chance.pick(&[20, 200, 1_000])).unwrap_or(200),
             chunk: chance.percent(20).then_some(113),
-            replicas: 1,
+            replicas: chance.pick(&[1, 1, 2, 2, 3]),
+            renewal_s: chance.pick(&[1, 3, 3]),
             collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
+            guard: chance.pick(&[None, None, None, Some((2, 600)), Some((3, 20))]),
         };
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));
-        steps.extend(faults(&mut chance));
+        steps.extend(faults(&mut chance, &world));
         // Stable: what is drawn first happens first.
         steps.sort_by_key(|step| step.at_ms);
         Self { seed, world, steps }
@@ -259,22 +267,49 @@ fn workload(chance: &mut Chance, world: &World) -> Vec<Step> {
     steps
 }
 
-/// At least ten, of at least three kinds.
-fn faults(chance: &mut Chance) -> Vec<Step> {
+/// At least ten, of at least three kinds; in the middle of most that last, something happens.
+fn faults(chance: &mut Chance, world: &World) -> Vec<Step> {
     let count = usize::try_from(chance.between(10, 18)).unwrap_or(10);
-    let mut kinds = BTreeSet::new();
+    let (mut kinds, mut faults) = (BTreeSet::new(), 0);
     let mut steps = Vec::new();
-    while steps.len() < count || kinds.len() < 3 {
+    while faults < count || kinds.len() < 3 {
         let at_ms = chance.below(SPAN_MS - 10_000);
         let for_ms = chance.pick(&[200, 2_000, 10_000, 30_000]);
         let fault = fault(chance, for_ms);
+        let middle_ms = at_ms + fault.lasts_ms() / 2;
+        if middle_ms > at_ms && middle_ms < SPAN_MS - 1_000 && chance.percent(60) {
+            let is_late = middle_ms > SPAN_MS - LATE_MS;
+            steps.push(Step {
+                at_ms: middle_ms,
+                what: What::Event(companion(chance, world, &fault, is_late)),
+            });
+        }
         kinds.insert(fault.kind());
+        faults += 1;
         steps.push(Step {
             at_ms,
             what: What::Fault(fault),
         });
     }
     steps
+}
+
+/// What had better be noticed afterwards.
+fn companion(chance: &mut Chance, world: &World, fault: &Fault, is_late: bool) -> Event {
+    match fault {
+        Fault::Blackout {
+            kind: Kind::Pod, ..
+        } => Event::OfLeader {
+            of: chance.pick(&SOURCES),
+            act: PodAct::Kill,
+        },
+        Fault::Crash { .. } | Fault::CrashInRequest { .. } | Fault::Restart { .. }
+            if chance.percent(50) =>
+        {
+            Event::leave(chance)
+        }
+        _ => Event::any(chance, world.dual_stack, is_late),
+    }
 }
 
 fn fault(chance: &mut Chance, for_ms: u64) -> Fault {
@@ -305,7 +340,7 @@ fn fault(chance: &mut Chance, for_ms: u64) -> Fault {
         },
         58..=62 => Fault::Forbid {
             verb: chance.pick(&["create", "patch", "delete", "list", "watch"]),
-            resource: chance.pick(&["services", "endpointslices", "pods", "events"]),
+            resource: chance.pick(&["services", "endpointslices", "pods", "events", "leases"]),
             for_ms,
         },
         63..=64 => Fault::Compact,

@@ -18,6 +18,7 @@ use zen_lead::metrics::Metrics;
 use zen_lead::run::{Clients, Controller, Surroundings};
 use zen_lead::shell::clock::Clock;
 use zen_lead::shell::drive::Drive;
+use zen_lead::shell::lease::Tenure;
 use zen_lead::shell::write::Task;
 
 use crate::trace;
@@ -103,6 +104,8 @@ pub(crate) struct Replica {
     stop: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<Result<(), &'static str>>,
     pub(crate) drive: Arc<Drive>,
+    pub(crate) tenure: Tenure,
+    pub(crate) metrics: Arc<Metrics>,
     clock: Clock,
 }
 
@@ -132,8 +135,8 @@ impl Replica {
             write: kube.client_named(name),
         };
         let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
-        let controller = Controller::new(Arc::clone(config), clients, around, metrics);
-        let drive = controller.drive();
+        let controller = Controller::new(Arc::clone(config), clients, around, Arc::clone(&metrics));
+        let (drive, tenure) = (controller.drive(), controller.tenure());
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         let main = async move {
@@ -149,6 +152,8 @@ impl Replica {
             stop: Some(stop),
             ended,
             drive,
+            tenure,
+            metrics,
             clock,
         }
     }

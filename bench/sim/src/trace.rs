@@ -103,6 +103,11 @@ impl Trace {
                     self.count(format!("edge {}→{}", pair[0], pair[1]));
                 }
             }
+            "this replica holds the Lease: it writes" => self.count("Lease taken".into()),
+            "this replica no longer holds the Lease: it stops writing and stands by" => {
+                self.count("Lease lost".into());
+            }
+            "gives up the Lease" => self.count("Lease released".into()),
             "leader changed" => {
                 if said.field("from") != "none" && said.field("to") != "none" {
                     self.count("edge Serving→Serving".into());

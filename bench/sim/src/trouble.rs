@@ -263,10 +263,13 @@ fn is_cut_off(fault: &Fault) -> Option<bool> {
 fn verdict(trouble: Trouble, request: &RequestInfo, chance: &mut Chance) -> Option<Verdict> {
     let code = chance.pick(&[500, 503, 504]);
     Some(match trouble {
-        Trouble::Slow => Verdict::Delay {
-            before: ms(chance.below(400)),
-            after: ms(chance.below(400)),
-        },
+        Trouble::Slow => {
+            let most = chance.pick(&[400, 400, 400, 2_500]);
+            Verdict::Delay {
+                before: ms(chance.below(most)),
+                after: ms(chance.below(most)),
+            }
+        }
         Trouble::LostBefore => Verdict::Drop { applied: false },
         Trouble::LostAfter => Verdict::Drop { applied: true },
         Trouble::HangBefore => Verdict::Hang { applied: false },

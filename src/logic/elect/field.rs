@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::ports::resolves_any;
-use super::rank::rank;
+use super::eligible::{lasting, obstacle};
+use super::rank::{Rank, rank};
 use super::standing::{Standing, suspect_until};
 use super::{Ballot, Hold, Reason, Rules, Verdict, keep};
-use crate::logic::model::{Pod, PodPhase};
+use crate::logic::model::Pod;
 use crate::logic::time::Moment;
 use crate::planted::{self, Bug};
 
@@ -55,7 +55,22 @@ impl<'a, 'b> Field<'a, 'b> {
         let first = self.preferred.or(self.best);
         // Nobody hands over to a pod that is about to go, unless he goes himself.
         let successor = self.preferred.filter(|pod| !self.is_last_resort(pod));
+        let spent = rules.spent.filter(|_| !planted::is(Bug::GuardIgnored));
+        if let (Standing::Fails(pod, Reason::NotReady), Some(spent), None) =
+            (standing, spent, successor)
+        {
+            let next = self.next().filter(|_| rules.awaits_another(pod));
+            return keep(
+                pod,
+                Hold::Guarded(spent.scope),
+                earliest(Some(spent.until), next),
+            );
+        }
         match *standing {
+            // What was asked for is no failover.
+            Standing::Fails(_, Reason::NotReady) if spent.is_some() => {
+                self.elect(successor, Some(Reason::Switchover))
+            }
             Standing::Fails(_, Reason::NotReady) if first.is_none() => {
                 self.elect(None, Some(Reason::NoneReady))
             }
@@ -111,12 +126,15 @@ impl<'a, 'b> Field<'a, 'b> {
     }
 
     fn is_better(&self, pod: &Pod, than: &Pod) -> bool {
-        let rank = |pod| rank(self.rules, pod, self.is_last_resort(pod));
-        rank(pod) < rank(than)
+        self.rank(pod) < self.rank(than)
+    }
+
+    pub(super) fn rank<'p>(&self, pod: &'p Pod) -> Rank<'p> {
+        rank(self.rules, pod, self.is_last_resort(pod))
     }
 
     /// Whether it may lead, but only if no other can.
-    fn is_last_resort(&self, pod: &Pod) -> bool {
+    pub(super) fn is_last_resort(&self, pod: &Pod) -> bool {
         let mut shunned = self.ballot.shunned.iter();
         pod.disrupted || shunned.any(|(uid, until)| *uid == pod.uid && self.now < *until)
     }
@@ -131,7 +149,7 @@ impl<'a, 'b> Field<'a, 'b> {
     fn next(&self) -> Option<Moment> {
         let pods = self.ballot.pods.iter();
         let ripe = pods
-            .filter(|pod| is_electable(self.rules, pod))
+            .filter(|pod| lasting(self.rules, pod).is_none())
             .map(|pod| pod.ready_since + self.rules.min_ready);
         let forgiven = self.ballot.shunned.iter().map(|(_, until)| *until);
         ripe.chain(forgiven).filter(|at| self.now < *at).min()
@@ -144,22 +162,9 @@ fn challengers<'b>(rules: &Rules<'_>, ballot: &Ballot<'b>, now: Moment) -> Vec<&
             .incumbent
             .is_some_and(|incumbent| *incumbent.uid == pod.uid)
     };
-    let is_ripe =
-        |pod: &Pod| now >= pod.ready_since + rules.min_ready || planted::is(Bug::MinReadyIgnored);
-    ballot
-        .pods
-        .iter()
-        .filter(|pod| !leads(pod) && is_electable(rules, pod) && is_ripe(pod))
-        .collect()
-}
-
-/// Everything that makes a pod eligible, save the time it has been Ready.
-fn is_electable(rules: &Rules<'_>, pod: &Pod) -> bool {
-    pod.ready
-        && pod.phase == PodPhase::Running
-        && (!pod.terminating || planted::is(Bug::TerminatingElected))
-        && pod.ips.of(rules.family).is_some()
-        && resolves_any(rules.ports, pod)
+    let may_lead = |pod: &Pod| obstacle(rules, pod, now).is_none();
+    let pods = ballot.pods.iter();
+    pods.filter(|pod| !leads(pod) && may_lead(pod)).collect()
 }
 
 fn earliest(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {

@@ -36,7 +36,8 @@ pub fn priority(pod: &Pod) -> Result<i64, &str> {
 /// Rendezvous hash (FNV-1a, then a finalizer that spreads close inputs): the pod with the lowest
 /// value leads, and another pod's coming or going changes nothing for the rest.
 fn rendezvous(pod: &Uid, service: &Uid) -> u64 {
-    let bytes = pod.0.bytes().chain([0]).chain(service.0.bytes());
+    let (pod, service) = (pod.to_string(), service.to_string());
+    let bytes = pod.bytes().chain([0]).chain(service.bytes());
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

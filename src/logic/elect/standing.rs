@@ -44,7 +44,8 @@ pub(super) fn judge<'b>(
     } else {
         Reason::NoIp
     };
-    if !has_address && !planted::is(Bug::DeadAddress) {
+    let is_guarded = rules.spent.is_some() && planted::is(Bug::GuardKeepsTheDead);
+    if !has_address && !is_guarded && !planted::is(Bug::DeadAddress) {
         return Standing::Gone(reason);
     }
     if !resolves_any(rules.ports, pod) {

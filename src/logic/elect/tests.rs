@@ -1,6 +1,7 @@
 //! Tables over single elections: who leads, and why the one before was left.
 
 use super::*;
+use crate::logic::budget::{Scope, Spent};
 use crate::logic::model::Protocol::{Tcp, Udp};
 use crate::logic::model::TargetPort;
 use crate::logic::spread::Spread;
@@ -19,6 +20,8 @@ struct Election {
     preferred: Option<&'static str>,
     handed: Option<&'static str>,
     paused: bool,
+    /// Until when the budget for failovers is used up.
+    spent: Option<i64>,
     /// Nodes, each with how many other Services it leads.
     led: &'static [(&'static str, usize)],
 }
@@ -36,6 +39,7 @@ fn among(pods: impl IntoIterator<Item = PodSpec>) -> Election {
         preferred: None,
         handed: None,
         paused: false,
+        spent: None,
         led: &[],
     }
 }
@@ -50,6 +54,23 @@ fn led_by(leader: &'static str, pods: impl IntoIterator<Item = PodSpec>) -> Elec
 impl Election {
     /// `b (notReady)`, `a, leaving`, `nobody`, each with `until` the deadline.
     fn outcome(&self) -> String {
+        self.held(|rules, ballot, now| describe(&elect(rules, ballot, now)))
+    }
+
+    /// `a, b, c: NotReady`: the candidates in order, each with its obstacle.
+    fn scrutiny(&self) -> String {
+        let word = |one: &Candidate| {
+            let last = if one.is_last_resort { "?" } else { "" };
+            let obstacle = one.obstacle.map(|what| format!(": {what:?}"));
+            format!("{}{last}{}", one.pod.name, obstacle.unwrap_or_default())
+        };
+        self.held(|rules, ballot, now| {
+            let all = scrutinize(rules, ballot, now);
+            all.iter().map(word).collect::<Vec<_>>().join(", ")
+        })
+    }
+
+    fn held(&self, look: impl Fn(&Rules<'_>, &Ballot<'_>, Moment) -> String) -> String {
         let mut world = World::new();
         world.create_service(source("s")).expect("a source");
         for spec in &self.pods {
@@ -89,6 +110,10 @@ impl Election {
             preferred: self.preferred,
             handed: handed.as_ref(),
             paused: self.paused,
+            spent: self.spent.map(|seconds| Spent {
+                until: Moment(seconds * 1_000_000),
+                scope: Scope::Service,
+            }),
         };
         let ballot = Ballot {
             pods: &everyone.pods,
@@ -99,7 +124,7 @@ impl Election {
             last: last.as_ref(),
             shunned: &shunned,
         };
-        describe(&elect(&rules, &ballot, world.now().moment))
+        look(&rules, &ballot, world.now().moment)
     }
 }
 
@@ -110,6 +135,7 @@ fn describe(verdict: &Verdict) -> String {
         Hold::Suspect(_) => ", suspect",
         Hold::Leaving => ", leaving",
         Hold::Paused => ", paused",
+        Hold::Guarded(_) => ", guarded",
     };
     let left = verdict
         .left
@@ -225,6 +251,7 @@ fn random_is_stable_and_spreads() {
             preferred: None,
             handed: None,
             paused: false,
+            spent: None,
         };
         let ballot = Ballot {
             pods: &view.pods,
@@ -363,4 +390,82 @@ fn pauses() {
     check("nobody is elected", &paused(among([a(), b()])), "nobody");
     check("nor does the last one return", &paused(Election { last: Some("a"), ..among([a(), b()]) }), "nobody");
     check("nor the one that is asked for come", &paused(Election { preferred: Some("a"), ..among([a(), b()]) }), "nobody");
+}
+
+#[test]
+#[rustfmt::skip]
+fn budgets_that_are_used_up() {
+    let spent = |election| Election { spent: Some(1_060), ..election };
+    let gone = || b().not_ready();
+    check("a leader that is not Ready is kept until there is something in it again", &spent(led_by("b", [a(), gone()])), "b, guarded until 1060");
+    check("also if nobody could follow: an empty slice is no better", &spent(led_by("b", [a().not_ready(), gone()])), "b, guarded until 1060");
+    check("a delay comes first", &Election { delay: 510, ..spent(led_by("b", [a(), gone()])) }, "b, suspect until 1010");
+    check("one that is gone goes", &spent(led_by("b", [a()])), "a (deleted)");
+    check("one that ended goes", &spent(led_by("b", [a(), PodSpec { phase: "Failed", ..gone() }])), "a (deleted)");
+    check("one that matches no more goes", &spent(led_by("b", [a(), gone().labelled("x", "y")])), "a (unlabelled)");
+    check("one without an address goes", &spent(led_by("b", [a(), gone().ips(&[])])), "a (noIP)");
+    check("even if nobody follows", &spent(led_by("b", [a().not_ready(), gone().ips(&[])])), "nobody (noIP)");
+    check("one that terminates goes", &spent(led_by("b", [a(), gone().terminating()])), "a (terminating)");
+    check("one that is disrupted goes", &spent(led_by("b", [a(), gone().disrupted()])), "a (disrupted)");
+    check("one that terminates and serves hands over", &spent(led_by("b", [a(), b().terminating()])), "a (terminating)");
+    check("a first election needs no budget", &spent(among([a(), b()])), "a");
+    check("nor does the strategy", &Election { sticky: false, ..spent(led_by("b", [a(), b()])) }, "a (strategy)");
+    check("nor a switchover, from a leader that is fine", &Election { preferred: Some("a"), ..spent(led_by("b", [a(), b()])) }, "a (switchover)");
+    check("nor from one that is kept", &Election { preferred: Some("a"), ..spent(led_by("b", [a(), gone()])) }, "a (switchover)");
+    check("which is looked out for meanwhile", &Election { preferred: Some("a"), min_ready: 510, ..spent(led_by("b", [a(), gone()])) }, "b, guarded until 1010");
+}
+
+#[test]
+fn every_pod_is_told_what_keeps_it() {
+    let not_running = PodSpec {
+        phase: "Pending",
+        ..pod("p")
+    };
+    let pods = [
+        a().terminating().not_ready(),
+        b().not_ready(),
+        pod("c").ips(&[]),
+        pod("d").ports(&[("other", 1)]),
+        not_running,
+        pod("q").created(9).disrupted(),
+        pod("r").created(8),
+        pod("s").created(7).ready_at(999),
+    ];
+    let election = Election {
+        min_ready: 10,
+        ..among(pods)
+    };
+    assert_eq!(
+        election.scrutiny(),
+        "r, q?, a: Terminating, b: NotReady, c: NoAddress, d: NoPort, p: NotRunning, \
+         s: Unripe(Moment(1009000000))"
+    );
+}
+
+/// Who stands first is who follows, whatever the order goes by.
+#[test]
+fn the_order_is_the_elections_own() {
+    let pods = || {
+        [
+            a().priority("1").node("full"),
+            b().priority("7").node("full"),
+            pod("c").created(3).disrupted(),
+            pod("d").created(4).node("free"),
+        ]
+    };
+    for (strategy, order) in [
+        (Strategy::Oldest, "a, b, d, c?"),
+        (Strategy::Newest, "d, b, a, c?"),
+        (Strategy::Priority, "b, a, d, c?"),
+        (Strategy::NodeSpread, "d, a, b, c?"),
+    ] {
+        let election = Election {
+            strategy,
+            led: &[("full", 2)],
+            ..among(pods())
+        };
+        assert_eq!(election.scrutiny(), order, "{strategy:?}");
+        let first = order.split(',').next().expect("somebody");
+        assert_eq!(election.outcome(), first, "{strategy:?}");
+    }
 }

@@ -38,7 +38,7 @@ impl Record {
                 "kind": "Service",
                 "namespace": *key.namespace,
                 "name": *key.name,
-                "uid": *uid.0,
+                "uid": uid,
                 "resourceVersion": version.to_string(),
             },
             "type": self.note.severity.name(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::serve::published;
 use super::{Machine, Phase, Serving};
-use crate::logic::contract::{LAST_SWITCH_TIME, LEADER_POD_UID};
+use crate::logic::contract::{HANDLED_SWITCHOVER, LAST_SWITCH_TIME, LEADER_POD_UID};
 use crate::logic::elect::Hold;
 use crate::logic::model::Uid;
 use crate::logic::time::Now;
@@ -22,6 +22,12 @@ impl Machine {
         let Some(name) = self.name.clone() else {
             return;
         };
+        // A switchover that the other one has carried out is none that is still to come.
+        let handled = view
+            .service(&name)
+            .and_then(|service| service.metadata.annotations.get(HANDLED_SWITCHOVER))
+            .and_then(|text| text.parse().ok());
+        self.handled = handled.or(self.handled.take());
         // A slice that somebody deleted took no leadership with it.
         if view.own_slices().is_empty() {
             return;

@@ -27,7 +27,9 @@ use std::sync::Arc;
 
 pub use notes::{Said, Topic};
 pub use report::{Report, Switched};
+pub use serve::published;
 
+use super::budget::Spent;
 use super::desired::Goal;
 use super::elect::{Hold, Reason};
 use super::event::Note;
@@ -145,6 +147,8 @@ pub struct Context<'a> {
     pub is_over_limit: bool,
     /// How many other Services each node leads.
     pub others: Others<'a>,
+    /// The budget for failovers that is used up, if one is.
+    pub spent: Option<Spent>,
     /// What made us look.
     pub cause: Cause,
 }

@@ -24,6 +24,8 @@ pub enum Topic {
     Strangers,
     /// An object of ours that is being deleted and cannot go.
     Stuck,
+    /// A failover that the budget does not allow.
+    Guard,
     /// Pods whose rank cannot be read.
     Priority,
     /// Annotations that had to stay out.

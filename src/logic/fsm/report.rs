@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::logic::contract::reason;
-use crate::logic::elect::{self, Reason, Rules, Verdict};
+use crate::logic::elect::{self, Hold, Reason, Rules, Verdict};
 use crate::logic::model::{Pod, PodPhase, Port, TargetPort};
 use crate::logic::view::View;
 
@@ -19,6 +19,10 @@ pub struct Report {
     pub is_election: bool,
     /// Whether a leader was kept; `None` when there was none to keep.
     pub kept: Option<bool>,
+    /// Why the leader so far was left, if it was.
+    pub left: Option<Reason>,
+    /// Whether the leader is kept because the budget for failovers is used up.
+    pub is_guarded: bool,
     /// When the leader was created.
     pub leader_created: Option<jiff::Timestamp>,
     /// Names (or numbers) of the Service's ports that the leader does not resolve.
@@ -67,6 +71,8 @@ impl Report {
     ) {
         self.is_election = true;
         self.kept = had_leader.then_some(verdict.left.is_none());
+        self.left = verdict.left;
+        self.is_guarded = matches!(verdict.hold, Hold::Guarded(_));
         let leader = verdict.leader.as_ref();
         self.leader_created = leader.map(|leader| leader.created);
         let missing = match leader.or_else(|| portless(view, rules)) {

@@ -10,9 +10,10 @@ use crate::logic::contract::{
     SERVICE_NAME,
 };
 use crate::logic::desired::Goal;
-use crate::logic::elect::{self, Ballot, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
+use crate::logic::elect::{self, Ballot, Candidate, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
 use crate::logic::handover::Handover;
 use crate::logic::model::{Pod, Service, TargetRef, Uid};
+use crate::logic::settings::Settings;
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
 use crate::planted::{self, Bug};
@@ -32,32 +33,11 @@ impl Machine {
             self.enter(Phase::Electing);
             self.adopt(view, &name, was_withdrawn, now);
         }
-        let (awaited, handled) = (self.awaited().cloned(), self.handled.clone());
-        let settings = &self.settings;
+        let asked = self.asked();
+        let rules = rules(&self.settings, source, context, &asked);
         let families = source.families();
-        let rules = Rules {
-            family: families[0],
-            ports: &source.spec.ports,
-            sticky: settings.sticky,
-            strategy: settings.strategy,
-            min_ready: settings.min_ready,
-            failover_delay: settings.failover_delay,
-            service: &source.metadata.uid,
-            others: context.others,
-            preferred: awaited.as_deref(),
-            handed: handled.as_ref().map(|handled| &handled.uid),
-            paused: settings.paused,
-        };
         let incumbent = self.leader().map(|leader| leader.uid.clone());
-        let ballot = Ballot {
-            pods: &view.pods,
-            incumbent: incumbent.as_ref().map(|uid| Incumbent {
-                uid,
-                pod: view.pod(uid),
-            }),
-            last: self.last.as_ref(),
-            shunned: &self.shunned,
-        };
+        let ballot = self.ballot(view, incumbent.as_ref());
         let verdict = elect::elect(&rules, &ballot, now.moment);
         report.elected(view, &rules, &verdict, incumbent.is_some());
         let deadline = verdict.deadline;
@@ -66,6 +46,38 @@ impl Machine {
         self.remember_handover(view, &name, &verdict);
         let desired = self.desired(view, context.mirror, source, name, verdict, families);
         (Goal::Serve(Box::new(desired)), deadline)
+    }
+
+    /// Every pod of a source that is served, as an election held now would see it. The machine has
+    /// taken its step.
+    #[must_use]
+    pub fn scrutinize(&self, view: &View, context: &Context<'_>, now: Now) -> Vec<Candidate> {
+        let Some(source) = &view.source else {
+            return Vec::new();
+        };
+        let asked = self.asked();
+        let rules = rules(&self.settings, source, context, &asked);
+        let incumbent = self.leader().map(|leader| &leader.uid);
+        elect::scrutinize(&rules, &self.ballot(view, incumbent), now.moment)
+    }
+
+    fn ballot<'b>(&'b self, view: &'b View, incumbent: Option<&'b Uid>) -> Ballot<'b> {
+        Ballot {
+            pods: &view.pods,
+            incumbent: incumbent.map(|uid| Incumbent {
+                uid,
+                pod: view.pod(uid),
+            }),
+            last: self.last.as_ref(),
+            shunned: &self.shunned,
+        }
+    }
+
+    fn asked(&self) -> Asked {
+        Asked {
+            awaited: self.awaited().cloned(),
+            handed: self.handled.as_ref().map(|handled| handled.uid.clone()),
+        }
     }
 
     /// Finds out who leads according to the cluster: the slice says it. Restores what the leader
@@ -212,8 +224,40 @@ impl Machine {
     }
 }
 
+/// What was asked for by name. A copy, since the machine changes while the rules are in use.
+struct Asked {
+    /// A pod that has not led yet.
+    awaited: Option<Arc<str>>,
+    /// The pod that was handed over to.
+    handed: Option<Uid>,
+}
+
+/// What an election of this source goes by.
+fn rules<'a>(
+    settings: &Settings,
+    source: &'a Service,
+    context: &Context<'a>,
+    asked: &'a Asked,
+) -> Rules<'a> {
+    Rules {
+        family: source.families()[0],
+        ports: &source.spec.ports,
+        sticky: settings.sticky,
+        strategy: settings.strategy,
+        min_ready: settings.min_ready,
+        failover_delay: settings.failover_delay,
+        service: &source.metadata.uid,
+        others: context.others,
+        preferred: asked.awaited.as_deref(),
+        handed: asked.handed.as_ref(),
+        paused: settings.paused,
+        spent: context.spent,
+    }
+}
+
 /// The pod that our slices name, those of the Service `name` before others.
-pub(super) fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
+#[must_use]
+pub fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
     let mut slices = view.own_slices();
     slices.sort_by_key(|slice| {
         let meta = &slice.metadata;

@@ -8,7 +8,7 @@ use super::notes::{self, Topic};
 use super::report::{self, Switched};
 use crate::logic::contract::{PRIORITY, reason};
 use crate::logic::desired::Goal;
-use crate::logic::elect::{self, Reason, Rules, Verdict};
+use crate::logic::elect::{self, Hold, Reason, Rules, Verdict};
 use crate::logic::event::Note;
 use crate::logic::model::{AddressType, Pod, Slice};
 use crate::logic::settings::{QUOTED_MAX, Strategy};
@@ -24,6 +24,7 @@ impl Machine {
         verdict: &Verdict,
         name: &str,
     ) {
+        self.tell_of_guard(verdict);
         let Some(leader) = &verdict.leader else {
             self.said.forget(Topic::Ports);
             let (event, text) = report::why_nobody_leads(view, rules, name);
@@ -46,6 +47,21 @@ impl Machine {
             .collect();
         self.said.set_all(Topic::Ports, texts, |text| {
             Note::warning(reason::PORT_RESOLUTION_FAILED, text)
+        });
+    }
+
+    /// A leader that is only kept because there have been too many failovers.
+    fn tell_of_guard(&mut self, verdict: &Verdict) {
+        let text = match (&verdict.leader, verdict.hold) {
+            (Some(leader), Hold::Guarded(scope)) => Some(format!(
+                "Leader {} is not Ready and is kept as long as it has an address: {} is used up",
+                leader.name,
+                scope.flag()
+            )),
+            _ => None,
+        };
+        self.said.set(Topic::Guard, text, |text| {
+            Note::warning(reason::FAILOVER_BUDGET_EXCEEDED, text)
         });
     }
 

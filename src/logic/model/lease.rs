@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::meta::{Key, Meta, Object, Uid, Version};
+use super::meta::{Key, Meta, Object, Version};
+use super::uid::Uid;
 
 /// What is known of the Lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

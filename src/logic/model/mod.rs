@@ -9,9 +9,11 @@ mod pod;
 mod service;
 mod slice;
 mod text;
+mod uid;
 
 pub use lease::{Lease, LeaseSpec};
-pub use meta::{Key, Labels, Meta, Object, OwnerReference, Uid, Version};
+pub use meta::{Key, Labels, Meta, Object, OwnerReference, Version};
 pub use pod::{Addresses, NamedPort, Pod, PodPhase, may_be_published};
 pub use service::{Family, Port, Protocol, Service, ServiceSpec, ServiceType, TargetPort};
 pub use slice::{AddressType, Conditions, Endpoint, EndpointPort, Slice, TargetRef};
+pub use uid::Uid;

@@ -5,9 +5,9 @@ mod wire;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::meta::{Key, Labels, Object, Uid, Version};
+use super::meta::{Key, Labels, Object, Version};
 use super::service::{Family, Protocol};
-use crate::logic::contract::PRIORITY;
+use super::uid::Uid;
 use crate::logic::time::{Moment, Now};
 
 /// What is known of one pod.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::meta::{Key, Labels, Meta, Object, Uid, Version, list};
+use super::meta::{Key, Labels, Meta, Object, Version, list};
+use super::uid::Uid;
 
 /// What is known of one Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::meta::{Key, Meta, Object, Uid, Version, list};
+use super::meta::{Key, Meta, Object, Version, list};
 use super::service::{Family, Protocol};
+use super::uid::Uid;
 
 /// What is known of one `EndpointSlice`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -135,12 +136,7 @@ pub struct TargetRef {
     /// Name of the pod.
     pub name: Arc<str>,
     /// Identity of the pod.
-    #[serde(serialize_with = "uid_text")]
     pub uid: Uid,
-}
-
-fn uid_text<S: serde::Serializer>(uid: &Uid, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&uid.0)
 }
 
 /// One entry of `ports`.

@@ -217,7 +217,7 @@ fn name_leader<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
         Some(leader) => {
             annotations.set(CURRENT_LEADER, &*leader.name);
             annotations.set(LEADER_POD_NAME, &*leader.name);
-            annotations.set(LEADER_POD_UID, &*leader.uid.0);
+            annotations.set(LEADER_POD_UID, leader.uid.to_string());
         }
         None => [CURRENT_LEADER, LEADER_POD_NAME, LEADER_POD_UID]
             .into_iter()
@@ -228,7 +228,7 @@ fn name_leader<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
         None => annotations.unset(HANDLED_SWITCHOVER),
     }
     if let Some(uid) = &desired.last_leader {
-        annotations.set(LAST_LEADER_POD_UID, &*uid.0);
+        annotations.set(LAST_LEADER_POD_UID, uid.to_string());
         if let Some(at) = desired.switched {
             annotations.set(LAST_SWITCH_TIME, format!("{at:.0}"));
         }
@@ -291,7 +291,7 @@ fn keep_node_ports(desired: &Desired, mut wanted: Vec<Port>, observed: &[Port]) 
 /// An ownerReference. Never `blockOwnerDeletion`: it would need a right on the owner's finalizers
 /// where `OwnerReferencesPermissionEnforcement` is on.
 pub(super) fn owner_reference(name: &str, uid: &Uid) -> Value {
-    json!({ "apiVersion": "v1", "kind": "Service", "name": name, "uid": &*uid.0, "controller": true })
+    json!({ "apiVersion": "v1", "kind": "Service", "name": name, "uid": uid, "controller": true })
 }
 
 pub(super) fn owners_differ(meta: &Meta, name: &str, uid: &Uid) -> bool {

@@ -111,7 +111,7 @@ impl Pace {
         };
         let change = match frame {
             Frame::Applied(object) => {
-                seen.insert(object.key());
+                seen.insert(self.share(object.key()));
                 Change::Upsert(object)
             }
             Frame::Deleted(tombstone) => {
@@ -196,7 +196,7 @@ impl Pace {
                 });
             }
         };
-        seen.extend(page.objects.iter().map(Object::key));
+        seen.extend(page.objects.iter().map(|object| self.share(object.key())));
         seen.extend(page.unreadable.iter().filter_map(|item| item.key.clone()));
         let skipped = page.unreadable.into_iter().map(Change::Skipped);
         let objects = page.objects.into_iter().map(Change::Upsert);

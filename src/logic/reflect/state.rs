@@ -1,10 +1,11 @@
 //! Where the protocol stands, and how fast it may go on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Keys, Request};
 use crate::logic::backoff::Backoff;
-use crate::logic::model::Version;
+use crate::logic::model::{Key, Version};
 
 /// After a server refused a streaming list, this many lists are paged before the next try: it may
 /// have been upgraded, or another one may answer.
@@ -80,6 +81,9 @@ pub(super) struct Pace {
     pub(super) breaks: u32,
     /// Lists that are still to be paged because a streaming one was refused.
     paged: u8,
+    /// Of the last key that a list showed. They come namespace by namespace, and a hundred thousand
+    /// keys need not each hold a copy of the same text.
+    namespace: Arc<str>,
 }
 
 impl Pace {
@@ -88,7 +92,18 @@ impl Pace {
             backoff,
             breaks: 0,
             paged: 0,
+            namespace: "".into(),
         }
+    }
+
+    /// The key to be remembered, sharing its namespace with the one before.
+    pub(super) fn share(&mut self, mut key: Key) -> Key {
+        if self.namespace == key.namespace {
+            key.namespace = Arc::clone(&self.namespace);
+        } else {
+            self.namespace = Arc::clone(&key.namespace);
+        }
+        key
     }
 
     pub(super) fn progress(&mut self) {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::build::PodSpec;
 use super::world::{Refusal, World};
+use crate::logic::budget::Spent;
 use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE};
 use crate::logic::elect::{Hold, Reason};
 use crate::logic::event::Note;
@@ -28,6 +29,8 @@ pub(crate) struct Lab {
     pub(crate) machine: Machine,
     pub(crate) mirror: Mirror,
     pub(crate) is_over_limit: bool,
+    /// The budget for failovers that is used up.
+    pub(crate) spent: Option<Spent>,
     /// How many Services each node leads, this one included.
     pub(crate) spread: Spread,
     /// The node that this one's leader is counted on.
@@ -52,6 +55,7 @@ impl Lab {
             machine: Machine::default(),
             mirror: Mirror::default(),
             is_over_limit: false,
+            spent: None,
             spread: Spread::default(),
             node: None,
             notes: Vec::new(),
@@ -88,6 +92,7 @@ impl Lab {
                 spread: &self.spread,
                 own: self.node.as_ref(),
             },
+            spent: self.spent,
             cause,
         };
         self.machine.clone().step(view, &context, now)
@@ -195,6 +200,7 @@ impl Lab {
                     Hold::Suspect(_) => ", suspect",
                     Hold::Leaving => ", leaving",
                     Hold::Paused => ", paused",
+                    Hold::Guarded(_) => ", guarded",
                 };
                 format!("Serving {}{hold}", serving.pod)
             }

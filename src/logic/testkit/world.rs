@@ -261,7 +261,8 @@ impl World {
             }
             Action::Delete { uid, version } => {
                 let meta = &self.objects(kind).get(name).ok_or(Refusal::Missing)?["metadata"];
-                if meta["uid"] != *uid.0 || meta["resourceVersion"] != version.to_string() {
+                if meta["uid"] != uid.to_string() || meta["resourceVersion"] != version.to_string()
+                {
                     return Err(Refusal::Conflict);
                 }
                 self.delete(kind, name);

@@ -172,7 +172,8 @@ fn check_leader(before: &Phase, lab: &Lab, view: &View) {
     };
     let is_on_record = |uid: &Uid| {
         let mut services = view.own_services().into_iter();
-        services.any(|service| service.metadata.annotations.get(LEADER_POD_UID) == Some(&uid.0))
+        let uid = uid.to_string();
+        services.any(|service| service.metadata.annotations.get(LEADER_POD_UID) == Some(&*uid))
     };
     let may_come = |uid| old.is_none() && (was_published(uid) || is_on_record(uid));
     assert!(
@@ -348,10 +349,10 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
             );
         }
     }
-    let uid = leader.map(|pod| &*pod.uid.0);
+    let uid = leader.map(|pod| pod.uid.to_string());
     assert_eq!(
         service["metadata"]["annotations"][LEADER_POD_UID].as_str(),
-        uid,
+        uid.as_deref(),
         "the identity is told"
     );
     for slice in slices {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::config;
 use super::event::{Event, events};
+use crate::logic::budget::{Scope, Spent};
 use crate::logic::contract::{
     FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME, MIN_READY_DURATION,
     PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
@@ -87,6 +88,7 @@ struct Case {
     preferred: Option<&'static str>,
     handed: Option<Uid>,
     paused: bool,
+    spent: Option<Spent>,
     spread: Spread,
 }
 
@@ -107,6 +109,7 @@ impl Case {
             preferred: self.preferred,
             handed: self.handed.as_ref(),
             paused: self.paused,
+            spent: self.spent,
         }
     }
 }
@@ -115,7 +118,7 @@ prop_compose! {
     fn any_case()(
         order in any_order(), sticky in any::<bool>(), min_ready in 0_u64..120, delay in 0_u64..120,
         preferred in prop::option::of(prop::sample::select(&NAMES[..])), handed in prop::option::of(1_u32..7),
-        paused in prop::bool::weighted(0.1), led in prop::collection::vec(0_usize..3, 3),
+        paused in prop::bool::weighted(0.1), spent in prop::option::weighted(0.3, 1_u64..200), led in prop::collection::vec(0_usize..3, 3),
     ) -> Case {
         let mut spread = Spread::default();
         for (node, count) in led.into_iter().enumerate() {
@@ -132,6 +135,10 @@ prop_compose! {
             preferred,
             handed: handed.map(|number| format!("uid-{number}").as_str().into()),
             paused,
+            spent: spent.map(|seconds| Spent {
+                until: NOW + Duration::from_secs(seconds),
+                scope: Scope::Global,
+            }),
             spread,
         }
     }

@@ -8,7 +8,7 @@ use prometheus_client::metrics::MetricType::{Counter, Gauge, Histogram, Info};
 
 use super::{ATTEMPTS, BUILD, Family, Operation, Outcome, REASONS, ServiceStats, State, of};
 
-pub(super) static FAMILIES: [Family; 38] = [
+pub(super) static FAMILIES: [Family; 40] = [
     Family {
         name: "zen_lead_leader_duration_seconds",
         kind: Gauge,
@@ -328,6 +328,18 @@ pub(super) static FAMILIES: [Family; 38] = [
         kind: Gauge,
         help: "EndpointSlices that others attached to the leader Service.",
         lines: |facts, lines| facts.whole(lines, |s| s.foreign_slices.load(Relaxed).into()),
+    },
+    Family {
+        name: "zen_lead_leader_guarded",
+        kind: Gauge,
+        help: "1 while a leader is kept only because the failover budget is used up, else 0.",
+        lines: |facts, lines| facts.whole(lines, |s| s.guarded.load(Relaxed).into()),
+    },
+    Family {
+        name: "zen_lead_failovers_held",
+        kind: Counter,
+        help: "Failovers that were held back because the budget was used up.",
+        lines: |facts, lines| facts.counter(lines, |s| &s.failovers_held),
     },
     Family {
         name: "process_cpu_seconds",

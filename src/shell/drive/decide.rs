@@ -4,6 +4,8 @@
 use parking_lot::Mutex;
 
 use super::{Cell, Drive};
+use crate::logic::budget::{Bucket, Guard, Scope, Spent};
+use crate::logic::elect::Reason;
 use crate::logic::fsm::{Cause, Context, Step};
 use crate::logic::spread::{Others, Spread};
 use crate::logic::time::Now;
@@ -15,6 +17,8 @@ pub(super) struct Together {
     /// Which node leads how many. Locked for one step, after its machine and never across an
     /// await.
     spread: Mutex<Spread>,
+    /// The budget for failovers of all. Locked for one look or one change.
+    failovers: Mutex<Bucket>,
 }
 
 impl Drive {
@@ -27,6 +31,9 @@ impl Drive {
         cause: Cause,
         now: Now,
     ) -> Step {
+        // A standby decides anew until its decision, or another, is published: that is paid for once.
+        let is_repeated = cell.machine.pending.is_some() && !self.outlet.is_active();
+        let spent = self.spent(cell, now).filter(|_| !is_repeated);
         let mut spread = self.together.spread.lock();
         let context = Context {
             mirror: &self.settings.mirror,
@@ -35,6 +42,7 @@ impl Drive {
                 spread: &spread,
                 own: cell.node.as_ref(),
             },
+            spent,
             cause,
         };
         let step = std::mem::take(&mut cell.machine).step(view, &context, now);
@@ -43,6 +51,40 @@ impl Drive {
             spread.moved(cell.node.as_ref(), node);
             cell.node = node.cloned();
         }
+        drop(spread);
+        let is_failover = matches!(step.report.left, Some(Reason::NotReady | Reason::NoneReady));
+        if is_failover && !is_repeated {
+            self.spend(cell, now);
+        }
         step
+    }
+
+    /// The budget that is used up; of two the one that takes longer.
+    fn spent(&self, cell: &Cell, now: Now) -> Option<Spent> {
+        let Guard {
+            per_service,
+            global,
+        } = self.settings.guard;
+        let own = per_service.and_then(|limit| {
+            let until = cell.failovers.empty_until(limit, now.moment)?;
+            let scope = Scope::Service;
+            Some(Spent { until, scope })
+        });
+        let all = global.and_then(|limit| {
+            let bucket = *self.together.failovers.lock();
+            let until = bucket.empty_until(limit, now.moment)?;
+            let scope = Scope::Global;
+            Some(Spent { until, scope })
+        });
+        own.into_iter().chain(all).max_by_key(|spent| spent.until)
+    }
+
+    fn spend(&self, cell: &mut Cell, now: Now) {
+        if let Some(limit) = self.settings.guard.per_service {
+            cell.failovers.take(limit, now.moment);
+        }
+        if let Some(limit) = self.settings.guard.global {
+            self.together.failovers.lock().take(limit, now.moment);
+        }
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         leader_created,
         unresolved_ports,
         strangers,
+        is_guarded,
         ..
     } = &step.report;
     let machine = &step.machine;
@@ -59,6 +60,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         } else {
             0
         },
+        guarded: *is_guarded,
     });
     stats.foreign_slices(count(*strangers));
     if !is_active {
@@ -155,6 +157,8 @@ impl Cell {
             writes: writes.iter().map(what).collect(),
             events: step.notes.iter().map(|note| note.reason).collect(),
         });
+        // Most Services have three steps in all.
+        self.steps.shrink_to_fit();
     }
 }
 
@@ -170,7 +174,7 @@ impl Drive {
         let leader = machine.leader().map(|leader| {
             json!({
                 "pod": leader.pod,
-                "uid": &*leader.uid.0,
+                "uid": leader.uid,
                 "forSeconds": now.since(leader.since).as_secs_f64(),
                 "hold": format!("{:?}", leader.hold),
             })
@@ -198,7 +202,7 @@ fn facts(view: &View, now: Moment) -> Value {
     let pod = |pod: &Arc<Pod>| {
         json!({
             "name": pod.name,
-            "uid": &*pod.uid.0,
+            "uid": pod.uid,
             "version": pod.version.to_string(),
             "phase": format!("{:?}", pod.phase),
             "ready": pod.ready,
@@ -211,7 +215,7 @@ fn facts(view: &View, now: Moment) -> Value {
     let object = |meta: &Meta| {
         json!({
             "name": meta.name,
-            "uid": &*meta.uid.0,
+            "uid": meta.uid,
             "version": meta.resource_version.to_string(),
             "isBeingDeleted": meta.deletion_timestamp.is_some(),
         })

@@ -219,8 +219,16 @@ impl Test {
         Controller::start(kubeconfig, log, &all)
     }
 
-    /// Every answered request of the program in this namespace since the scenario began.
+    /// Every answered request of the program in this namespace since the scenario began, save those
+    /// for the Lease.
     pub fn requests(&self) -> Result<Vec<Entry>> {
+        let mut all = self.all_requests()?;
+        all.retain(|entry| entry.resource != "leases");
+        Ok(all)
+    }
+
+    /// The same with those for the Lease.
+    pub fn all_requests(&self) -> Result<Vec<Entry>> {
         self.suite.audit.since(self.mark, USER, Some(&self.ns))
     }
 

@@ -1,23 +1,29 @@
 //! What a user can rely on, row by row of the contract.
 
+mod cli;
 mod drift;
 mod dual;
 mod failover;
+mod guard;
 mod hygiene;
 mod kinds;
 mod last_resort;
+mod lease;
 mod manifests;
 mod migration;
 mod mirror;
 mod names;
 mod opt_in;
 mod outage;
+mod pause;
 mod ports;
 mod process;
 mod refused;
 mod restart;
 mod scale;
 mod settings;
+mod strategies;
+mod switchover;
 
 use crate::harness::runner::Scenario;
 
@@ -25,9 +31,14 @@ use crate::harness::runner::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         opt_in::ALL,
+        cli::ALL,
         names::ALL,
         kinds::ALL,
         settings::ALL,
+        strategies::ALL,
+        switchover::ALL,
+        pause::ALL,
+        guard::ALL,
         failover::ALL,
         last_resort::ALL,
         ports::ALL,
@@ -37,6 +48,7 @@ pub fn all() -> Vec<Scenario> {
         drift::ALL,
         refused::ALL,
         process::ALL,
+        lease::ALL,
         restart::ALL,
         outage::ALL,
         scale::ALL,

@@ -123,17 +123,17 @@ async fn refused_by_an_admission_policy(t: Arc<Test>) -> Result<()> {
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// A user with these rights in the scenario's namespace; their kubeconfig.
-async fn user(t: &Test, name: &str, rules: &Value) -> Result<std::path::PathBuf> {
+pub(super) async fn user(t: &Test, name: &str, rules: &Value) -> Result<std::path::PathBuf> {
     let kubeconfig = t.suite.control.kubeconfig_for(name).await?;
     let base = format!("/apis/{RBAC}/v1/namespaces/{}", t.ns);
     let role = json!({
         "apiVersion": format!("{RBAC}/v1"), "kind": "Role",
-        "metadata": {"name": "zen-lead"}, "rules": rules,
+        "metadata": {"name": name}, "rules": rules,
     });
     let binding = json!({
         "apiVersion": format!("{RBAC}/v1"), "kind": "RoleBinding",
-        "metadata": {"name": "zen-lead"},
-        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "zen-lead"},
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": name},
         "subjects": [{"apiGroup": RBAC, "kind": "User", "name": name}],
     });
     t.api.create(&format!("{base}/roles"), &role).await?;
@@ -159,7 +159,10 @@ async fn refused_by_rbac(t: Arc<Test>) -> Result<()> {
     t.canary_without_patches().await?;
     let told = t.count_events("web", "WriteRefused");
     ensure!(told == 1, "told {told} times about one missing verb");
-    let role = format!("/apis/{RBAC}/v1/namespaces/{}/roles/zen-lead", t.ns);
+    let role = format!(
+        "/apis/{RBAC}/v1/namespaces/{}/roles/zen-lead-e2e-limited",
+        t.ns
+    );
     t.api
         .patch(&role, Patch::Merge, &json!({"rules": rules()?}))
         .await?;

@@ -144,10 +144,16 @@ async fn start_reports_attached_slices(t: Arc<Test>) -> Result<()> {
 /// Kills the program at moments that differ from round to round, in the middle of coming and
 /// going, and lets a new one finish.
 async fn crash_at_any_point(t: Arc<Test>) -> Result<()> {
+    // Each life waits for the Lease of the one before it.
+    let flags = [
+        "--lease-duration=2s",
+        "--renew-deadline=1500ms",
+        "--retry-period=500ms",
+    ];
     let pods = t.pods("web", 2).await?;
     let mut source = t.service(Svc::new("web")).await?;
     for round in 0..6_u32 {
-        let mut controller = t.controller(&[]).await?;
+        let mut controller = t.controller(&flags).await?;
         t.ask("web", "enabled", Some("true")).await?;
         // The first objects tell where it is; killing costs it some more steps in some rounds.
         if round % 2 == 0 {
@@ -156,7 +162,7 @@ async fn crash_at_any_point(t: Arc<Test>) -> Result<()> {
             t.exists(Slice, "web-leader").await?;
         }
         controller.kill().await?;
-        let mut controller = t.controller(&[]).await?;
+        let mut controller = t.controller(&flags).await?;
         t.leads("web-leader", &pods[0]).await?;
         t.identified("web-leader", &pods[0]).await?;
         match round % 3 {
@@ -168,7 +174,7 @@ async fn crash_at_any_point(t: Arc<Test>) -> Result<()> {
             t.gone(Slice, "web-leader").await?;
         }
         controller.kill().await?;
-        let mut controller = t.controller(&[]).await?;
+        let mut controller = t.controller(&flags).await?;
         t.withdrawn("web-leader").await?;
         if round % 3 == 1 {
             t.leads("chief", &pods[0]).await?;

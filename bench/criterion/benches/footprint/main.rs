@@ -4,6 +4,8 @@
 //! The binary is `ZEN_LEAD_BINARY`, or the one that `cargo build --release -p zen-lead` leaves in
 //! the target directory. With `quick` among the arguments only the small sizes are looked at.
 
+#![allow(unreachable_pub, reason = "a program: nothing is reached from outside")]
+
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use server::Server;
 /// How long the idle controller is watched.
 const IDLE: Duration = Duration::from_secs(10);
 /// How long a size may take until all is served.
-const SERVED: Duration = Duration::from_secs(300);
+const SERVED: Duration = Duration::from_mins(5);
 /// First syncs for the comparison.
 const ROUNDS: usize = 3;
 /// The argument with which this program plays the floor.
@@ -154,7 +156,7 @@ fn measure(
     pause(Duration::from_secs(3));
     let before = subject.process.footprint();
     pause(IDLE);
-    let idle = subject.process.footprint().cpu - before.cpu;
+    let idle = subject.process.footprint().cpu.saturating_sub(before.cpu);
     let (after, scrape, bytes) = subject.scraped()?;
     let share = 100.0 * idle.as_secs_f64() / IDLE.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a count that should be zero")]

@@ -14,7 +14,7 @@ const PODS_EACH: usize = 3;
 /// Decisions for the percentiles of each size.
 const DECISIONS: usize = 2_000;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let mut all: Vec<_> = [10, 1_000, 10_000]
         .map(|services| (services, Fleet::new(services, PODS_EACH)))
         .into();

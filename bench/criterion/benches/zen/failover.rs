@@ -1,4 +1,4 @@
-//! The round trip in one process, and many of them at once, each beside bare PATCHes.
+//! The round trip in one process, and many of them at once, each beside bare patches.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const ROUNDS: usize = 200;
 const MASS: usize = 1_000;
 const MASS_ROUNDS: usize = 10;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let runtime = zen_bench::runtime();
     one(criterion, table, &runtime);
     mass(criterion, table, &runtime);
@@ -22,7 +22,7 @@ pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
 fn one(criterion: &mut Criterion<CpuTime>, table: &mut Table, runtime: &Runtime) {
     let mut floor = runtime.block_on(Cluster::floor(1));
     let mut ours = runtime.block_on(Cluster::controlled(1));
-    let mut round = |cluster: &mut Cluster| runtime.block_on(cluster.fail_over(0..1));
+    let round = |cluster: &mut Cluster| runtime.block_on(cluster.fail_over(0..1));
 
     let mut group = criterion.benchmark_group("failover");
     // What follows a failover takes several times as long as it, and is not counted.
@@ -45,7 +45,7 @@ fn one(criterion: &mut Criterion<CpuTime>, table: &mut Table, runtime: &Runtime)
         || runtime.block_on(floor.fail_over(0..1)),
         || runtime.block_on(ours.fail_over(0..1)),
     );
-    table.compared("failover in process", &floors, &times, 1.5);
+    table.beside("failover in process", &floors, &times);
     let (few, many) = in_turns(
         ROUNDS,
         || runtime.block_on(ours.fail_over(0..1)),

@@ -15,7 +15,7 @@ use crate::CpuTime;
 const ROUNDS: usize = 50;
 const LOOKUPS: u32 = 200;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let mut group = criterion.benchmark_group("lookup");
     let mut stores: Vec<_> = [1, 100, 10_000].map(Shop::new).into();
     for shop in &mut stores {
@@ -86,7 +86,7 @@ impl Shop {
         self.version += 1;
         let mut pod = self.pod.clone();
         pod.version = self.version.to_string().as_str().into();
-        pod.ready = self.version % 2 == 0;
+        pod.ready = self.version.is_multiple_of(2);
         let now = Now {
             moment: Moment(i64::try_from(self.version).unwrap_or(i64::MAX)),
             wall: jiff::Timestamp::UNIX_EPOCH,

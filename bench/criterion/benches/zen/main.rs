@@ -3,9 +3,12 @@
 //! Criterion keeps the history of single figures; the table at the end compares each with its
 //! floor, measured in turns. All time is CPU time of the one thread that everything runs on.
 
+#![allow(unreachable_pub, reason = "a program: nothing is reached from outside")]
+
 mod decision;
 mod failover;
 mod lookup;
+mod memory;
 mod parse;
 mod storm;
 mod sync;
@@ -33,7 +36,7 @@ impl Measurement for CpuTime {
     }
 
     fn end(&self, from: Duration) -> Duration {
-        cpu_time() - from
+        cpu_time().saturating_sub(from)
     }
 
     fn add(&self, a: &Duration, b: &Duration) -> Duration {
@@ -55,11 +58,12 @@ impl Measurement for CpuTime {
 
 type Bench = fn(&mut Criterion<CpuTime>, &mut Table);
 
-const BENCHES: [(&str, Bench); 6] = [
+const BENCHES: [(&str, Bench); 7] = [
     ("parse", parse::bench),
     ("lookup", lookup::bench),
     ("decision", decision::bench),
     ("storm", storm::bench),
+    ("memory", memory::bench),
     ("failover", failover::bench),
     ("sync", sync::bench),
 ];

@@ -14,7 +14,7 @@ use crate::CpuTime;
 const ROUNDS: usize = 50;
 const PARSES: usize = 50;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let mut json = Vec::new();
     let facts = Facts {
         namespace: "shop",
@@ -42,7 +42,7 @@ pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
         0.3,
     );
     let (skip, trimmed) = in_turns(ROUNDS, || many(parse::<IgnoredAny>), || many(parse::<Pod>));
-    table.compared("50 pods of 10 kB, skipping as floor", &skip, &trimmed, 1.5);
+    table.beside("50 pods of 10 kB, skipping as floor", &skip, &trimmed);
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) {

@@ -11,7 +11,7 @@ const SERVICES: usize = 1_000;
 const EVENTS: usize = 1_000;
 const ROUNDS: usize = 20;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let mut fleet = Fleet::new(SERVICES, 3);
     // Newer versions of pods that are otherwise as they were; a repetition is no older.
     let lines: Vec<_> = (0..EVENTS)

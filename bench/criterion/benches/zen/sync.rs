@@ -25,7 +25,7 @@ const SERVICES: usize = 10_000;
 const PODS_EACH: usize = 10;
 const ROUNDS: usize = 3;
 
-pub fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
+pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let small = Arc::new(Canned::new(SERVICES / 100, PODS_EACH));
     let mut group = criterion.benchmark_group("sync");
     group.bench_function("100 Services, 1000 pods", |b| {
@@ -73,7 +73,7 @@ fn bare(server: &Arc<Canned>) -> Duration {
                 }
             })
             .await;
-        cpu_time() - from
+        cpu_time().saturating_sub(from)
     })
 }
 
@@ -111,7 +111,7 @@ fn first_sync(server: &Arc<Canned>) -> Duration {
             tokio::task::yield_now().await;
         }
         server.note_sync();
-        let took = cpu_time() - from;
+        let took = cpu_time().saturating_sub(from);
         while server.is_lost_unanswered() {
             tokio::task::yield_now().await;
         }

@@ -271,7 +271,7 @@ impl Screen<'_> {
             Stage::NotReady => Tone::Bad,
             Stage::Terminating => Tone::Doubtful,
         };
-        let short: String = pod.uid.0.chars().take(8).collect();
+        let short: String = pod.uid.to_string().chars().take(8).collect();
         let ip = pod.ip.as_deref().unwrap_or("no address");
         Line::of(Tone::Strong, if leads { "  > " } else { "    " })
             .and(Tone::Plain, format!("{name:<12}"))

@@ -5,6 +5,17 @@ use simkube::Kind;
 use super::{ENABLED, Event, NAME, NAMES, NODES, PODS, PodAct, SOURCES, ServiceEdit, SliceEdit};
 use crate::chance::Chance;
 
+const PREFERRED: &str = "zen-lead.io/preferred-leader";
+const PREFERENCES: [Option<&str>; 8] = [
+    None,
+    Some("p0"),
+    Some("p1"),
+    Some("p2"),
+    Some("p3"),
+    Some("p4"),
+    Some("p5"),
+    Some("No Pod"),
+];
 /// What pods are of; few, so that a Service has several.
 const APPS: [&str; 6] = ["a", "a", "a", "b", "b", "c"];
 
@@ -28,6 +39,27 @@ impl Event {
             ports: chance.pick(&[0, 0, 1, 2, 5]),
             enabled: chance.percent(85),
             dual: dual_stack && chance.percent(50),
+        }
+    }
+
+    /// A source leaves, or wants another name.
+    pub(crate) fn leave(chance: &mut Chance) -> Self {
+        let name = chance.pick(&SOURCES);
+        match chance.below(4) {
+            0 => Self::DropSource {
+                name,
+                orphan: false,
+            },
+            1 | 2 => Self::Annotate {
+                name,
+                key: ENABLED,
+                value: chance.pick(&[None, Some("false")]),
+            },
+            _ => Self::Annotate {
+                name,
+                key: NAME,
+                value: requested(chance, name),
+            },
         }
     }
 
@@ -102,7 +134,11 @@ impl Event {
                 name: pod,
                 phase: chance.pick(&["Running", "Failed", "Succeeded", "Pending"]),
             },
-            77..=79 => Self::Relabel {
+            77 => Self::Rank {
+                name: pod,
+                value: chance.pick(&[None, Some("1"), Some("-1"), Some("20"), Some("high")]),
+            },
+            78..=79 => Self::Relabel {
                 name: pod,
                 app: chance.pick(&APPS),
             },
@@ -179,7 +215,7 @@ fn requested(chance: &mut Chance, source: &'static str) -> Option<&'static str> 
 }
 
 fn setting(chance: &mut Chance, name: &'static str) -> Event {
-    let settings: [(&str, &[Option<&str>]); 7] = [
+    let settings: [(&str, &[Option<&str>]); 11] = [
         (
             "zen-lead.io/sticky",
             &[None, Some("true"), Some("false"), Some("yes")],
@@ -191,7 +227,25 @@ fn setting(chance: &mut Chance, name: &'static str) -> Event {
                 Some("oldest"),
                 Some("newest"),
                 Some("random"),
+                Some("node-spread"),
+                Some("priority"),
                 Some("best"),
+            ],
+        ),
+        // More often: a switchover is short, and a pause is long.
+        (PREFERRED, &PREFERENCES),
+        (PREFERRED, &PREFERENCES),
+        (PREFERRED, &PREFERENCES),
+        (
+            "zen-lead.io/paused",
+            &[
+                None,
+                None,
+                None,
+                Some("false"),
+                Some("false"),
+                Some("true"),
+                Some("on"),
             ],
         ),
         (

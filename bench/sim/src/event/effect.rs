@@ -71,6 +71,9 @@ impl Event {
             Self::Phase { name, phase } => {
                 kube.set_phase(NS, name, phase);
             }
+            Self::Rank { name, value } => {
+                kube.annotate(Kind::Pod, NS, name, "zen-lead.io/priority", value);
+            }
             Self::Relabel { name, app } => {
                 kube.label(Kind::Pod, NS, name, "app", Some(app));
             }

@@ -86,6 +86,11 @@ pub enum Event {
         name: &'static str,
         phase: &'static str,
     },
+    /// A pod gets a rank for the strategy `priority`, or loses it.
+    Rank {
+        name: &'static str,
+        value: Option<&'static str>,
+    },
     /// A pod changes its label.
     Relabel {
         name: &'static str,
@@ -206,6 +211,8 @@ pub(crate) const KINDS: &[&str] = &[
     "Annotate leader-service-type",
     "Annotate leaderservice",
     "Annotate min-ready-duration",
+    "Annotate paused",
+    "Annotate preferred-leader",
     "Annotate sticky",
     "Annotate strategy",
     "Attach",
@@ -245,6 +252,7 @@ pub(crate) const KINDS: &[&str] = &[
     "Phase",
     "Pod",
     "Ports",
+    "Rank",
     "Ready",
     "Recreate",
     "Relabel",

@@ -54,6 +54,7 @@ pub(super) fn brief(kind: Kind, object: Option<&Value>) -> String {
                 fact.ports.len()
             )
         }
+        Kind::Lease => format!("held by {}", text(&object["spec"]["holderIdentity"])),
         _ => String::new(),
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::sight::{Floor, History, Sight, Version};
 use crate::event::{SOURCES, is_foreign, name_of};
 use crate::facts::{PodFact, SourceFact, text};
+use zen_lead::shell::lease::Tenure;
 
 const SOURCE: &str = "zen-lead.io/source-service";
 
@@ -31,9 +32,17 @@ pub(super) struct Ledger {
     pub(super) slices: BTreeMap<String, SliceFact>,
     /// By source: who leads, as far as anybody can know.
     pub(super) leaders: BTreeMap<String, BTreeSet<String>>,
-    /// Who does so no more, since when, and whether the slice went with him.
-    pub(super) former: Vec<(Instant, String, bool)>,
+    /// Who does so no more.
+    pub(super) former: Vec<Former>,
     pub(super) wall_jumped: bool,
+    /// Failovers of one Service that its budget allows, and the seconds in which it is filled.
+    pub(super) guard: Option<(u32, u32)>,
+    /// Lives that have begun.
+    pub(super) born: usize,
+    /// By source: when it failed over because its leader was not Ready.
+    pub(super) failed_over: BTreeMap<String, Vec<Instant>>,
+    /// By leader Service: the pod of the switchover that it remembers, or nothing.
+    pub(super) handled: History<String>,
     /// When an eviction was last called off.
     pub(super) called_off: Option<Instant>,
     pub(super) foreign: BTreeMap<(Kind, String), Value>,
@@ -49,6 +58,12 @@ pub(super) struct Ledger {
     /// By name of an object: when a request for it last came to nothing.
     pub(super) delayed: BTreeMap<String, Instant>,
     pub(super) forbidden: Option<Instant>,
+    /// Who lives, and whether he may write.
+    pub(super) tenures: BTreeMap<String, Tenure>,
+    /// When a replica that was held still went on.
+    pub(super) resumed: BTreeMap<String, Instant>,
+    /// Objects to which a replica wrote after it was deposed, until it is the holder again.
+    pub(super) late: BTreeSet<(String, Kind, String)>,
     /// How many requests have arrived at this moment.
     pub(super) pace: Option<(Instant, u32)>,
     /// The latest request.
@@ -57,6 +72,15 @@ pub(super) struct Ledger {
     pub(super) lives: Vec<u64>,
     /// Who changed an object, after which request: a request, or somebody else.
     pub(super) writers: BTreeMap<(Kind, String), Writers>,
+}
+
+/// Who led a source, until then.
+pub(super) struct Former {
+    pub(super) at: Instant,
+    pub(super) source: String,
+    pub(super) uid: String,
+    /// The slice went with him.
+    pub(super) with_slice: bool,
 }
 
 /// What a client has seen in its present life, for certain.
@@ -72,6 +96,8 @@ pub(super) struct Seen {
 
 #[derive(Clone, Copy)]
 pub(super) struct Asked {
+    /// The last version of anything, at that moment.
+    pub(super) rv: u64,
     /// When the life of the client began.
     pub(super) life: Option<Instant>,
     pub(super) at: Instant,
@@ -103,7 +129,12 @@ impl Ledger {
                 change.request.map(|request| request.number),
             ));
         let by = change.request.map(|request| request.client.clone());
-        self.changes.push((now, by));
+        if !matches!(change.kind, Kind::Event | Kind::Lease) {
+            self.changes.push((now, by));
+        }
+        if let Some(request) = change.request {
+            self.check_fence(change, request)?;
+        }
         if by_us {
             self.check_ours(change, &name)?;
         } else if self.made.contains(&text(&object["metadata"]["uid"])) {
@@ -117,6 +148,7 @@ impl Ledger {
         } else if change.new.is_none() {
             self.foreign.remove(&(change.kind, name.clone()));
         }
+        self.note_handled(change, &name, now);
         match change.kind {
             Kind::Pod => {
                 let fact = change.new.map(PodFact::of);
@@ -209,14 +241,17 @@ impl Ledger {
             .filter(|slice| slice.source == source)
             .flat_map(|slice| slice.leaders.iter().cloned())
             .collect();
-        let leaders = self.leaders.entry(source).or_default();
+        let leaders = self.leaders.entry(source.clone()).or_default();
         if !by_us {
             // What hands did, a restart takes for the truth; without one the leader stays.
             published.extend(leaders.iter().cloned());
         }
-        let gone = leaders
-            .difference(&published)
-            .map(|uid| (now, uid.clone(), change.new.is_none()));
+        let gone = leaders.difference(&published).map(|uid| Former {
+            at: now,
+            source: source.clone(),
+            uid: uid.clone(),
+            with_slice: change.new.is_none(),
+        });
         self.former.extend(gone);
         *leaders = published;
         Ok(())

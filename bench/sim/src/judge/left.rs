@@ -87,6 +87,12 @@ impl Ledger {
                 .values()
                 .find_map(|versions| self.surely_eligible(versions, uid, &all, asked))
         };
+        if self.surely_paused(&fact.source, asked) && fact.leaders.is_empty() {
+            return self.check_kept(name, old, &all, asked);
+        }
+        if all.iter().any(|source| source.is_paused()) {
+            return Ok(());
+        }
         if fact.leaders.is_empty() {
             let could = self.pods.values().find_map(|versions| {
                 let uid = &versions.last()?.fact.as_ref()?.uid;
@@ -99,7 +105,8 @@ impl Ledger {
         let is_sticky = all
             .iter()
             .all(|source| matches!(source.setting("sticky"), None | Some("true")));
-        match is_sure(old).filter(|_| is_sticky) {
+        let is_asked = self.was_asked_for(fact, &all, asked);
+        match is_sure(old).filter(|_| is_sticky && !is_asked) {
             Some(pod) => Err(format!(
                 "slice {name} leaves {pod}, which could go on leading"
             )),
@@ -164,8 +171,8 @@ impl Ledger {
         // The name may be that of a later pod.
         let led = |uid: &String| {
             let of = self.former.iter().rev();
-            of.take_while(|(at, ..)| recent(*at))
-                .any(|(_, former, _)| former == uid)
+            of.take_while(|former| recent(former.at))
+                .any(|former| former.source == name && former.uid == *uid)
         };
         if !uid.is_some_and(led) {
             return Ok(());

@@ -4,9 +4,11 @@
 mod brief;
 mod ledger;
 mod left;
+mod ops;
 mod published;
 mod requests;
 mod sight;
+mod tenure;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +22,9 @@ use tokio::time::Instant;
 use self::brief::brief;
 use self::ledger::{Asked, Ledger, Seen};
 use crate::event::{SOURCES, name_of};
+use crate::facts::text;
 use crate::trace::Trace;
+use zen_lead::shell::lease::Tenure;
 
 /// What a change can still cause: it may be seen late, and two durations may run from it.
 const ECHO: Duration = Duration::from_secs(45);
@@ -40,9 +44,13 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    pub(crate) fn new(trace: Trace) -> Self {
+    pub(crate) fn new(trace: Trace, guard: Option<(u32, u32)>) -> Self {
+        let ledger = Ledger {
+            guard,
+            ..Ledger::default()
+        };
         Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(ledger),
             trace,
             alarm: Notify::new(),
         }
@@ -72,8 +80,25 @@ impl Judge {
         seen.pods.begin(rv);
         seen.services.begin(rv);
         inner.seen.insert(client.to_owned(), seen);
+        inner.born += 1;
         // It looks at everything anew.
         inner.changes.push((now, None));
+    }
+
+    /// A life of a client has begun, or is over.
+    pub(crate) fn serves(&self, client: &str, tenure: Option<Tenure>) {
+        let mut inner = self.inner.lock();
+        match tenure {
+            Some(tenure) => inner.tenures.insert(client.to_owned(), tenure),
+            None => inner.tenures.remove(client),
+        };
+        inner.late.retain(|(late, ..)| late != client);
+    }
+
+    /// A client that was held still goes on.
+    pub(crate) fn goes_on(&self, client: &str) {
+        let now = Instant::now();
+        self.inner.lock().resumed.insert(client.to_owned(), now);
     }
 
     /// A fault hit a request or a frame.
@@ -101,7 +126,10 @@ impl Judge {
 
     /// The controller says why it left a leader.
     pub(crate) fn left(&self, source: &str, from: &str, reason: &str) {
-        let verdict = self.inner.lock().check_reason(source, from, reason);
+        let mut inner = self.inner.lock();
+        let verdict = inner.check_reason(source, from, reason);
+        let verdict = verdict.and_then(|()| inner.check_guard(source, reason));
+        drop(inner);
         if let Err(what) = verdict {
             self.accuse(what);
         }
@@ -147,7 +175,8 @@ impl Judge {
                 inner.lives.push(request.number);
             }
             inner.asked_last = request.number;
-            inner.check_pace(Instant::now())
+            let pace = inner.check_pace(Instant::now());
+            pace.and_then(|()| inner.check_tenures())
         };
         if let Err(what) = pace {
             self.accuse(what);
@@ -171,18 +200,21 @@ impl Judge {
         }
         let now = Instant::now();
         let mut inner = self.inner.lock();
+        let rv = inner.clock.last().map_or(0, |(_, rv)| *rv);
         let seen = inner.seen.entry(request.client.clone()).or_default();
         let asked = Asked {
+            rv,
             at: now,
             life: seen.life,
             pods: seen.pods.before(now),
             services: seen.services.before(now),
         };
         inner.asked.insert(request.number, asked);
-        let verdict = if request.kind == Some(Kind::Event) {
-            Ok(())
+        let verdict = inner.check_holds(request, now);
+        let verdict = if matches!(request.kind, Some(Kind::Event | Kind::Lease)) {
+            verdict
         } else {
-            inner.check_budget(request, now)
+            verdict.and_then(|()| inner.check_budget(request, now))
         };
         drop(inner);
         if let Err(what) = verdict {
@@ -201,12 +233,27 @@ impl Judge {
         called_off.is_some_and(|at| Instant::now() < at + SHUNNED)
     }
 
+    /// Whether failovers have a budget, so that a leader that is not Ready may be kept.
+    pub(crate) fn guards(&self) -> bool {
+        self.inner.lock().guard.is_some()
+    }
+
     /// Whether the controller made an object.
     pub(crate) fn made(&self, object: &Value) -> bool {
         let inner = self.inner.lock();
         object["metadata"]["uid"]
             .as_str()
             .is_some_and(|uid| inner.made.contains(uid))
+    }
+}
+
+/// Events and renewals would drown the rest.
+fn is_worth_a_line(change: &Committed<'_>) -> bool {
+    let holder = |lease: Option<&Value>| lease.map(|lease| text(&lease["spec"]["holderIdentity"]));
+    match change.kind {
+        Kind::Event => false,
+        Kind::Lease => holder(change.old) != holder(change.new),
+        _ => true,
     }
 }
 
@@ -218,7 +265,7 @@ impl Observer for Judge {
             (_, None) => "deleted",
             _ => "changed",
         };
-        if change.kind != Kind::Event {
+        if is_worth_a_line(change) {
             let by = change.request.map_or(String::new(), |request| {
                 format!(" by request {}", request.number)
             });

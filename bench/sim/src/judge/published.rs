@@ -59,6 +59,9 @@ impl Ledger {
             (asked.pods, asked.services) = (long_ago, long_ago);
         }
         let pod = text(&slice["endpoints"][0]["targetRef"]["name"]);
+        if self.surely_paused(&fact.source, &asked) {
+            return Err(format!("slice {name} publishes {pod} during a pause"));
+        }
         if self.was_eligible(&fact.source, &pod, uid, &asked) {
             Ok(())
         } else {
@@ -74,10 +77,11 @@ impl Ledger {
             .get(source)
             .is_some_and(|leaders| leaders.contains(uid));
         let is_young = life.is_some_and(|life| now < life + STALE_MAX);
-        let was = self.former.iter().any(|(at, former, with_slice)| {
-            former == uid
-                && ((*with_slice && now < *at + IN_FLIGHT)
-                    || (is_young && life.is_some_and(|life| life < *at + STALE_MAX)))
+        let was = self.former.iter().any(|former| {
+            former.source == source
+                && former.uid == *uid
+                && ((former.with_slice && now < former.at + IN_FLIGHT)
+                    || (is_young && life.is_some_and(|life| life < former.at + STALE_MAX)))
         });
         leads || was
     }

@@ -32,6 +32,9 @@ impl Ledger {
             if self.lives.contains(&record.number) {
                 answered.retain(|(client, ..), _| *client != record.client);
             }
+            if record.kind == Some(Kind::Lease) {
+                check_guard(record)?;
+            }
             let Some(kind @ (Kind::Service | Kind::EndpointSlice)) =
                 record.kind.filter(|_| record.is_write())
             else {

@@ -2,6 +2,7 @@
 //! objects, by other code than that of the controller.
 
 mod objects;
+mod ops;
 
 use std::cmp::Reverse;
 
@@ -13,6 +14,7 @@ use crate::facts::{PodFact, SourceFact, text};
 use crate::judge::Judge;
 
 use self::objects::{check_service, check_slice};
+use self::ops::was_handed_over;
 
 const SOURCE: &str = "zen-lead.io/source-service";
 const SERVICE: &str = "kubernetes.io/service-name";
@@ -182,16 +184,21 @@ impl Cluster<'_> {
         })
     }
 
-    /// Whether its owner is gone, or was made by the controller and is not an orphan.
+    /// Whether its owner is gone, or is ours: neither an orphan, nor without our labels and left by a
+    /// source that is gone, which is the garbage collector's.
     fn owner_is_ours(&self, slice: &Value) -> bool {
         let Some(owner) = owner(slice) else {
             return false;
         };
-        let service = self
-            .services
-            .iter()
-            .find(|service| owner["uid"] == uid(service));
-        service.is_none_or(|service| owner_count(service) > 0)
+        let mut services = self.services.iter();
+        let Some(service) = services.find(|service| owner["uid"] == uid(service)) else {
+            return true;
+        };
+        let is_marked = service["metadata"]["labels"][SOURCE].is_string();
+        let of = self::owner(service).map(|of| &of["uid"]);
+        let has_source =
+            of.is_some_and(|of| self.services.iter().any(|source| *of == *uid(source)));
+        owner_count(service) > 0 && (is_marked || has_source)
     }
 
     fn check_served(&self, name: &str, source: &SourceFact, service: &Value) -> Result<(), String> {
@@ -241,7 +248,7 @@ impl Cluster<'_> {
             .and_then(|slice| slice["endpoints"][0]["targetRef"]["uid"].as_str());
         let Some(leads) = leads else {
             let eligible = self.pods.iter().find(|pod| pod.is_eligible(source));
-            ensure(eligible.is_none(), || {
+            ensure(eligible.is_none() || source.is_paused(), || {
                 format!(
                     "nobody leads, and {} could",
                     eligible.map_or("", |pod| &pod.name)
@@ -259,16 +266,27 @@ impl Cluster<'_> {
             return Err(format!("the leader {leads} does not exist"));
         };
         let who = &pod.name;
-        ensure(
-            pod.matches(source) && pod.is_reachable(source) && pod.running && pod.ready,
-            || format!("{who} must not lead"),
-        )?;
+        let is_kept = source.is_paused() || (self.judge.guards() && !pod.ready);
+        if is_kept {
+            Self::check_kept(source, pod)?;
+        } else {
+            ensure(
+                pod.matches(source) && pod.is_reachable(source) && pod.running && pod.ready,
+                || format!("{who} must not lead"),
+            )?;
+        }
+        self.check_switchover(source, service, pod)?;
         let is_better = |other: &&PodFact| {
             other.uid != pod.uid
                 && other.is_eligible(source)
                 && ((pod.disrupted && !other.disrupted && !self.judge.shuns()) || pod.terminating)
         };
-        if let Some(better) = self.pods.iter().find(is_better) {
+        if let Some(better) = self
+            .pods
+            .iter()
+            .find(is_better)
+            .filter(|_| !source.is_paused())
+        {
             return Err(format!(
                 "{who} is about to go, and {} could lead",
                 better.name
@@ -277,6 +295,7 @@ impl Cluster<'_> {
         if let Some(first) = self
             .first_choice(source)
             .filter(|first| first.uid != pod.uid)
+            .filter(|_| !is_kept && !was_handed_over(source, service, pod))
         {
             return Err(format!("{who} leads, and the strategy says {}", first.name));
         }
@@ -298,21 +317,24 @@ impl Cluster<'_> {
     /// Whom a source that does not stick to its leader has to follow, where that can be told without
     /// knowing the past.
     fn first_choice(&self, source: &SourceFact) -> Option<&PodFact> {
-        let is_newest = match source.setting("strategy") {
-            None | Some("oldest") => false,
-            Some("newest") => true,
+        let (is_newest, is_ranked) = match source.setting("strategy") {
+            None | Some("oldest") => (false, false),
+            Some("newest") => (true, false),
+            Some("priority") => (false, true),
             Some(_) => return None,
         };
         if source.setting("sticky") != Some("false") || self.judge.shuns() {
             return None;
         }
         let eligible = self.pods.iter().filter(|pod| pod.is_eligible(source));
+        let rank = |pod: &PodFact| if is_ranked { pod.rank } else { 0 };
         eligible.min_by(|a, b| {
             let by_age = a.created.cmp(&b.created);
             let ports = |pod: &PodFact| Reverse(pod.resolved(source).len());
             a.disrupted
                 .cmp(&b.disrupted)
                 .then_with(|| ports(a).cmp(&ports(b)))
+                .then_with(|| rank(b).cmp(&rank(a)))
                 .then(if is_newest { by_age.reverse() } else { by_age })
                 .then_with(|| a.name.cmp(&b.name))
         })

@@ -5,11 +5,13 @@ use std::time::Duration;
 use simkube::{Kind, Rule};
 use tokio::time::Instant;
 
+use super::host::LEASE_NS;
 use super::{Due, Stage};
 use crate::plan::{Fault, Whom};
 
 impl Stage {
-    pub(super) async fn fault(&mut self, fault: &Fault) -> Result<(), String> {
+    /// `is_calm`: before it, nothing was wrong for a while.
+    pub(super) async fn fault(&mut self, fault: &Fault, is_calm: bool) -> Result<(), String> {
         let what = fault.kind();
         match *fault {
             Fault::Requests { .. } | Fault::Frames { .. } | Fault::Lag { .. } => {
@@ -72,15 +74,24 @@ impl Stage {
                 let host = self.host(whom);
                 if self.hosts[host].is_up() {
                     self.count(format!("fault {what}"));
+                    let is_holder = self.hosts[host].is_active();
                     self.crash(host, down_ms).await;
+                    if is_calm && is_holder {
+                        self.expect_take_over(true);
+                    }
                 }
             }
             Fault::Restart { whom, down_ms } => {
                 let host = self.host(whom);
                 if self.hosts[host].is_up() {
                     self.count(format!("fault {what}"));
+                    let is_holder = self.hosts[host].is_active();
                     self.hosts[host].stop().await?;
+                    self.judge.serves(self.hosts[host].name, None);
                     self.after(down_ms, Due::Start(host));
+                    if is_calm && is_holder {
+                        self.expect_take_over(false);
+                    }
                 }
             }
         }
@@ -92,13 +103,12 @@ impl Stage {
         match whom {
             Whom::Number(number) => usize::from(number) % self.hosts.len(),
             Whom::Holder => {
-                let leases = self.kube.list(Kind::Lease, "");
-                let holds = |name: &str| {
-                    leases
-                        .iter()
-                        .any(|lease| lease["spec"]["holderIdentity"] == name)
-                };
-                let holder = self.hosts.iter().position(|host| holds(host.name));
+                let lease = self
+                    .kube
+                    .list(Kind::Lease, LEASE_NS)
+                    .pop()
+                    .unwrap_or_default();
+                let holder = self.hosts.iter().position(|host| host.holds(&lease));
                 holder.unwrap_or(0)
             }
         }
@@ -111,12 +121,14 @@ impl Stage {
         self.judge.born(self.hosts[host].name);
         let life = self.hosts[host].start(&self.kube);
         let name = self.hosts[host].name;
+        self.judge.serves(name, self.hosts[host].tenure());
         self.trace.say(&format!("{name} starts, life {life}"));
     }
 
     pub(super) fn resume(&mut self, host: usize) {
         self.trace
             .say(&format!("{} goes on", self.hosts[host].name));
+        self.judge.goes_on(self.hosts[host].name);
         self.hosts[host].resume();
     }
 
@@ -125,6 +137,7 @@ impl Stage {
         self.trace
             .say(&format!("{} crashes", self.hosts[host].name));
         self.hosts[host].crash().await;
+        self.judge.serves(self.hosts[host].name, None);
         self.after(down_ms, Due::Start(host));
     }
 
@@ -132,6 +145,7 @@ impl Stage {
     pub(super) async fn bury(&mut self) {
         for (name, down_ms) in self.troubles.dead() {
             if let Some(host) = self.hosts.iter().position(|host| host.name == name) {
+                self.faults += 1;
                 self.crash(host, down_ms).await;
             }
         }

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use simkube::SimKube;
 use zen_lead::config::{Config, Flags};
 use zen_lead::logic::model::Key;
+use zen_lead::shell::lease::Tenure;
 
 use crate::event::{NS, SOURCES};
+use crate::plan::{Plan, World};
 use crate::replica::{Gate, Replica, Wall};
 
 /// What the replicas are called, as holders of the Lease and as clients of the server.
 pub(crate) const HOSTS: [&str; 3] = ["zl-0", "zl-1", "zl-2"];
+
+/// Where the Lease is.
+pub(super) const LEASE_NS: &str = "zl";
 
 /// A machine and what runs on it.
 pub(super) struct Host {
@@ -23,29 +29,61 @@ pub(super) struct Host {
     seed: u64,
 }
 
-fn config(name: &str) -> Config {
-    let flags = ["--leader-election-namespace=zl".to_owned()];
+fn config(name: &str, world: &World) -> Config {
+    let (count, seconds) = world.guard.unwrap_or((0, 600));
+    let renewal_s = world.renewal_s;
+    let flags = [
+        format!("--leader-election-namespace={LEASE_NS}"),
+        format!("--failover-budget-per-service={count}"),
+        format!("--failover-budget-window={seconds}s"),
+        format!("--retry-period={renewal_s}s"),
+        format!("--renew-deadline={}s", 3 * renewal_s),
+        format!("--lease-duration={}s", 4 * renewal_s),
+    ];
     let flags = Flags::parse(flags).expect("good flags");
     let variable = |key: &str| (key == "POD_NAME").then(|| name.to_owned());
     Config::resolve(&flags, variable).expect("good flags")
 }
 
 impl Host {
-    pub(super) fn new(number: u8, seed: u64, epoch: jiff::Timestamp) -> Self {
+    pub(super) fn new(number: u8, plan: &Plan, epoch: jiff::Timestamp) -> Self {
         let name = HOSTS[usize::from(number) % HOSTS.len()];
         Self {
             name,
-            config: Arc::new(config(name)),
+            config: Arc::new(config(name, &plan.world)),
             wall: Wall::new(epoch),
             gate: Arc::new(Gate::new(number)),
             replica: None,
             lives: 0,
-            seed: seed.wrapping_add(u64::from(number) << 40),
+            seed: plan.seed.wrapping_add(u64::from(number) << 40),
         }
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.replica.is_some()
+    }
+
+    /// Whether a Lease names a life of this host's as its holder.
+    pub(super) fn holds(&self, lease: &Value) -> bool {
+        let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
+        holder.split('_').next() == Some(self.name)
+    }
+
+    /// Whether the controller may write at this moment.
+    pub(super) fn is_active(&self) -> bool {
+        let replica = self.replica.as_ref();
+        replica.is_some_and(|replica| replica.tenure.is_active())
+    }
+
+    /// What the controller says about that on its page of metrics.
+    pub(super) fn says_active(&self) -> bool {
+        let replica = self.replica.as_ref();
+        replica.is_some_and(|replica| replica.metrics.is_active())
+    }
+
+    /// For the judge to ask.
+    pub(super) fn tenure(&self) -> Option<Tenure> {
+        Some(self.replica.as_ref()?.tenure.clone())
     }
 
     /// Starts the controller; says which life this is.

@@ -2,6 +2,7 @@
 
 mod fault;
 mod host;
+mod lease;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use simkube::{Expiry, Kind, Options, Rule, SimKube};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::host::Host;
+use self::host::{Host, LEASE_NS};
 use crate::event::{NS, SOURCES};
 use crate::judge::Judge;
 use crate::oracle;
@@ -49,7 +50,7 @@ pub struct Outcome {
 #[must_use]
 pub fn run(plan: &Plan) -> Outcome {
     let trace = Trace::new();
-    let judge = Arc::new(Judge::new(trace.clone()));
+    let judge = Arc::new(Judge::new(trace.clone(), plan.world.guard));
     let ear = Ear {
         trace: trace.clone(),
         judge: Arc::clone(&judge),
@@ -89,6 +90,11 @@ enum Due {
     Allow,
     Collect,
     Forget(Kind),
+    /// By now somebody has to have taken over, unless another fault came in between.
+    TakenOver {
+        after: &'static str,
+        faults: u64,
+    },
     /// If nothing has happened for a while, everything has to be as it should.
     Look,
 }
@@ -107,6 +113,9 @@ struct Stage {
     /// The last event, and until when faults are in force.
     stirred: Instant,
     troubled: Instant,
+    faults: u64,
+    /// So long the Lease lasts.
+    lease_ms: u64,
     counts: BTreeMap<String, u64>,
 }
 
@@ -134,8 +143,7 @@ impl Stage {
         let epoch = options.epoch;
         let kube = SimKube::new(options);
         kube.namespace(NS);
-        // Of the Lease.
-        kube.namespace("zl");
+        kube.namespace(LEASE_NS);
         let troubles = Arc::new(Troubles::new(plan.seed, Arc::clone(&judge)));
         kube.set_faults(Arc::clone(&troubles) as _);
         kube.set_observer(Arc::clone(&judge) as _);
@@ -145,7 +153,7 @@ impl Stage {
             judge,
             troubles,
             trace,
-            hosts: replicas.map(|of| Host::new(of, plan.seed, epoch)).collect(),
+            hosts: replicas.map(|of| Host::new(of, plan, epoch)).collect(),
             began: Instant::now(),
             due: BTreeSet::new(),
             what: BTreeMap::new(),
@@ -153,6 +161,8 @@ impl Stage {
             denied: Vec::new(),
             stirred: Instant::now(),
             troubled: Instant::now(),
+            faults: 0,
+            lease_ms: 4_000 * u64::from(plan.world.renewal_s),
             counts: BTreeMap::new(),
         };
         for host in 0..stage.hosts.len() {
@@ -219,6 +229,7 @@ impl Stage {
         }
         self.wait_until(Instant::now() + PEACE / 2).await?;
         oracle::check(&self.kube, &self.judge)?;
+        self.check_holder()?;
         self.judge.check_requests(&self.kube.requests())?;
         self.check_rest().await
     }
@@ -302,8 +313,10 @@ impl Stage {
                 }
                 What::Fault(fault) => {
                     self.trace.say(&format!("fault {fault:?}"));
+                    let is_calm = self.is_calm();
+                    self.faults += 1;
                     self.trouble_for(fault.lasts_ms());
-                    self.fault(fault).await?;
+                    self.fault(fault, is_calm).await?;
                 }
             },
             Due::Start(host) => self.start(*host),
@@ -320,6 +333,7 @@ impl Stage {
                 self.kube.break_watches(*kind);
             }
             Due::Look => self.look()?,
+            Due::TakenOver { after, faults } => self.check_taken_over(after, *faults)?,
             Due::Collect => {
                 self.kube.gc();
                 if let Some(every) = plan.world.collector_ms {
@@ -335,13 +349,15 @@ impl Stage {
         self.troubled = self.troubled.max(until);
     }
 
+    /// No fault is in force, nor was for a while.
+    fn is_calm(&self) -> bool {
+        Instant::now() >= self.troubled + PEACE && self.hosts.iter().all(Host::is_up)
+    }
+
     /// In the middle of it all, if it has been calm for long enough.
     fn look(&mut self) -> Result<(), String> {
-        let now = Instant::now();
-        let is_calm = now >= self.stirred + Duration::from_millis(CALM_MS)
-            && now >= self.troubled + PEACE
-            && self.hosts.iter().all(Host::is_up);
-        if !is_calm {
+        let is_still = Instant::now() >= self.stirred + Duration::from_millis(CALM_MS);
+        if !is_still || !self.is_calm() {
             return Ok(());
         }
         self.count("looks in between".into());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::story::{check, lab, ready, wait};
+use crate::logic::budget::{Scope, Spent};
 use crate::logic::contract::{
     FAILOVER_MIN_DELAY, HANDLED_SWITCHOVER, LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE,
     MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
@@ -22,6 +23,15 @@ fn prefer_nobody(lab: &mut Lab) {
 
 fn pause(lab: &mut Lab, is: &str) {
     lab.world.annotate("s", PAUSED, Some(is));
+}
+
+/// The budget for failovers is used up for so long, or has something in it.
+fn spend(lab: &mut Lab, seconds: Option<u64>) {
+    let now = lab.world.now().moment;
+    lab.spent = seconds.map(|seconds| Spent {
+        until: now + Duration::from_secs(seconds),
+        scope: Scope::Service,
+    });
 }
 
 /// The pod is deleted and comes back under its name.
@@ -257,4 +267,41 @@ fn ranks_move_leaders_only_without_sticky() {
         (|l| l.world.edit_pod("b", |p| p.priority = Some("ten")), "Serving c | s-leader: c | InvalidAnnotation, LeaderChanged (strategy)"),
         (|l| l.world.edit_pod("c", |p| p.priority = None), "Serving a | s-leader: a | LeaderChanged (strategy)"),
     ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_budget_that_is_used_up_keeps_leaders_while_they_have_an_address() {
+    check("a flapping probe moves nothing, and it is told once", &[], &[
+        (|l| spend(l, Some(60)), "Serving a | s-leader: a"),
+        (|l| ready(l, "a", false), "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
+        (|l| ready(l, "b", false), "Serving a, guarded | s-leader: a"),
+        (|l| ready(l, "a", true), "Serving a | s-leader: a"),
+        (|l| ready(l, "a", false), "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
+        (|l| spend(l, None), "Serving c | s-leader: c | LeaderChanged (notReady)"),
+    ]);
+    check("a leader that is gone is not kept", &[], &[
+        (|l| { spend(l, Some(60)); ready(l, "a", false); }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
+        (|l| l.world.delete_pod("a"), "Serving b | s-leader: b | LeaderChanged (deleted)"),
+        (|l| l.world.edit_pod("b", |p| p.ips.clear()), "Serving c | s-leader: c | LeaderChanged (noIP)"),
+        (|l| l.world.edit_pod("c", |p| p.phase = "Failed"), "Electing | s-leader: - | LeaderChanged (deleted)"),
+    ]);
+    check("nobody Ready empties no slice either", &[], &[
+        (|l| { spend(l, Some(60)); for p in ["a", "b", "c"] { ready(l, p, false); } }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
+        (|l| { l.crash(); spend(l, None); }, "Electing | s-leader: - | LeaderChanged (noneReady)"),
+    ]);
+    check("a switchover is no failover", &[], &[
+        (|l| { spend(l, Some(60)); ready(l, "a", false); }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
+        (|l| prefer(l, "c"), "Serving c | s-leader: c | LeaderChanged (switchover)"),
+    ]);
+}
+
+#[test]
+fn a_budget_has_a_deadline() {
+    let mut lab = lab(&[]);
+    spend(&mut lab, Some(60));
+    ready(&mut lab, "a", false);
+    lab.settle();
+    let until = lab.spent.map(|spent| spent.until);
+    assert_eq!(lab.peek().deadline, until);
 }

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::super::meta::{Labels, Uid, Version, list};
+use super::super::meta::{Labels, Version, list};
 use super::super::service::Protocol;
 use super::super::text::{Text, some_text, text};
+use super::super::uid::Uid;
 use super::{Addresses, NamedPort, Pod, PodPhase};
+use crate::logic::contract::PRIORITY;
 use crate::logic::time::Moment;
-
-/// Annotation or label with a pod's rank for the strategy `priority`.
-const PRIORITY: &str = "zen-lead.io/priority";
 
 impl<'de> Deserialize<'de> for Pod {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

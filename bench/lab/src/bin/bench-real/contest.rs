@@ -77,7 +77,7 @@ impl Cluster {
             let (at, slice) = seen.slices.get(&key)?;
             Some((*at, slice.metadata.resource_version.clone()))
         };
-        let before = self.observer.look(&version).context("the floor's slice")?;
+        let before = self.observer.look(version).context("the floor's slice")?;
         let from = self.lose(how, FLOOR, &app, pod).await?;
         let moved = |seen: &Seen| version(seen).filter(|(_, now)| *now != before.1);
         let (at, _) = self.observer.wait("the floor's PATCH", SOON, moved).await?;

@@ -68,12 +68,12 @@ async fn move_slice(api: Api, slots: Arc<Semaphore>, lost: Key, number: u16) {
     let _slot = slots.acquire().await;
     let (app, _) = lost.name.rsplit_once('-').unwrap_or_default();
     let [c, d] = number.to_be_bytes();
-    let patch = json!([{
+    let operations = json!([{
         "op": "replace", "path": "/endpoints",
         "value": [{"addresses": [format!("10.99.{c}.{d}")]}],
     }]);
-    let path = path(SLICES, &lost.namespace, &leader_service(app));
-    if let Err(why) = api.call("PATCH", &path, &patch).await {
+    let slice = path(SLICES, &lost.namespace, &leader_service(app));
+    if let Err(why) = api.call("PATCH", &slice, &operations).await {
         eprintln!("the floor: {why:#}");
     }
 }

@@ -220,7 +220,7 @@ impl Stage<'_> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let before = subject.process.footprint().cpu;
         tokio::time::sleep(self.plan.idle).await;
-        let idle = subject.process.footprint().cpu - before;
+        let idle = subject.process.footprint().cpu.saturating_sub(before);
         let (code, _) = get(subject.metrics, "/metrics")?;
         ensure!(code == 200, "a scrape: {code}");
         #[expect(clippy::cast_precision_loss, reason = "mebibytes of a small process")]

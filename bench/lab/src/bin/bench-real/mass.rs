@@ -14,7 +14,7 @@ const FAILOVERS: usize = 64;
 /// Requests side by side, as `--max-concurrent-reconciles` has them.
 const CREATES: usize = 32;
 /// Far more than anything here takes.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 impl Cluster {
     /// One pod each of so many applications turns NotReady; how long from the first request until
@@ -36,18 +36,18 @@ impl Cluster {
         }
         let pods: Vec<_> = lost.iter().map(|(pod, _)| *pod).collect();
         let (from, _) = self.turn_all(namespace, &pods, false).await?;
-        let mut last = from;
+        let mut latest = from;
         for (number, (_, before)) in lost.iter().enumerate() {
             let key = leader_slice(namespace, &app(number));
             let moved = self.observer.wait("the last slice", LONG, |seen| {
                 let (at, slice) = seen.slices.get(&key)?;
                 (slice.metadata.resource_version != *before).then_some(*at)
             });
-            last = last.max(moved.await?);
+            latest = latest.max(moved.await?);
         }
         self.turn_all(namespace, &pods, true).await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        Ok(last - from)
+        Ok(latest.saturating_duration_since(from))
     }
 
     async fn turn_all(
@@ -76,18 +76,18 @@ impl Cluster {
         found.with_context(|| format!("no slice {key}"))
     }
 
-    /// Bare PATCHes of so many slices, with nothing before them.
+    /// Sends a bare PATCH for so many slices, with nothing before them.
     pub async fn bare_patches(&self, count: usize, round: usize) -> Result<Duration> {
         let (_, took) = each(count, FAILOVERS, |number| {
             let api = self.api.clone();
             async move {
-                let patch = json!([{
+                let operations = json!([{
                     "op": "replace", "path": "/endpoints",
                     "value": [{"addresses": [format!("10.98.{round}.{}", number % 250)]}],
                 }]);
                 let slice = format!("{}-leader", app(number));
-                let path = path(SLICES, FLOOR, &slice);
-                api.call("PATCH", &path, &patch).await.map(drop)
+                let slice = path(SLICES, FLOOR, &slice);
+                api.call("PATCH", &slice, &operations).await.map(drop)
             }
         })
         .await?;

@@ -1,0 +1,238 @@
+//! Annotations of a source: a typo keeps the last valid value and is told, nothing else changes.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use zen_lead::logic::contract::{
+    ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
+    LEADER_SERVICE_TYPE, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
+};
+use zen_lead::logic::duration;
+use zen_lead::logic::model::Labels;
+use zen_lead::logic::settings::{Exposure, Settings, Strategy, read};
+
+use super::choices::Choices;
+use super::names::{is_annotation_key, is_subdomain};
+
+const KEYS: [&str; 11] = [
+    ENABLED,
+    LEADER_SERVICE_NAME,
+    LEADER_SERVICE_TYPE,
+    LEADER_SERVICE_ANNOTATIONS,
+    STICKY,
+    STRATEGY,
+    MIN_READY_DURATION,
+    FAILOVER_MIN_DELAY,
+    PREFERRED_LEADER,
+    PAUSED,
+    "example.com/other",
+];
+const VALUES: [&str; 23] = [
+    "true",
+    "false",
+    "ClusterIP",
+    "Headless",
+    "NodePort",
+    "LoadBalancer",
+    "oldest",
+    "newest",
+    "random",
+    "node-spread",
+    "priority",
+    "web-0",
+    "300ms",
+    "1m30s",
+    "-5s",
+    "9223372036854775808ns",
+    "{}",
+    r#"{"a":"b"}"#,
+    r#"{"a":"b","a":"c","example.com/x":""}"#,
+    r#"{"a":1}"#,
+    r#"{"zen-lead.io/a":"b"}"#,
+    "null",
+    "",
+];
+
+/// Two readings, the second one after the first.
+pub fn annotations(data: &[u8]) {
+    let mut c = Choices::of(data);
+    let before = map(&mut c);
+    let (last, _) = read(&before, &Settings::default());
+    let now = map(&mut c);
+    check(&now, &last);
+    // The rest as the one annotation that is a document of its own.
+    if let Ok(text) = std::str::from_utf8(c.rest()) {
+        check(
+            &[(LEADER_SERVICE_ANNOTATIONS, text)].into_iter().collect(),
+            &last,
+        );
+    }
+}
+
+fn map(c: &mut Choices) -> Labels {
+    let count = c.below(6);
+    let entry = |_| {
+        let key = match c.below(12) {
+            0 => format!("{PREFIX}{}", c.text()),
+            _ => c.pick(&KEYS).to_owned(),
+        };
+        let mut value = match c.below(4) {
+            0 => c.text(),
+            _ => c.pick(&VALUES).to_owned(),
+        };
+        if c.once_in(16) {
+            value = value.repeat(100);
+        }
+        (key, value)
+    };
+    (0..count).map(entry).collect()
+}
+
+fn check(annotations: &Labels, last: &Settings) {
+    let (settings, problems) = read(annotations, last);
+    assert_eq!(
+        read(annotations, last),
+        (settings.clone(), problems.clone()),
+        "it depends on nothing else"
+    );
+    let mut wrong = Vec::new();
+    let mut field = |key: &'static str, is_valid: &dyn Fn(&str) -> bool| match annotations.get(key)
+    {
+        None => State::Absent,
+        Some(value) if is_valid(value) => State::Valid,
+        Some(_) => {
+            wrong.push(key);
+            State::Wrong
+        }
+    };
+    let none = Settings::default();
+    let is_bool = |value: &str| ["true", "false"].contains(&value);
+    field(ENABLED, &is_bool);
+    let value = |key| annotations.get(key).unwrap_or_default();
+
+    let state = field(STICKY, &is_bool);
+    let sticky = state.of(none.sticky, last.sticky, || value(STICKY) == "true");
+    // Elections are all that node-spread counts.
+    let overruled = settings.strategy == Strategy::NodeSpread && !sticky;
+    assert_eq!(settings.sticky, sticky || overruled);
+    let state = field(LEADER_SERVICE_TYPE, &|value| exposure(value).is_some());
+    let read = || exposure(value(LEADER_SERVICE_TYPE)).expect("it is valid");
+    assert_eq!(
+        settings.exposure,
+        state.of(none.exposure, last.exposure, read)
+    );
+    for (key, mine, none, last) in [
+        (
+            MIN_READY_DURATION,
+            settings.min_ready,
+            none.min_ready,
+            last.min_ready,
+        ),
+        (
+            FAILOVER_MIN_DELAY,
+            settings.failover_delay,
+            none.failover_delay,
+            last.failover_delay,
+        ),
+    ] {
+        let state = field(key, &|value| duration::parse(value).is_ok());
+        let read = || duration::parse(value(key)).expect("it is valid");
+        assert_eq!(mine, state.of::<Duration>(none, last, read), "{key}");
+    }
+    let state = field(LEADER_SERVICE_ANNOTATIONS, &|value| asked(value).is_some());
+    let read = || asked(value(LEADER_SERVICE_ANNOTATIONS)).expect("it is valid");
+    let expected = state.of(
+        none.leader_annotations,
+        last.leader_annotations.clone(),
+        read,
+    );
+    assert_eq!(settings.leader_annotations, expected);
+    let state = field(STRATEGY, &|value| strategy(value).is_some());
+    let read = || strategy(value(STRATEGY)).expect("it is valid");
+    assert_eq!(
+        settings.strategy,
+        state.of(none.strategy, last.strategy, read)
+    );
+    let state = field(PREFERRED_LEADER, &is_subdomain);
+    let read = || Some(value(PREFERRED_LEADER).into());
+    assert_eq!(
+        settings.preferred,
+        state.of(none.preferred, last.preferred.clone(), read)
+    );
+    // What cannot be read pauses, whatever was valid before.
+    let state = field(PAUSED, &is_bool);
+    assert_eq!(
+        settings.paused,
+        state.of(false, true, || value(PAUSED) == "true")
+    );
+
+    if overruled {
+        wrong.push(STICKY);
+    }
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    for key in wrong {
+        assert!(
+            told.iter().any(|text| text.contains(key)),
+            "{key} in {told:?}"
+        );
+    }
+    for text in &told {
+        let about = annotations
+            .iter()
+            .find(|(key, _)| text.starts_with(&format!("Annotation {key} has")));
+        let (key, value) = about.unwrap_or_else(|| panic!("about nothing: {text}"));
+        assert!(key.starts_with(PREFIX), "{text}");
+        assert!(value.chars().count() <= 64 || text.contains('…'), "{text}");
+    }
+}
+
+enum State {
+    Absent,
+    Valid,
+    Wrong,
+}
+
+impl State {
+    fn of<T>(&self, none: T, last: T, read: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Absent => none,
+            Self::Valid => read(),
+            Self::Wrong => last,
+        }
+    }
+}
+
+fn exposure(value: &str) -> Option<Exposure> {
+    let all = [
+        Exposure::ClusterIP,
+        Exposure::Headless,
+        Exposure::NodePort,
+        Exposure::LoadBalancer,
+    ];
+    all.into_iter()
+        .find(|exposure| format!("{exposure:?}") == value)
+}
+
+fn strategy(value: &str) -> Option<Strategy> {
+    let all = [
+        ("oldest", Strategy::Oldest),
+        ("newest", Strategy::Newest),
+        ("random", Strategy::Random),
+        ("node-spread", Strategy::NodeSpread),
+        ("priority", Strategy::Priority),
+    ];
+    let found = all.into_iter().find(|(word, _)| *word == value);
+    found.map(|(_, strategy)| strategy)
+}
+
+/// A JSON object of strings whose keys the API server takes and that are not ours.
+fn asked(value: &str) -> Option<Labels> {
+    let Ok(Value::Object(fields)) = serde_json::from_str(value) else {
+        return None;
+    };
+    let entries = fields.iter().map(|(key, value)| {
+        let is_fine = is_annotation_key(key) && !key.starts_with(PREFIX);
+        is_fine.then_some((key.as_str(), value.as_str()?))
+    });
+    Some(entries.collect::<Option<Vec<_>>>()?.into_iter().collect())
+}

@@ -1,0 +1,54 @@
+//! What operators ask for, once there is peace: a pause keeps who led, a switchover has happened.
+
+use serde_json::Value;
+
+use super::{Cluster, ensure};
+use crate::facts::{PodFact, SourceFact};
+
+/// The switchover that a leader Service remembers: the pod's name and its identity.
+pub(super) fn handled(service: &Value) -> Option<(&str, &str)> {
+    let text = service["metadata"]["annotations"]["zen-lead.io/handled-switchover"].as_str()?;
+    text.split_once('/')
+}
+
+/// Whether this leader is there because it was asked for: the strategy takes it no more.
+pub(super) fn was_handed_over(source: &SourceFact, service: &Value, leader: &PodFact) -> bool {
+    source.setting("preferred-leader").is_some()
+        || handled(service).is_some_and(|(_, uid)| uid == leader.uid)
+}
+
+impl Cluster<'_> {
+    /// A leader that is only kept: it has an address of its own.
+    pub(super) fn check_kept(source: &SourceFact, pod: &PodFact) -> Result<(), String> {
+        let family = source.families.first().map_or("IPv4", String::as_str);
+        let may_stay = pod.matches(source) && pod.ip(family).is_some() && !pod.ended;
+        ensure(may_stay, || format!("{} must not even be kept", pod.name))
+    }
+
+    /// Whom a source asks for leads, or has had his turn.
+    pub(super) fn check_switchover(
+        &self,
+        source: &SourceFact,
+        service: &Value,
+        leader: &PodFact,
+    ) -> Result<(), String> {
+        let name = source.setting("preferred-leader");
+        // What cannot be read leaves the last request as it was, which only the controller knows.
+        let Some(name) = name.filter(|name| !name.contains(' ')) else {
+            return Ok(());
+        };
+        let has_had_its_turn = handled(service).is_some_and(|(pod, _)| pod == name);
+        if source.is_paused() || has_had_its_turn || self.judge.shuns() {
+            return Ok(());
+        }
+        let could = |pod: &&PodFact| pod.name == name && pod.is_eligible(source) && !pod.disrupted;
+        let could = self.pods.iter().any(|pod| could(&pod));
+        ensure(!could, || {
+            if leader.name == name {
+                format!("{name} was asked for and leads, and nobody remembers it")
+            } else {
+                format!("{} leads, and {name} was asked for", leader.name)
+            }
+        })
+    }
+}

@@ -1,0 +1,222 @@
+//! `zen-lead explain`: every pod of a source, why it may lead or may not, and who would follow.
+//! Pure.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::report::{Judged, Report};
+use super::status::{age, span};
+use super::table;
+use crate::logic::contract::SOURCE_SERVICE;
+use crate::logic::elect::{Candidate, Obstacle};
+use crate::logic::model::Pod;
+use crate::logic::settings::Strategy;
+use crate::logic::time::Now;
+
+/// The text for people.
+pub(super) fn text(judged: &Judged, now: Now) -> String {
+    let report = &judged.report;
+    let mut text = format!("Service {}: {}\n", judged.view.key, headline(judged));
+    if judged.is_managed {
+        let _ = writeln!(text, "Leader: {}", leader(report, now));
+        let _ = writeln!(text, "Rules: {}", rules(judged));
+    }
+    if !judged.candidates.is_empty() {
+        text += "\n";
+        text += &pods(judged, now);
+    }
+    if judged.is_managed && judged.view.source.is_some() {
+        let _ = writeln!(text, "\n{}", prospect(judged));
+    }
+    for note in report.pending.iter().chain(&report.problems) {
+        let _ = writeln!(text, "! {note}");
+    }
+    text
+}
+
+/// The same as an object; see `docs/CLI.md`.
+pub(super) fn json(judged: &Judged, now: Now) -> Value {
+    let mut object = json!({ "kind": "Explanation", "version": 1 });
+    object["status"] = serde_json::to_value(&judged.report).unwrap_or_default();
+    let candidate = |one: &Candidate| {
+        json!({
+            "pod": one.pod.name,
+            "uid": one.pod.uid,
+            "leads": leads(&judged.report, &one.pod),
+            "eligible": one.obstacle.is_none(),
+            "obstacle": one.obstacle.map(word),
+            "lastResort": one.is_last_resort,
+            "why": why(judged, one, now),
+        })
+    };
+    object["candidates"] = judged.candidates.iter().map(candidate).collect();
+    object
+}
+
+fn headline(judged: &Judged) -> String {
+    let report = &judged.report;
+    let Some(source) = &judged.view.source else {
+        let gone = "gone; what zen-lead made is still there";
+        let never = "there is no such Service";
+        return if judged.is_managed { gone } else { never }.into();
+    };
+    if let Some(of) = source.metadata.labels.get(SOURCE_SERVICE) {
+        return format!("the leader Service of {of}, and no source itself");
+    }
+    if !judged.is_managed {
+        return "not opted in (zen-lead.io/enabled is not \"true\")".into();
+    }
+    let name = report.leader_service.as_deref();
+    format!(
+        "{} by {}",
+        report.state,
+        name.unwrap_or("no leader Service")
+    )
+}
+
+fn leader(report: &Report, now: Now) -> String {
+    let Some(leader) = &report.leader else {
+        return "none".into();
+    };
+    let mut text = leader.pod.to_string();
+    if let Some(address) = &leader.address {
+        let _ = write!(text, " at {address}");
+    }
+    if let Some(node) = &leader.node {
+        let _ = write!(text, " on {node}");
+    }
+    if let Some(since) = &leader.since {
+        let _ = write!(text, ", since {since} ({})", age(since, now.wall));
+    }
+    text
+}
+
+fn rules(judged: &Judged) -> String {
+    let settings = &judged.settings;
+    let mut rules = vec![
+        settings.strategy.as_str().to_owned(),
+        if settings.sticky {
+            "sticky"
+        } else {
+            "not sticky"
+        }
+        .into(),
+    ];
+    if !settings.min_ready.is_zero() {
+        rules.push(format!("Ready for {}", span(settings.min_ready)));
+    }
+    if !settings.failover_delay.is_zero() {
+        let delay = span(settings.failover_delay);
+        rules.push(format!("a leader that is not Ready is kept for {delay}"));
+    }
+    if let Some(pod) = &settings.preferred {
+        rules.push(format!("{pod} was asked for"));
+    }
+    if settings.paused {
+        rules.push("paused".into());
+    }
+    rules.join(", ")
+}
+
+fn pods(judged: &Judged, now: Now) -> String {
+    let mut place = 0;
+    let row = |one: &Candidate| {
+        let leads = leads(&judged.report, &one.pod);
+        let order = if one.obstacle.is_none() && !leads {
+            place += 1;
+            place.to_string()
+        } else {
+            String::new()
+        };
+        let standing = match (leads, one.obstacle) {
+            (true, _) => "leads",
+            (false, None) => "yes",
+            (false, Some(_)) => "no",
+        };
+        vec![
+            order,
+            one.pod.name.to_string(),
+            standing.to_owned(),
+            why(judged, one, now),
+        ]
+    };
+    let rows: Vec<Vec<String>> = judged.candidates.iter().map(row).collect();
+    table::table(&["ORDER", "POD", "ELIGIBLE", "WHY"], &rows)
+}
+
+fn leads(report: &Report, pod: &Pod) -> bool {
+    let leader = report.leader.as_ref();
+    leader.is_some_and(|leader| leader.uid == pod.uid)
+}
+
+/// Why a pod may lead or may not, and by what it is ranked.
+fn why(judged: &Judged, one: &Candidate, now: Now) -> String {
+    let pod = &one.pod;
+    let since = span(now.moment.since(pod.ready_since));
+    let mut words = match one.obstacle {
+        None => vec![format!("Ready for {since}"), rank(judged, pod, now)],
+        Some(Obstacle::NotRunning) => vec!["not running".into()],
+        Some(Obstacle::Terminating) if pod.ready => vec!["terminating, and still Ready".into()],
+        Some(Obstacle::Terminating) => vec!["terminating".into()],
+        Some(Obstacle::NotReady) => vec![format!("not Ready for {since}")],
+        Some(Obstacle::NoAddress) => {
+            vec!["no address of the Service's family that may be published".into()]
+        }
+        Some(Obstacle::NoPort) => vec!["has none of the Service's named ports".into()],
+        Some(Obstacle::Unripe(at)) => {
+            // Rounded up: "0s more" would be wrong.
+            let left = span(at.since(now.moment) + Duration::from_millis(999));
+            vec![format!("Ready for {since}, and must be for {left} more")]
+        }
+    };
+    if one.is_last_resort {
+        words.push("only if nobody else can: it is about to be evicted, or was".into());
+    }
+    words.join(", ")
+}
+
+fn rank(judged: &Judged, pod: &Pod, now: Now) -> String {
+    match judged.settings.strategy {
+        Strategy::Oldest | Strategy::Newest => {
+            format!("created {} ago", age(&pod.created.to_string(), now.wall))
+        }
+        Strategy::Random => "in an order of its own".into(),
+        Strategy::NodeSpread => format!("on {}", pod.node.as_deref().unwrap_or("no node")),
+        Strategy::Priority => format!("priority {}", pod.priority.as_deref().unwrap_or("0")),
+    }
+}
+
+fn word(obstacle: Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::NotRunning => "notRunning",
+        Obstacle::Terminating => "terminating",
+        Obstacle::NotReady => "notReady",
+        Obstacle::NoAddress => "noIP",
+        Obstacle::NoPort => "noPort",
+        Obstacle::Unripe(_) => "minReadyDuration",
+    }
+}
+
+fn prospect(judged: &Judged) -> String {
+    let report = &judged.report;
+    let next = report.next.as_deref();
+    match (&report.leader, next) {
+        (Some(leader), Some(next)) => {
+            format!("If {} died now, {next} would lead.", leader.pod)
+        }
+        (Some(leader), None) if report.paused => {
+            format!(
+                "If {} died now, nobody would lead until the pause ends.",
+                leader.pod
+            )
+        }
+        (Some(leader), None) => {
+            format!("If {} died now, nobody could lead.", leader.pod)
+        }
+        (None, Some(next)) => format!("{next} is to lead now."),
+        (None, None) if report.paused => "Nobody will lead until the pause ends.".into(),
+        (None, None) => "Nobody can lead now.".into(),
+    }
+}

@@ -1,0 +1,32 @@
+//! The commands beside the controller: `zen-lead status` and its siblings, for people and scripts.
+//! Also a kubectl plugin, under the name `kubectl-zen_lead`.
+//!
+//! ```text
+//!  words ─► grammar ─► Call ─► sight (what the cluster holds) ─► store
+//!                        │                                         │ view, step: the
+//!                        ▼                                         ▼ controller's own
+//!                 steer (annotations)            status, explain, doctor ◄── report
+//! ```
+//!
+//! Nothing is judged here: a source is put into the controller's own [`crate::store::Store`], and a
+//! fresh [`crate::logic::fsm::Machine`] takes one step on it, as the controller does after a
+//! restart. Nothing is written but annotations of a source that a user names.
+
+mod ask;
+mod commands;
+mod doctor;
+mod explain;
+mod grammar;
+mod help;
+mod lines;
+mod report;
+mod run;
+mod sight;
+mod status;
+mod steer;
+mod table;
+
+pub use ask::Cluster;
+pub use commands::{Argument, Choice, Command};
+pub use grammar::{Call, Typed, read};
+pub use run::{answer, run};

@@ -1,0 +1,261 @@
+//! What a source comes to: judged by a fresh machine on what the cluster holds, as the controller
+//! does after a restart. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::logic::contract::{LAST_SWITCH_TIME, LEADER_POD_UID};
+use crate::logic::elect::Candidate;
+use crate::logic::event::Severity;
+use crate::logic::fsm::{self, Cause, Context, Machine, Phase, Step};
+use crate::logic::mirror::Mirror;
+use crate::logic::model::{Key, TargetRef, Uid};
+use crate::logic::settings::{self, OptIn, Settings};
+use crate::logic::spread::{Others, Spread};
+use crate::logic::time::Now;
+use crate::logic::view::View;
+use crate::store::Store;
+
+/// A source and what the controller's code makes of it.
+pub(super) struct Judged {
+    pub(super) view: View,
+    /// Whether it asks to be served.
+    pub(super) is_wanted: bool,
+    /// Whether it does, or anything of zen-lead's is there.
+    pub(super) is_managed: bool,
+    pub(super) settings: Settings,
+    /// Every pod, the eligible ones first, in the order of preference.
+    pub(super) candidates: Vec<Candidate>,
+    /// Since when, and who, by what the cluster shows.
+    pub(super) report: Report,
+}
+
+/// A source in figures and names; what `-o json` prints. Fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    pub(super) namespace: Arc<str>,
+    pub(super) service: Arc<str>,
+    /// Null while there is none.
+    pub(super) leader_service: Option<Arc<str>>,
+    /// `Unmanaged`, `Electing`, `Serving` or `Draining`, by what is published.
+    pub(super) state: &'static str,
+    /// The pod that the slice names.
+    pub(super) leader: Option<Leader>,
+    /// Who would lead if the leader died now.
+    pub(super) next: Option<Arc<str>>,
+    pub(super) pods: Count,
+    pub(super) strategy: &'static str,
+    pub(super) sticky: bool,
+    pub(super) paused: bool,
+    pub(super) preferred_leader: Option<Arc<str>>,
+    /// Why the last leader was left, by the last Event; null when none is kept.
+    pub(super) last_reason: Option<String>,
+    /// What the controller has still to do about the leader; null when nothing.
+    pub(super) pending: Option<String>,
+    /// What is wrong, in the words of the controller's own Warning events.
+    pub(super) problems: Vec<String>,
+}
+
+/// A published pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Leader {
+    pub(super) pod: Arc<str>,
+    pub(super) uid: Uid,
+    pub(super) address: Option<String>,
+    pub(super) node: Option<Arc<str>>,
+    /// RFC 3339; null where the leader Service does not say so of this pod yet.
+    pub(super) since: Option<String>,
+}
+
+/// Pods of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Count {
+    /// That may lead now.
+    pub(super) eligible: usize,
+    /// That the selector matches.
+    pub(super) matching: usize,
+}
+
+/// Judges sources one after the other, knowing where the others' leaders are.
+pub(super) struct Judge<'a> {
+    store: &'a Store,
+    mirror: Mirror,
+    spread: Spread,
+    nodes: BTreeMap<Key, Arc<str>>,
+    now: Now,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(store: &'a Store, now: Now) -> Self {
+        let mut judge = Self {
+            store,
+            mirror: Mirror::new(None::<&str>),
+            spread: Spread::default(),
+            nodes: BTreeMap::new(),
+            now,
+        };
+        // What the strategy node-spread goes by: the leaders that are published.
+        let (mut spread, mut nodes) = (Spread::default(), BTreeMap::new());
+        for key in store.sources() {
+            let step = judge.step(Machine::default(), &store.view(&key));
+            if let Some(node) = step.goal.leader_node() {
+                spread.moved(None, Some(node));
+                nodes.insert(key, Arc::clone(node));
+            }
+        }
+        (judge.spread, judge.nodes) = (spread, nodes);
+        judge
+    }
+
+    /// All sources that are opted in or have anything of ours, by name.
+    pub(super) fn all(&self) -> Vec<Judged> {
+        let mut keys = self.store.sources();
+        keys.sort();
+        let judged = keys.iter().map(|key| self.source(key));
+        judged.filter(|judged| judged.is_managed).collect()
+    }
+
+    /// One source, whether or not it is opted in.
+    pub(super) fn source(&self, key: &Key) -> Judged {
+        let view = self.store.view(key);
+        let step = self.step(Machine::default(), &view);
+        let machine = &step.machine;
+        let candidates = match machine.phase {
+            Phase::Electing | Phase::Serving(_) => {
+                machine.scrutinize(&view, &self.context(key), self.now)
+            }
+            Phase::Unmanaged | Phase::Draining => Vec::new(),
+        };
+        let wants = view.source.as_ref().is_some_and(|source| {
+            let is_source = source
+                .metadata
+                .labels
+                .get(crate::logic::contract::SOURCE_SERVICE);
+            is_source.is_none() && settings::opt_in(source) != OptIn::No
+        });
+        let is_managed = wants || !view.own_services().is_empty() || !view.own_slices().is_empty();
+        let report = self.report(&view, &step, &candidates);
+        Judged {
+            settings: machine.settings.clone(),
+            is_wanted: wants,
+            is_managed,
+            candidates,
+            report,
+            view,
+        }
+    }
+
+    fn report(&self, view: &View, step: &Step, candidates: &[Candidate]) -> Report {
+        let machine = &step.machine;
+        let name = machine.name.as_ref();
+        let shown = name.and_then(|name| fsm::published(view, name));
+        let decided = machine.leader().map(|leader| &leader.uid);
+        let is_served = matches!(machine.phase, Phase::Electing | Phase::Serving(_));
+        let state = match (&machine.phase, shown) {
+            (Phase::Serving(_), None) => "Electing",
+            (phase, _) => phase.name(),
+        };
+        let leader = shown.map(|shown| leader(view, shown));
+        Report {
+            namespace: Arc::clone(&view.key.namespace),
+            service: Arc::clone(&view.key.name),
+            leader_service: name
+                .filter(|name| {
+                    view.own_services()
+                        .iter()
+                        .any(|own| own.metadata.name == **name)
+                })
+                .cloned(),
+            state,
+            next: self.successor(view, step, shown.map(|shown| &shown.uid)),
+            pods: Count {
+                eligible: candidates
+                    .iter()
+                    .filter(|one| one.obstacle.is_none())
+                    .count(),
+                matching: view.pods.len(),
+            },
+            strategy: machine.settings.strategy.as_str(),
+            sticky: machine.settings.sticky,
+            paused: machine.settings.paused,
+            preferred_leader: machine.settings.preferred.clone(),
+            last_reason: None,
+            pending: is_served.then(|| pending(shown, decided, step)).flatten(),
+            problems: step
+                .notes
+                .iter()
+                .filter(|note| note.severity == Severity::Warning)
+                .map(|note| format!("{}: {}", note.reason, note.message))
+                .collect(),
+            leader,
+        }
+    }
+
+    /// Who leads once that pod is gone.
+    fn successor(&self, view: &View, step: &Step, leader: Option<&Uid>) -> Option<Arc<str>> {
+        let mut without = view.clone();
+        without.pods.retain(|pod| Some(&pod.uid) != leader);
+        without.referenced.retain(|pod| Some(&pod.uid) != leader);
+        let then = self.step(step.machine.clone(), &without);
+        let next = then.machine.leader()?;
+        (Some(&next.uid) != leader).then(|| Arc::clone(&next.pod))
+    }
+
+    fn step(&self, machine: Machine, view: &View) -> Step {
+        machine.step(view, &self.context(&view.key), self.now)
+    }
+
+    fn context(&self, source: &Key) -> Context<'_> {
+        Context {
+            mirror: &self.mirror,
+            is_over_limit: false,
+            others: Others {
+                spread: &self.spread,
+                own: self.nodes.get(source),
+            },
+            // Kept by the controller alone; what it holds back shows as pending.
+            spent: None,
+            cause: Cause {
+                at: self.now.moment,
+                pod_changed: None,
+            },
+        }
+    }
+}
+
+fn leader(view: &View, shown: &TargetRef) -> Leader {
+    let slices = view.own_slices();
+    let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+    let names = |target: &TargetRef| target.uid == shown.uid;
+    let mut fitting = endpoints.filter(|endpoint| endpoint.target_ref.as_ref().is_some_and(names));
+    let services = view.own_services();
+    let since = services.iter().find_map(|service| {
+        let annotations = &service.metadata.annotations;
+        let is_of_this_pod = annotations.get(LEADER_POD_UID) == Some(&*shown.uid.to_string());
+        annotations.get(LAST_SWITCH_TIME).filter(|_| is_of_this_pod)
+    });
+    let endpoint = fitting.next();
+    let address = endpoint.and_then(|endpoint| endpoint.addresses.first());
+    Leader {
+        pod: Arc::clone(&shown.name),
+        uid: shown.uid.clone(),
+        address: address.map(ToString::to_string),
+        node: endpoint.and_then(|endpoint| endpoint.node_name.clone()),
+        since: since.map(str::to_owned),
+    }
+}
+
+/// What is decided by the facts and not published.
+fn pending(shown: Option<&TargetRef>, decided: Option<&Uid>, step: &Step) -> Option<String> {
+    if shown.map(|shown| &shown.uid) == decided {
+        return None;
+    }
+    Some(match step.machine.leader() {
+        Some(leader) => format!("{} is to lead and is not published", leader.pod),
+        None => "the leader is to be withdrawn and is still published".into(),
+    })
+}

@@ -1,0 +1,233 @@
+//! Looks at the cluster: Services, pods and slices by the controller's own watches, into the
+//! controller's own store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube_client::Client;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::ask::Cluster;
+use crate::jitter;
+use crate::logic::contract::SOURCE_SERVICE;
+use crate::logic::model::{Key, Object, Pod, Service, Slice};
+use crate::logic::reflect::{Change, FailureClass};
+use crate::logic::time::{Moment, Now};
+use crate::run::LIVE_PODS;
+use crate::shell::api::Scope;
+use crate::shell::clock::Clock;
+use crate::shell::watch::{self, Selectors, Source, WatchNote, WatchOptions};
+use crate::store::{Origin, Store};
+
+/// Kinds that are watched.
+const KINDS: usize = 3;
+/// For all of them to be known.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the cluster holds, kept up to date for as long as this value lives.
+pub(super) struct Sight {
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Clock,
+    news: mpsc::UnboundedReceiver<News>,
+    /// Ends the watches with this value.
+    _watches: JoinSet<()>,
+}
+
+enum News {
+    /// A kind is known completely.
+    Synced,
+    /// These sources may look different now.
+    Touched(Vec<Key>),
+    /// Something does not work.
+    Failed { what: String, is_final: bool },
+}
+
+/// Why the cluster cannot be seen.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Blind {
+    /// The server, or the way to it.
+    #[error("cannot read {0}")]
+    Failed(String),
+    /// It took too long.
+    #[error("cannot read the cluster: no complete answer within {0:?}")]
+    Late(Duration),
+}
+
+impl Sight {
+    /// Looks until every kind is known.
+    pub(super) async fn of(cluster: &Cluster, scope: &Scope) -> Result<Self, Blind> {
+        let (outlet, news) = mpsc::unbounded_channel();
+        let clock = cluster.clock.clone();
+        let store = Arc::new(Store::default());
+        let mut watches = JoinSet::new();
+        let watching = Watching {
+            client: cluster.client.clone(),
+            scope: scope.clone(),
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            outlet,
+        };
+        watching.services(&mut watches);
+        watching.slices(&mut watches);
+        watching.pods(&mut watches);
+        let mut sight = Self {
+            store,
+            clock,
+            news,
+            _watches: watches,
+        };
+        let synced = tokio::time::timeout(PATIENCE, sight.synced()).await;
+        synced.unwrap_or(Err(Blind::Late(PATIENCE)))?;
+        Ok(sight)
+    }
+
+    async fn synced(&mut self) -> Result<(), Blind> {
+        let (mut left, mut trouble) = (KINDS, 0);
+        while left > 0 {
+            match self.news.recv().await {
+                Some(News::Synced) => left -= 1,
+                Some(News::Failed { what, is_final }) => {
+                    // One more try for what may have been an accident.
+                    trouble += 1;
+                    if is_final || trouble > KINDS {
+                        return Err(Blind::Failed(what));
+                    }
+                }
+                Some(News::Touched(_)) => {}
+                None => return Err(Blind::Failed("the cluster: a watch ended".into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The sources that may look different now; says on standard error what does not work. Never
+    /// ends by itself.
+    pub(super) async fn touched(&mut self) -> Vec<Key> {
+        loop {
+            match self.news.recv().await {
+                Some(News::Touched(keys)) if !keys.is_empty() => return keys,
+                Some(News::Failed { what, .. }) => {
+                    eprintln!("zen-lead: cannot read {what}; trying again");
+                }
+                Some(News::Touched(_) | News::Synced) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Both clocks.
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
+    }
+}
+
+struct Watching {
+    client: Client,
+    scope: Scope,
+    store: Arc<Store>,
+    clock: Clock,
+    outlet: mpsc::UnboundedSender<News>,
+}
+
+impl Watching {
+    fn services(&self, watches: &mut JoinSet<()>) {
+        let store = Arc::clone(&self.store);
+        let within = self.scope.namespace().map(Arc::<str>::from);
+        self.watch::<Service>(
+            watches,
+            Selectors::default(),
+            move |change, _| match change {
+                Change::Upsert(service) => store.put_service(service, Origin::Watch),
+                Change::Delete(gone) => store.remove_service(&gone.key, Some(&gone.version)),
+                Change::Retain { keys, version } => {
+                    store.retain_services(within.as_deref(), &keys, &version)
+                }
+                Change::Progress(_) | Change::Skipped(_) => Vec::new(),
+            },
+        );
+    }
+
+    fn slices(&self, watches: &mut JoinSet<()>) {
+        let store = Arc::clone(&self.store);
+        let within = self.scope.namespace().map(Arc::<str>::from);
+        let label = Some(SOURCE_SERVICE.to_owned());
+        let selectors = Selectors { label, field: None };
+        self.watch::<Slice>(watches, selectors, move |change, _| match change {
+            Change::Upsert(slice) => store.put_slice(slice, Origin::Watch),
+            Change::Delete(gone) => store.remove_slice(&gone.key, Some(&gone.version)),
+            Change::Retain { keys, version } => {
+                store.retain_slices(within.as_deref(), &keys, &version)
+            }
+            Change::Progress(_) | Change::Skipped(_) => Vec::new(),
+        });
+    }
+
+    fn pods(&self, watches: &mut JoinSet<()>) {
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+        let within = self.scope.namespace().map(Arc::<str>::from);
+        let field = Some(LIVE_PODS.to_owned());
+        let selectors = Selectors { label: None, field };
+        self.watch::<Pod>(watches, selectors, move |change, at| match change {
+            Change::Upsert(pod) => {
+                let now = Now {
+                    moment: at,
+                    ..clock.now()
+                };
+                store.put_pod(pod, now)
+            }
+            Change::Delete(gone) => store.remove_pod(&gone.key, Some(&gone.version)),
+            Change::Retain { keys, version } => {
+                store.retain_pods(within.as_deref(), &keys, &version)
+            }
+            Change::Progress(_) | Change::Skipped(_) => Vec::new(),
+        });
+    }
+
+    fn watch<T: Object>(
+        &self,
+        watches: &mut JoinSet<()>,
+        selectors: Selectors,
+        mut apply: impl FnMut(Change<T>, Moment) -> Vec<Key> + Send + 'static,
+    ) {
+        let source = Source {
+            client: self.client.clone(),
+            scope: self.scope.clone(),
+            selectors,
+            options: WatchOptions::default(),
+        };
+        // Nobody listens any more once the command ends.
+        let outlet = self.outlet.clone();
+        let apply = move |change: Change<T>, at| {
+            let is_whole = matches!(change, Change::Retain { .. });
+            let _ = outlet.send(News::Touched(apply(change, at)));
+            if is_whole {
+                let _ = outlet.send(News::Synced);
+            }
+        };
+        let outlet = self.outlet.clone();
+        let observe = move |note: WatchNote<'_>| {
+            if let WatchNote::Failed { failure, .. } = note {
+                let class = failure.class();
+                let is_final = matches!(
+                    class,
+                    FailureClass::Unauthorized | FailureClass::Forbidden | FailureClass::NotFound
+                );
+                let what = format!("{}: {failure}", T::RESOURCE);
+                let _ = outlet.send(News::Failed { what, is_final });
+            }
+        };
+        let clock = self.clock.clone();
+        let jitter = jitter::from_entropy();
+        watches.spawn(async move {
+            watch::run(
+                source,
+                apply,
+                observe,
+                move || clock.now(),
+                move || jitter(),
+            )
+            .await;
+        });
+    }
+}

@@ -1,0 +1,86 @@
+//! Whether a pod may become leader, and what keeps it from that.
+
+use std::sync::Arc;
+
+use super::field::Field;
+use super::ports::resolves_any;
+use super::{Ballot, Rules};
+use crate::logic::model::{Pod, PodPhase};
+use crate::logic::time::Moment;
+use crate::planted::{self, Bug};
+
+/// What keeps a pod from becoming leader. Of several the first is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Its containers have not started, or have ended.
+    NotRunning,
+    /// It is being deleted.
+    Terminating,
+    /// Its condition Ready is not True.
+    NotReady,
+    /// It has no address of the leader Service's first family that may be published.
+    NoAddress,
+    /// It resolves no port of the Service.
+    NoPort,
+    /// It will have been Ready for `min-ready-duration` only then.
+    Unripe(Moment),
+}
+
+/// A pod in the eyes of an election.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// What keeps it from becoming leader; none when it is eligible. One that leads is judged by
+    /// milder rules.
+    pub obstacle: Option<Obstacle>,
+    /// Whether it is chosen only when no other is eligible: it is about to be evicted, or was left
+    /// for that reason a short while ago.
+    pub is_last_resort: bool,
+}
+
+/// Every pod of a ballot: the eligible ones in the strategy's order, then the others by name.
+#[must_use]
+pub fn scrutinize(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Vec<Candidate> {
+    let field = Field::of(rules, ballot, now);
+    let mut pods: Vec<_> = ballot.pods.iter().collect();
+    pods.sort_by(|a, b| {
+        let is_barred = |pod: &Pod| obstacle(rules, pod, now).is_some();
+        let by_rank = || field.rank(a).cmp(&field.rank(b));
+        match (is_barred(a), is_barred(b)) {
+            (false, false) => by_rank(),
+            (true, true) => a.name.cmp(&b.name),
+            (a, b) => a.cmp(&b),
+        }
+    });
+    let judge = |pod: &Arc<Pod>| Candidate {
+        obstacle: obstacle(rules, pod, now),
+        is_last_resort: field.is_last_resort(pod),
+        pod: Arc::clone(pod),
+    };
+    pods.into_iter().map(judge).collect()
+}
+
+/// What keeps a pod from becoming leader now.
+pub(super) fn obstacle(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Obstacle> {
+    let ripe = pod.ready_since + rules.min_ready;
+    let is_ripe = now >= ripe || planted::is(Bug::MinReadyIgnored);
+    lasting(rules, pod).or((!is_ripe).then_some(Obstacle::Unripe(ripe)))
+}
+
+/// What keeps a pod from becoming leader however much time passes.
+pub(super) fn lasting(rules: &Rules<'_>, pod: &Pod) -> Option<Obstacle> {
+    if pod.phase != PodPhase::Running {
+        Some(Obstacle::NotRunning)
+    } else if pod.terminating && !planted::is(Bug::TerminatingElected) {
+        Some(Obstacle::Terminating)
+    } else if !pod.ready {
+        Some(Obstacle::NotReady)
+    } else if pod.ips.of(rules.family).is_none() {
+        Some(Obstacle::NoAddress)
+    } else if !resolves_any(rules.ports, pod) {
+        Some(Obstacle::NoPort)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,69 @@
+//! Which replica writes, and what changes with it.
+
+use std::sync::Arc;
+
+use super::parts::Parts;
+use super::{Clients, Controller, Surroundings};
+use crate::config::Config;
+use crate::logic::claim::Terms;
+use crate::logic::model::Key;
+use crate::planted::{self, Bug};
+use crate::shell::lease::{Change, Elector, Tenure};
+
+/// Who takes part in which election. A restarted pod has the name of its former self, and is
+/// somebody else all the same.
+pub(super) fn elector(config: &Config, clients: &Clients, around: &Surroundings) -> (Elector, Key) {
+    let lease = &config.lease;
+    let key = Key::new(&*lease.namespace, &*lease.name);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "32 bits of a number in [0, 1)"
+    )]
+    let random = || ((around.jitter)() * f64::from(u32::MAX)) as u32;
+    let terms = Terms {
+        lease: key.clone(),
+        identity: format!("{}_{:08x}{:08x}", lease.identity, random(), random()).into(),
+        duration: lease.duration,
+        renew_deadline: lease.renew_deadline,
+        retry_period: lease.retry_period,
+    };
+    let (client, clock) = (clients.write.clone(), around.clock.clone());
+    let elector = Elector::new(client, terms, clock, Arc::clone(&around.jitter));
+    (elector, key)
+}
+
+/// To be asked right before something is sent.
+pub(super) fn asking(tenure: &Tenure) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let tenure = tenure.clone();
+    Arc::new(move || tenure.is_active() || planted::is(Bug::StandbyWrites))
+}
+
+impl Controller {
+    /// Has this replica take part in the election, and say what comes of it.
+    pub(super) fn take_part(&self, parts: &mut Parts) {
+        let elector = self.elector.clone();
+        let (drive, writer) = (Arc::clone(&self.drive), self.writer.clone());
+        let (hub, metrics) = (Arc::clone(&self.hub), Arc::clone(&self.metrics));
+        let changed = move |change| match change {
+            Change::Active { vacant } => {
+                metrics.active(true);
+                hub.take_over(vacant);
+                drive.take_over();
+            }
+            Change::Standby => {
+                metrics.active(false);
+                writer.stand_down();
+            }
+        };
+        let alive = self.alive("lease");
+        parts.spawn("lease", async move {
+            elector.run(changed, alive).await;
+        });
+    }
+
+    /// Whether this replica writes, to be asked again and again.
+    pub(super) fn is_active(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        asking(&self.elector.tenure())
+    }
+}

@@ -1,0 +1,393 @@
+//! The commands, with a controller at work, in process against simkube.
+
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use simkube::{Kind, Rule};
+use support::{NS, World, secs};
+use zen_lead::cli::{Cluster, Typed, answer, read};
+
+/// What a command printed, or why it could not.
+async fn typed(world: &World, words: &str) -> Result<String, String> {
+    let mut out = Vec::new();
+    let well = run(world, words, &mut out).await?;
+    let text = String::from_utf8(out).expect("text");
+    if well { Ok(text) } else { Err(text) }
+}
+
+async fn run(world: &World, words: &str, out: &mut dyn io::Write) -> Result<bool, String> {
+    let words: Vec<String> = words.split_whitespace().map(String::from).collect();
+    let Typed::Call(call) = read("zen-lead", &words) else {
+        panic!("{words:?} is a command");
+    };
+    let cluster = Cluster::with(world.kube.client_named("cli"), NS, world.clock());
+    let done = answer(&call, &cluster, out).await;
+    done.map_err(|why| format!("{why:#}"))
+}
+
+async fn print(world: &World, words: &str) -> String {
+    let printed = typed(world, words).await;
+    printed.unwrap_or_else(|why| panic!("{words}: {why}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_tells_who_leads_and_why() {
+    let world = World::serving(&["a", "b", "c"]).await;
+    let text = print(&world, "status").await;
+    let line = text.lines().nth(1).expect("one Service");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..4], ["web", "web-leader", "Serving", "a"], "{text}");
+    assert_eq!(words[5..], ["3/3", "-"], "{text}");
+
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "b").await;
+    world.settle().await;
+    let text = print(&world, "status web -o wide").await;
+    let words: Vec<&str> = text
+        .lines()
+        .nth(1)
+        .expect("it")
+        .split_whitespace()
+        .collect();
+    assert_eq!(words[3], "b", "{text}");
+    assert_eq!(words[5..8], ["2/3", "notReady", "c"], "{text}");
+    assert_eq!(words[10..], ["oldest", "-"], "{text}");
+
+    let list: Value =
+        serde_json::from_str(&print(&world, "status -A -o json").await).expect("JSON");
+    assert_eq!(list["version"], 1);
+    let item = &list["items"][0];
+    assert_eq!(item["leader"]["pod"], "b");
+    assert_eq!(item["pods"], json!({"eligible": 2, "matching": 3}));
+    assert_eq!(
+        (&item["next"], &item["lastReason"]),
+        (&json!("c"), &json!("notReady"))
+    );
+    assert_eq!(
+        (&item["pending"], &item["problems"]),
+        (&Value::Null, &json!([]))
+    );
+    let address = world.slice("web").expect("there")["endpoints"][0]["addresses"][0].clone();
+    assert_eq!(item["leader"]["address"], address);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_is_said_in_a_line() {
+    let world = World::serving(&["a"]).await;
+    world
+        .kube
+        .service(NS, "plain")
+        .selector(&[("app", "x")])
+        .port("p", 1, 1)
+        .create();
+    for (words, expected) in [
+        (
+            "status nothing",
+            "Service shop/nothing is not opted in, or does not exist",
+        ),
+        ("explain nothing", "there is no Service shop/nothing"),
+        ("switchover nothing", "there is no Service shop/nothing"),
+        (
+            "pause plain",
+            "Service shop/plain is not opted in; annotate it with zen-lead.io/enabled=true first",
+        ),
+        (
+            "switchover web",
+            "Service shop/web: nobody else is eligible; see zen-lead explain web",
+        ),
+        (
+            "switchover web --to x",
+            "--to: got \"x\", expected a pod of Service shop/web: a",
+        ),
+        (
+            "leader plain",
+            "Service shop/plain has no leader; see zen-lead explain plain",
+        ),
+    ] {
+        assert_eq!(typed(&world, words).await, Err(expected.into()), "{words}");
+    }
+    assert_eq!(
+        print(&world, "status -n default").await,
+        "",
+        "told on standard error"
+    );
+    let text = print(&world, "explain plain").await;
+    assert!(text.contains("not opted in"), "{text}");
+    let text = print(&world, "explain web-leader").await;
+    assert!(
+        text.contains("the leader Service of web, and no source itself"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn explain_judges_every_pod_and_names_the_successor() {
+    let world = World::serving(&["a", "b", "c", "d"]).await;
+    world.kube.set_ready(NS, "b", false);
+    world.kube.delete_pod(NS, "c", 30);
+    world.settle().await;
+    let text = print(&world, "explain web").await;
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("ORDER"))
+        .take_while(|line| !line.is_empty())
+        .map(|line| {
+            line.split("  ")
+                .map(str::trim)
+                .filter(|word| !word.is_empty())
+                .collect()
+        })
+        .collect();
+    let expected = [
+        vec!["ORDER", "POD", "ELIGIBLE", "WHY"],
+        vec!["a", "leads", "Ready for 6s, created 6s ago"],
+        vec!["1", "d", "yes", "Ready for 6s, created 6s ago"],
+        vec!["b", "no", "not Ready for 3s"],
+        vec!["c", "no", "terminating, and still Ready"],
+    ];
+    assert_eq!(rows, expected, "{text}");
+    assert!(text.contains("\nIf a died now, d would lead.\n"), "{text}");
+
+    let told: Value =
+        serde_json::from_str(&print(&world, "explain web -o json").await).expect("JSON");
+    let obstacles: Vec<(&str, &Value)> = told["candidates"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| (one["pod"].as_str().expect("a name"), &one["obstacle"]))
+        .collect();
+    let (not_ready, terminating) = (json!("notReady"), json!("terminating"));
+    let expected = [
+        ("a", &Value::Null),
+        ("d", &Value::Null),
+        ("b", &not_ready),
+        ("c", &terminating),
+    ];
+    assert_eq!(obstacles, expected);
+    // What it foretells comes true.
+    world.kube.delete_pod(NS, "a", 0);
+    world.until_leader("web", "d").await;
+}
+
+/// A pod that is not ripe, and what `min-ready-duration` has to do with it.
+#[tokio::test(start_paused = true)]
+async fn explain_counts_down() {
+    let mut world = World::new();
+    let source = world.source("web");
+    source
+        .annotation("zen-lead.io/min-ready-duration", "1m")
+        .create();
+    world.pods("web", &["a"]);
+    world.start("").await;
+    world.settle().await;
+    let text = print(&world, "explain web").await;
+    assert!(
+        text.contains("Ready for 3s, and must be for 57s more"),
+        "{text}"
+    );
+    assert!(text.contains("\nNobody can lead now.\n"), "{text}");
+    assert!(text.contains("! NoReadyPods: "), "{text}");
+    let status = print(&world, "status").await;
+    assert!(status.contains("Electing!"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switchover_is_asked_for_and_waited_for() {
+    let world = World::serving(&["a", "b", "c"]).await;
+    let text = print(&world, "switchover web --to c --wait").await;
+    assert!(text.starts_with("a -> c after "), "{text}");
+    assert_eq!(world.leader("web").as_deref(), Some("c"));
+    let text = print(&world, "switchover web --to pod/c --wait").await;
+    assert_eq!(text, "c leads already; nothing was changed\n");
+    // Without a name: the one that would follow.
+    let text = print(&world, "switchover svc/web --wait").await;
+    assert!(text.starts_with("c -> a after "), "{text}");
+    // A pod that was asked for before is asked for anew.
+    world.settle().await;
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "b").await;
+    world.kube.set_ready(NS, "a", true);
+    world.settle().await;
+    let text = print(&world, "switchover web --to a --wait").await;
+    assert!(text.starts_with("b -> a after "), "{text}");
+    let text = print(&world, "switchover web --to b").await;
+    assert!(text.starts_with("asked for a -> b"), "{text}");
+    world.until_leader("web", "b").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switchover_that_does_not_come_is_an_error() {
+    let mut world = World::serving(&["a", "b"]).await;
+    world.stop().await;
+    let why = typed(&world, "switchover web --to b --wait --timeout 5s").await;
+    let why = why.expect_err("nobody does it");
+    assert!(
+        why.starts_with("b does not lead after 5.0 s, but a does; the request stands."),
+        "{why}"
+    );
+    let doctor = typed(&world, "doctor")
+        .await
+        .expect_err("something is wrong");
+    assert!(
+        doctor.contains("WRONG Service shop/web: b is to lead and is not published"),
+        "{doctor}"
+    );
+    let status = print(&world, "status").await;
+    assert!(status.contains("Serving,Pending"), "{status}");
+    world.start("").await;
+    world.until_leader("web", "b").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_set_and_ended() {
+    let world = World::serving(&["a", "b"]).await;
+    let text = print(&world, "pause web").await;
+    assert!(text.starts_with("paused: a leads"), "{text}");
+    assert_eq!(
+        print(&world, "pause web").await,
+        "paused already: a leads\n"
+    );
+    let status = print(&world, "status").await;
+    assert!(status.contains("Serving,Paused"), "{status}");
+    let explained = print(&world, "explain web").await;
+    assert!(
+        explained.contains("If a died now, nobody would lead until the pause ends."),
+        "{explained}"
+    );
+    let why = typed(&world, "switchover web --to b").await;
+    assert_eq!(
+        why,
+        Err("Service shop/web is paused; zen-lead resume web first".into())
+    );
+    world.settle().await;
+    world.kube.set_ready(NS, "a", false);
+    world.settle().await;
+    assert_eq!(world.leader("web").as_deref(), Some("a"), "it is paused");
+    assert_eq!(print(&world, "resume web").await, "resumed: a leads\n");
+    world.until_leader("web", "b").await;
+    assert_eq!(
+        print(&world, "resume web").await,
+        "not paused; nothing was changed\n"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_for_kubectl_name_the_leader() {
+    let world = World::serving(&["a"]).await;
+    for (words, expected) in [
+        ("leader web", "a"),
+        ("logs web -- -f", "kubectl -n shop logs a -f"),
+        ("exec web", "kubectl -n shop exec a -it -- sh"),
+        ("port-forward web", "kubectl -n shop port-forward a 8080"),
+    ] {
+        assert_eq!(
+            print(&world, words).await,
+            format!("{expected}\n"),
+            "{words}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_look_is_told_so() {
+    let world = World::serving(&["a"]).await;
+    world.kube.set_deny(vec![Rule::new("", "events", "")]);
+    let text = print(&world, "status").await;
+    assert!(
+        text.contains(" a "),
+        "without Events there is no last reason\n{text}"
+    );
+    world.kube.set_deny(vec![Rule::new("", "pods", "")]);
+    let why = typed(&world, "status")
+        .await
+        .expect_err("no pods, no answer");
+    assert!(
+        why.starts_with("cannot read pods: ") && why.contains("forbidden"),
+        "{why}"
+    );
+    assert_eq!(why.lines().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_doctor_finds_what_is_left_and_what_stands_in_the_way() {
+    let mut world = World::new();
+    world
+        .kube
+        .service(NS, "web-leader")
+        .port("http", 80, 8080)
+        .create();
+    world.source("web").create();
+    world.source("old").create();
+    world.pods("web", &["a"]);
+    world.pods("old", &["o"]);
+    world.start("").await;
+    world.until_leader("old", "o").await;
+    world.settle().await;
+    world.stop().await;
+    world.kube.delete(Kind::Service, NS, "old");
+    let text = typed(&world, "doctor").await.expect_err("all that");
+    for expected in [
+        "ok    API server v1.37",
+        "ok    1 opted in, 0 with a leader, in namespace shop",
+        "WRONG Service shop/old: left over: Service old-leader, EndpointSlice old-leader",
+        "WRONG Service shop/web: LeaderServiceConflict: Service web-leader exists",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+}
+
+/// What was written, until the reader has had enough.
+#[derive(Clone)]
+struct Reader {
+    text: Arc<Mutex<String>>,
+    enough: &'static str,
+}
+
+impl io::Write for Reader {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut text = self.text.lock().expect("no panic");
+        text.push_str(std::str::from_utf8(bytes).expect("text"));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.text.lock().expect("no panic").contains(self.enough) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_prints_what_changes_until_nobody_reads() {
+    let world = World::serving(&["a", "b"]).await;
+    let text = Arc::new(Mutex::new(String::new()));
+    let mut reader = Reader {
+        text: Arc::clone(&text),
+        enough: "notReady",
+    };
+    let act = async {
+        tokio::time::sleep(secs(1)).await;
+        world.kube.set_ready(NS, "a", false);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        done = run(&world, "status -w", &mut reader) => assert_eq!(done, Ok(true)),
+        () = act => {}
+    }
+    let text = text.lock().expect("no panic").clone();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("SERVICE ") && lines[1].contains(" a "),
+        "{text}"
+    );
+    let last = lines.last().expect("there is one");
+    assert!(last.contains(" b ") && last.ends_with("notReady"), "{text}");
+    assert!(
+        lines.len() <= 5,
+        "a line for each change, not for each object\n{text}"
+    );
+}

@@ -1,0 +1,105 @@
+//! Documents as code: every link leads somewhere, and every scenario that a page names exists.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(dir: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a readable folder") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            files(&path, extension, found);
+        } else if path.extension().is_some_and(|is| is == extension) {
+            found.push(path);
+        }
+    }
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut found = vec![root().join("README.md")];
+    files(&root().join("docs"), "md", &mut found);
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+}
+
+/// The anchor that a heading gets, as the forges make it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    kept.chars()
+        .filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        })
+        .collect()
+}
+
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| anchor(line.trim_start_matches('#')))
+        .collect()
+}
+
+/// The targets of `[text](target)`.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    page.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut dead = Vec::new();
+    for page in pages() {
+        let text = read(&page);
+        for link in links(&text).filter(|link| !link.contains("://")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.parent().expect("a file has a folder").join(file),
+            };
+            let is_there = target.exists()
+                && (heading.is_empty() || anchors(&read(&target)).contains(heading));
+            if !is_there {
+                dead.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
+}
+
+/// A page that leans on a test names it; a test that is renamed takes its pages along.
+#[test]
+fn every_scenario_that_is_named_exists() {
+    let mut sources = Vec::new();
+    files(&root().join("tests"), "rs", &mut sources);
+    let code: String = sources.iter().map(|path| read(path)).collect();
+    let mut unknown = Vec::new();
+    let mut named = 0;
+    for page in ["PROMISES.md", "MIGRATION.md", "GITOPS.md"] {
+        let text = read(&root().join("docs").join(page));
+        for word in text.split('`').skip(1).step_by(2) {
+            let is_name = word.matches('_').count() >= 2
+                && word
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+                && !word.starts_with("zen_lead_");
+            if is_name {
+                named += 1;
+                if !code.contains(&format!("fn {word}(")) {
+                    unknown.push(format!("{page}: {word}"));
+                }
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "no such test: {unknown:#?}");
+    assert!(named > 20, "only {named} found: is this test reading?");
+}

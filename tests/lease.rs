@@ -1,0 +1,426 @@
+//! Two replicas, one writer: whole controllers in process, which share a simulated API server and
+//! nothing else. Time is virtual, so every bound below is exact.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use simkube::{FrameVerdict, Kind, Rule, Verb, Verdict};
+use support::{LEASE_NS, NS, Replica, World, ms, secs, word};
+use tokio::time::{Instant, sleep};
+use zen_lead::logic::time::Now;
+
+const LEASE: &str = "zen-lead-controller-leader-election";
+
+/// A world in which `a` leads `web`, written by the first of two replicas that are both synced.
+async fn two(pods: &[&str]) -> (World, Replica, Replica) {
+    let mut world = World::new();
+    world.source("web").create();
+    world.pods("web", pods);
+    let first = world.another("-1", "");
+    until_active(&world, &first).await;
+    let second = world.another("-2", "");
+    world.until_leader("web", pods[0]).await;
+    world
+        .until("the second sync", |_| second.readiness.check().is_ok())
+        .await;
+    sleep(secs(2)).await;
+    world.clear();
+    (world, first, second)
+}
+
+async fn until_active(world: &World, replica: &Replica) -> std::time::Duration {
+    world
+        .until("it being active", |_| replica.tenure.is_active())
+        .await
+}
+
+fn lease(world: &World) -> Option<Value> {
+    world.kube.get(Kind::Lease, LEASE_NS, LEASE)
+}
+
+/// Writes and reads that came over the second connection of one replica, those for the Lease aside.
+fn asked_by(world: &World, name: &str) -> Vec<String> {
+    let client = format!("write-{name}");
+    let asked = world.asked();
+    let own = asked.iter().filter(|record| record.client == client);
+    own.map(word).collect()
+}
+
+fn metrics(replica: &Replica) -> String {
+    let now: Now = replica.clock.now();
+    replica.metrics.encode(now)
+}
+
+/// §6: a fresh Lease is held within a round trip, in the form of client-go; a standby is ready, and
+/// does nothing that shows.
+#[tokio::test(start_paused = true)]
+async fn a_standby_is_ready_and_silent() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    assert!(first.tenure.is_active() && !second.tenure.is_active());
+    assert_eq!(second.readiness.check(), Ok(()));
+    let lease = lease(&world).expect("held");
+    let spec = &lease["spec"];
+    let holder = spec["holderIdentity"].as_str().expect("a holder");
+    let (_, suffix) = holder.rsplit_once('_').expect("a suffix");
+    assert_eq!(suffix.len(), 16, "{holder}");
+    assert_eq!(spec["leaseDurationSeconds"], 4);
+    assert_eq!(spec["leaseTransitions"], 0);
+    for time in ["acquireTime", "renewTime"] {
+        let text = spec[time].as_str().expect("a time");
+        assert_eq!(text.len(), "2026-01-01T00:00:00.000000Z".len(), "{text}");
+    }
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "b").await;
+    sleep(secs(2)).await;
+    assert_eq!(asked_by(&world, "2"), [""; 0]);
+    assert_eq!(world.told("web", "LeaderChanged").len(), 1);
+    let failovers =
+        "zen_lead_failover_count_total{namespace=\"shop\",service=\"web\",reason=\"notReady\"} 1";
+    assert!(metrics(&first).contains(failovers));
+    assert!(metrics(&first).contains("zen_lead_is_active 1"));
+    assert!(!metrics(&second).contains(failovers), "counted once");
+    assert!(metrics(&second).contains("zen_lead_is_active 0"));
+}
+
+/// The leader dies together with the holder: the standby moves traffic once the Lease has expired.
+#[tokio::test(start_paused = true)]
+async fn a_killed_holder_is_replaced_within_five_seconds() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    first.crash();
+    world.kube.set_ready(NS, "a", false);
+    let took = world.until_leader("web", "b").await;
+    assert!(took > secs(3) && took <= ms(4_010), "{took:?}");
+    sleep(secs(2)).await;
+    second.check();
+    // One failover, as if nothing else had happened, and no other write.
+    assert_eq!(
+        world.words(),
+        [
+            "patch EndpointSlice web-leader",
+            "patch Service web-leader",
+            "create Event LeaderChanged"
+        ]
+    );
+    assert_eq!(lease(&world).expect("held")["spec"]["leaseTransitions"], 1);
+}
+
+/// SIGTERM: what is under way lands, then the standby takes over at once.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_holder_hands_over_at_once() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    let took = first.stop().await;
+    assert!(took <= ms(10), "{took:?}");
+    let took = until_active(&world, &second).await;
+    assert!(took <= ms(10), "{took:?}");
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "b").await;
+    // The last one releases it too, in the form of client-go.
+    second.stop().await;
+    let spec = lease(&world).expect("it stays")["spec"].clone();
+    assert_eq!(spec["holderIdentity"], "");
+    assert_eq!(spec["leaseDurationSeconds"], 1);
+}
+
+/// Traffic that should have moved while nobody could move it, moves first and at once; and what has
+/// not changed is not written, even though the former holder has decided a lot meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_moves_nothing_by_itself() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    for (from, to) in [("a", "b"), ("b", "a"), ("a", "b")] {
+        world.kube.set_ready(NS, from, false);
+        world.until_leader("web", to).await;
+        world.kube.set_ready(NS, from, true);
+        sleep(secs(3)).await;
+    }
+    world.clear();
+    first.stop().await;
+    until_active(&world, &second).await;
+    sleep(secs(20)).await;
+    assert_eq!(world.words(), [""; 0], "the oldest pod is not returned to");
+    assert_eq!(world.leader("web").as_deref(), Some("b"));
+}
+
+/// A standby that heard of things in another order decided otherwise, and follows the holder.
+#[tokio::test(start_paused = true)]
+async fn a_standby_follows_what_is_published() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    world.pod("web", "c");
+    // It hears of the strategy 10 s after the failover, and would have elected the next oldest.
+    world.on_frame(|frame| {
+        if frame.client == "watch-2" && frame.kind == Kind::Service {
+            return FrameVerdict::HoldUntil(frame.at + secs(10));
+        }
+        FrameVerdict::Deliver
+    });
+    world.annotate("web", "zen-lead.io/strategy", Some("newest"));
+    sleep(ms(100)).await;
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "c").await;
+    sleep(secs(15)).await;
+    world.heal();
+    world.clear();
+    first.crash();
+    until_active(&world, &second).await;
+    sleep(secs(20)).await;
+    assert_eq!(world.leader("web").as_deref(), Some("c"));
+    assert_eq!(world.words(), [""; 0]);
+}
+
+/// §1: a standby that takes over has watched all along and restarts no timer.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_restarts_no_timer() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    world.annotate("web", "zen-lead.io/failover-min-delay", Some("10s"));
+    sleep(secs(1)).await;
+    world.kube.set_ready(NS, "a", false);
+    let since = Instant::now();
+    sleep(secs(3)).await;
+    first.crash();
+    until_active(&world, &second).await;
+    world.until_leader("web", "b").await;
+    let took = since.elapsed();
+    assert!(took > ms(9_990) && took < ms(10_020), "{took:?}");
+}
+
+/// A failover that nobody can write for a while is decided again and again, and paid for once.
+#[tokio::test(start_paused = true)]
+async fn a_vacancy_costs_no_budget() {
+    let (mut world, first, second) = two(&["a", "b"]).await;
+    second.stop().await;
+    let second = world.another("-2", "--failover-budget-per-service=1");
+    sleep(secs(1)).await;
+    first.crash();
+    world.kube.set_ready(NS, "a", false);
+    for round in 0..20 {
+        sleep(ms(100)).await;
+        world.pod("web", &format!("more-{round}"));
+    }
+    until_active(&world, &second).await;
+    let took = world.until_leader("web", "b").await;
+    assert!(took <= ms(10), "{took:?}");
+}
+
+/// SIGSTOP at any moment: whatever it had in mind when it was stopped, nothing leaves afterwards.
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_was_stopped_writes_nothing_afterwards() {
+    let (world, first, second) = two(&["a", "b", "c"]).await;
+    // Its write waits for the server when it is stopped.
+    world.on_request(|request| {
+        let is_refused = request.client == "write-1" && request.verb == Verb::Patch;
+        if is_refused {
+            return Verdict::Answer {
+                code: 503,
+                retry_after: None,
+                applied: false,
+            };
+        }
+        Verdict::Pass
+    });
+    world.kube.set_ready(NS, "a", false);
+    sleep(ms(100)).await;
+    first.pause();
+    until_active(&world, &second).await;
+    world.until_leader("web", "b").await;
+    world.kube.set_ready(NS, "b", false);
+    world.until_leader("web", "c").await;
+    sleep(secs(2)).await;
+    world.heal();
+    world.clear();
+    first.resume();
+    assert!(!first.tenure.is_active(), "before its first instruction");
+    sleep(secs(30)).await;
+    assert_eq!(asked_by(&world, "1"), [""; 0]);
+    assert_eq!(world.leader("web").as_deref(), Some("c"));
+    // It stands by, and takes over when it is needed.
+    second.stop().await;
+    world.kube.set_ready(NS, "c", false);
+    world.kube.set_ready(NS, "a", true);
+    world.until_leader("web", "a").await;
+}
+
+/// A partition of the holder: it ceases to be active before the other one begins, at every
+/// millisecond; what it had waiting is dropped.
+#[tokio::test(start_paused = true)]
+async fn a_partitioned_holder_ceases_first() {
+    for is_silent in [false, true] {
+        let (world, first, second) = two(&["a", "b"]).await;
+        world.on_any_request(move |request| match request.client.as_str() {
+            "write-1" | "watch-1" if is_silent => Verdict::Hang { applied: false },
+            "write-1" | "watch-1" => Verdict::Drop { applied: false },
+            _ => Verdict::Pass,
+        });
+        sleep(ms(500)).await;
+        world.kube.set_ready(NS, "a", false);
+        let began = Instant::now();
+        let (mut ceased, mut began_active) = (None, None);
+        while began.elapsed() < secs(10) {
+            let active = (first.tenure.is_active(), second.tenure.is_active());
+            assert_ne!(active, (true, true), "at {:?}", began.elapsed());
+            if !active.0 && ceased.is_none() {
+                ceased = Some(began.elapsed());
+            }
+            if active.1 && began_active.is_none() {
+                began_active = Some(began.elapsed());
+            }
+            sleep(ms(1)).await;
+        }
+        let (ceased, began_active) = (ceased.expect("lapsed"), began_active.expect("expired"));
+        assert!(
+            ceased < began_active && began_active <= secs(4),
+            "{ceased:?} {began_active:?}"
+        );
+        assert_eq!(world.leader("web").as_deref(), Some("b"));
+        world.heal();
+        world.clear();
+        sleep(secs(60)).await;
+        assert_eq!(asked_by(&world, "1"), [""; 0]);
+        assert!(second.tenure.is_active() && !first.tenure.is_active());
+    }
+}
+
+/// Three replicas, whoever dies: always one successor.
+#[tokio::test(start_paused = true)]
+async fn of_two_standbys_one_takes_over() {
+    let (mut world, first, second) = two(&["a", "b"]).await;
+    let third = world.another("-3", "");
+    world
+        .until("the third sync", |_| third.readiness.check().is_ok())
+        .await;
+    first.stop().await;
+    sleep(ms(50)).await;
+    assert_ne!(second.tenure.is_active(), third.tenure.is_active());
+    let (holder, other) = if second.tenure.is_active() {
+        (second, third)
+    } else {
+        (third, second)
+    };
+    holder.crash();
+    until_active(&world, &other).await;
+    assert_eq!(lease(&world).expect("held")["spec"]["leaseTransitions"], 2);
+}
+
+/// Somebody deletes the Lease: its holder makes it again and nobody else takes it.
+#[tokio::test(start_paused = true)]
+async fn a_deleted_lease_stays_with_its_holder() {
+    let (world, first, second) = two(&["a"]).await;
+    for watches in [true, false] {
+        if !watches {
+            world.on_frame(|frame| match frame.kind {
+                Kind::Lease => FrameVerdict::HoldUntil(frame.at + secs(3)),
+                _ => FrameVerdict::Deliver,
+            });
+        }
+        world.kube.delete(Kind::Lease, LEASE_NS, LEASE);
+        for _ in 0..10_000 {
+            assert!(first.tenure.is_active() && !second.tenure.is_active());
+            sleep(ms(1)).await;
+        }
+        assert!(lease(&world).is_some());
+    }
+}
+
+/// The Go program, or an earlier process of this pod, holds it: it is waited for by the duration
+/// that it wrote itself, and by our own clock, whatever the time stamps say.
+#[tokio::test(start_paused = true)]
+async fn another_programs_lease_is_waited_for() {
+    for renewed in ["1999-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"] {
+        let mut world = World::new();
+        let held = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": LEASE, "namespace": LEASE_NS },
+            "spec": {
+                "holderIdentity": "zen-lead-5d9_6a3c", "leaseDurationSeconds": 15,
+                "acquireTime": renewed, "renewTime": renewed, "leaseTransitions": 3,
+            },
+        });
+        world.kube.create(Kind::Lease, LEASE_NS, &held);
+        world.source("web").create();
+        world.pods("web", &["a"]);
+        world.start_without_lease("").await;
+        sleep(ms(14_900)).await;
+        assert_eq!(world.words(), [""; 0]);
+        let took = world.until_leader("web", "a").await;
+        assert!(took <= ms(120), "{took:?}");
+        assert_eq!(lease(&world).expect("held")["spec"]["leaseTransitions"], 4);
+    }
+}
+
+/// Without rights it writes nothing, is healthy and ready, asks seldom, and goes on by itself.
+#[tokio::test(start_paused = true)]
+async fn missing_rights_are_waited_for() {
+    for verb in ["create", ""] {
+        let mut world = World::new();
+        world
+            .kube
+            .set_deny(vec![Rule::new(verb, "leases", LEASE_NS)]);
+        world.source("web").create();
+        world.pods("web", &["a"]);
+        world.start_without_lease("").await;
+        sleep(secs(60)).await;
+        assert_eq!(world.words(), [""; 0]);
+        let replica = world.replica();
+        assert_eq!(replica.health.check(replica.clock.moment()), Ok(()));
+        assert_eq!(replica.readiness.check(), Ok(()));
+        let asked = world.kube.requests();
+        let asked = asked
+            .iter()
+            .filter(|record| record.kind == Some(Kind::Lease))
+            .count();
+        assert!(asked < 90, "{verb:?}: {asked} requests within a minute");
+        world.kube.set_deny(Vec::new());
+        let took = world.until_leader("web", "a").await;
+        assert!(took <= secs(5), "{verb:?}: {took:?}");
+    }
+}
+
+/// What it costs: one request a second for the holder, none for a standby; three watches' worth of
+/// reopening aside.
+#[tokio::test(start_paused = true)]
+async fn standing_by_costs_no_requests() {
+    let (world, _first, _second) = two(&["a"]).await;
+    sleep(secs(60)).await;
+    let mut count: BTreeMap<(String, Verb), usize> = BTreeMap::new();
+    for record in world.kube.requests() {
+        *count.entry((record.client, record.verb)).or_default() += 1;
+    }
+    let holder = ("write-1".to_owned(), Verb::Patch);
+    let renewals = count.remove(&holder).unwrap_or_default();
+    assert!((59..=60).contains(&renewals), "{renewals}");
+    assert!(count.is_empty(), "{count:?}");
+}
+
+/// A warning that was due while nobody was there to say it is said by the successor; one that the
+/// former holder has said is not said again.
+#[tokio::test(start_paused = true)]
+async fn warnings_are_said_once() {
+    let (world, first, second) = two(&["a"]).await;
+    world.annotate("web", "zen-lead.io/sticky", Some("maybe"));
+    sleep(secs(3)).await;
+    first.crash();
+    sleep(secs(1)).await;
+    world.annotate("web", "zen-lead.io/strategy", Some("best"));
+    until_active(&world, &second).await;
+    sleep(secs(10)).await;
+    let told = world.told("web", "InvalidAnnotation");
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (annotation, told) in ["sticky", "strategy"].iter().zip(&told) {
+        assert!(told.contains(annotation) && told.ends_with("(1)"), "{told}");
+    }
+}
+
+/// A fresh start says what is wrong although it looks before it holds the Lease.
+#[tokio::test(start_paused = true)]
+async fn a_first_look_is_told_of() {
+    let mut world = World::new();
+    world
+        .source("web")
+        .annotation("zen-lead.io/sticky", "maybe")
+        .create();
+    world.pods("web", &["a"]);
+    world.start("").await;
+    world.until_leader("web", "a").await;
+    world.settle().await;
+    assert_eq!(world.told("web", "InvalidAnnotation").len(), 1);
+}
