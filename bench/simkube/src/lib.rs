@@ -1,48 +1,94 @@
-//! A small in-process Kubernetes API server for tests and simulation.
+//! A small in-process Kubernetes API server for tests and simulation of controllers.
 //!
-//! It is faithful for what zen-lead uses and refuses everything else: namespaces, nodes, pods,
-//! Services, Endpoints and Events of core/v1, `EndpointSlices` of discovery.k8s.io/v1 and Leases of
-//! coordination.k8s.io/v1, with get, list (pages, selectors, old versions), watch (bookmarks,
-//! streaming lists, 410), create, update, patch and delete. The same requests are sent to it and to
-//! a real kube-apiserver by `tests/it/conformance.rs`, and the answers must be the same.
+//! It is faithful for what a controller of Services uses and refuses everything else: namespaces,
+//! nodes, pods, Services, Endpoints, `ConfigMaps` and `ServiceAccounts` of core/v1, Events of both APIs,
+//! `EndpointSlices`, Leases, and Roles with their bindings; with get, list (pages, selectors, old
+//! versions, tables), watch (bookmarks, streaming lists, 410), create, update, patch and delete. The
+//! same requests are sent to it and to a real kube-apiserver by `tests/it/conformance.rs`, and the
+//! answers must be the same, down to the words of a refusal.
+//!
+//! # As a library
+//!
+//! ```toml
+//! [dev-dependencies]
+//! simkube = { path = "…/bench/simkube" } # or by git
+//! tokio = { version = "1", features = ["macros", "rt", "test-util"] }
+//! ```
+//!
+//! The program under test gets a `kube_client::Client`; nothing in it has to know. With tokio's
+//! paused clock an hour passes at once, and every run is the same:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use simkube::{Kind, Options, SimKube};
+//! use std::sync::Arc;
+//! use std::time::Duration;
 //!
+//! use simkube::{Faults, Kind, Options, RequestInfo, SimKube, Verb, Verdict};
+//!
+//! // 1. A cluster: fixtures are plain calls under the rules of the server.
 //! let sim = SimKube::new(Options { seed: 7, ..Options::default() });
 //! sim.service("default", "db").selector(&[("app", "db")]).port("sql", 5432, "sql").create();
 //! sim.pod("default", "db-0").labels(&[("app", "db")]).ip("10.0.0.1").port("sql", 5432).create();
 //!
-//! // What the program under test gets: a client without sockets.
+//! // 2. What the program under test gets: a client without sockets.
 //! let client = sim.client();
 //! let request = http::Request::get("/api/v1/pods?labelSelector=app%3Ddb").body(Vec::new())?;
 //! let text = client.request_text(request).await?;
 //! assert!(text.contains("\"10.0.0.1\""));
 //!
-//! // What a test does and looks at, without requests of its own.
+//! // 3. Trouble: the second request from here on is answered with 503, a minute late.
+//! struct Late;
+//! impl Faults for Late {
+//!     fn on_request(&self, info: &RequestInfo) -> Verdict {
+//!         let answer = Verdict::Answer { code: 503, retry_after: Some(1), applied: false };
+//!         match info.number {
+//!             2 => Verdict::Late { by: Duration::from_secs(60), then: Box::new(answer) },
+//!             _ => Verdict::Pass,
+//!         }
+//!     }
+//! }
+//! sim.set_faults(Arc::new(Late));
+//! for succeeds in [true, false, true] {
+//!     let request = http::Request::get("/api/v1/services").body(Vec::new())?;
+//!     assert_eq!(client.request_text(request).await.is_ok(), succeeds);
+//! }
+//!
+//! // 4. What happened, without requests of the test's own.
 //! sim.set_ready("default", "db-0", false);
-//! assert_eq!(sim.requests().len(), 1);
+//! assert!(sim.requests().iter().all(|request| request.verb == Verb::List));
 //! assert!(sim.get(Kind::Pod, "default", "db-0").is_some());
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! # As a program
+//!
+//! `cargo run -p simkube -- up` starts a server on a loopback port and prints a kubeconfig; see
+//! [`program`] and `simkube --help`. It takes the commands of `scripts/control-plane`, so that an
+//! end-to-end suite can run against either; this project's does, with `E2E_SERVER=simkube`. kubectl
+//! works on it with `get` (`-o wide|json|yaml`, `-w`), `create -f`, `annotate`, `label`, `delete` and
+//! `auth can-i`; what is not served is a 405 that says so.
+//!
 //! # Ways in
 //!
 //! - [`SimKube::client`] and [`SimKube::client_named`]: a `kube_client::Client` over a tower Service.
 //! - [`SimKube::tower`]: that Service, for layers of one's own; [`SimKube::handle`] is what it calls.
-//! - [`SimKube::serve`] with an [`Authority`]: TLS on a loopback port, HTTP/2 and HTTP/1.1, good
-//!   enough for a released binary and for `kubectl get|create|annotate|label|delete`.
+//! - [`SimKube::serve`] with an [`Authority`]: TLS on a loopback port, HTTP/2 and HTTP/1.1.
 //! - The fixtures: [`SimKube::pod`], [`SimKube::create`], [`SimKube::edit`] and the rest: plain calls
 //!   under the same rules, which appear in no log and pass no fault plan.
 //!
 //! # Faults
 //!
 //! A [`Faults`] plan is asked once for each request and once for each frame of a watch; [`Verdict`]
-//! and [`FrameVerdict`] say what it can answer. An [`Observer`] sees every change. Beside them, [`SimKube::compact_to_now`],
-//! [`SimKube::close_watches`], [`SimKube::set_deny`] and [`SimKube::set_admission`] upset a client.
+//! and [`FrameVerdict`] say what it can answer. An [`Observer`] sees every change, an [`Auditor`]
+//! every answer. Beside them, [`SimKube::compact_to_now`], [`SimKube::close_watches`],
+//! [`SimKube::set_deny`] and [`SimKube::set_admission`] upset a client.
+//!
+//! # Who may do what
+//!
+//! Everybody may do everything that no [`Rule`] denies, unless [`Options::rbac`] is set: then requests
+//! need a token ([`SimKube::token`]), and the Roles and bindings that are stored decide.
 //!
 //! # Determinism
 //!
@@ -50,23 +96,25 @@
 //! owns it; wall time is derived from it or injected. Nothing is spawned: a watch is a body that
 //! looks at the log of changes when it is polled, and whoever changes something wakes the watches
 //! that wait, in the order in which they were opened. All state is behind one lock that is never
-//! held across an await. Only [`SimKube::serve`] spawns, and uses real time.
+//! held across an await. Only [`SimKube::serve`] and [`program`] spawn, and use real time.
 //!
 //! # Where things are
 //!
 //! ```text
-//!  server ─► call ─► write/{create,update,patch,delete} ─► rules/* (pure)
-//!    │         │          │ write/{prepare,pools,managed,gc}
-//!    │         ├─► read   ▼
-//!  fault       └─► watch ◄── store (objects, log, resourceVersion)
+//!  server ─► call ─► access (who, RBAC) ─► write/{create,update,patch,delete} ─► rules/* (pure)
+//!    │         │                              │ write/{prepare,pools,managed,gc}
+//!    │         ├─► read, table                ▼
+//!  fault       └─► watch ◄──────────────── store (objects, log, resourceVersion)
+//!  audit
 //! ```
 //!
 //! # What is simpler than the real one
 //!
 //! `managedFields` know maps but not list elements, and there is no apply; a strategic merge patch is
 //! a merge patch; cluster addresses and node ports are given out in order instead of at random; there
-//! are no controllers but [`SimKube::gc`], which runs when it is called; unknown fields are dropped
-//! without a warning header; tokens are not looked at; tables show fewer columns. Deleting a
+//! are no controllers but the garbage collector and the namespace controller ([`SimKube::gc`]), which
+//! run when they are called; admission is a function ([`Admission`]) and no policy; unknown fields are
+//! dropped without a warning header; what the JSON decoder complains of is said in other words. Deleting a
 //! collection, protobuf and subresources other than `status` are refused.
 
 mod access;
