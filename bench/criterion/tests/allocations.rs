@@ -20,7 +20,9 @@ fn an_irrelevant_update_allocates_no_more_than_the_pod_that_is_thrown_away() {
         .map(|update| fleet.frame(update % 10, update % 3, true))
         .collect();
     let region = Region::new(ALLOCATOR);
-    lines.iter().for_each(|line| fleet.take(line));
+    for line in &lines {
+        fleet.take(line);
+    }
     let change = region.change();
     assert_eq!(fleet.decided(), 0, "nothing was to be decided");
     assert!(
