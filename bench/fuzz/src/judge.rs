@@ -95,7 +95,7 @@ pub(super) fn same_pod(judge: &core::Pod, ours: &Pod) {
     let meta = &judge.metadata;
     same_text(meta.namespace.as_deref(), &ours.namespace);
     same_text(meta.name.as_deref(), &ours.name);
-    same_text(meta.uid.as_deref(), &ours.uid.0);
+    same_text(meta.uid.as_deref(), &ours.uid.to_string());
     same_version(meta, &ours.version.to_string());
     let created = meta
         .creation_timestamp
@@ -268,7 +268,7 @@ pub(super) fn same_slice(judge: &EndpointSlice, ours: &Slice) {
             same_text(judge.kind.as_deref(), &ours.kind);
             same_text(judge.namespace.as_deref(), &ours.namespace);
             same_text(judge.name.as_deref(), &ours.name);
-            same_text(judge.uid.as_deref(), &ours.uid.0);
+            same_text(judge.uid.as_deref(), &ours.uid.to_string());
         }
     }
     let ports = judge.ports.iter().flatten();
@@ -287,7 +287,7 @@ pub(super) fn same_slice(judge: &EndpointSlice, ours: &Slice) {
 fn same_meta(judge: &ObjectMeta, ours: &Meta) {
     same_text(judge.namespace.as_deref(), &ours.namespace);
     same_text(judge.name.as_deref(), &ours.name);
-    same_text(judge.uid.as_deref(), &ours.uid.0);
+    same_text(judge.uid.as_deref(), &ours.uid.to_string());
     same_version(judge, &ours.resource_version.to_string());
     assert_eq!(
         ours.creation_timestamp,
@@ -313,7 +313,7 @@ fn same_meta(judge: &ObjectMeta, ours: &Meta) {
         assert_eq!(*ours.api_version, *judge.api_version);
         assert_eq!(*ours.kind, *judge.kind);
         assert_eq!(*ours.name, *judge.name);
-        assert_eq!(*ours.uid.0, *judge.uid);
+        assert_eq!(ours.uid.to_string(), *judge.uid);
         assert_eq!(ours.controller, judge.controller.unwrap_or_default());
         assert_eq!(
             ours.block_owner_deletion,
