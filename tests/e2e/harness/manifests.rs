@@ -44,6 +44,15 @@ pub fn lease() -> Result<Vec<Value>> {
     rules_of("zen-lead-lease")
 }
 
+/// What it may do beside that where somebody asks for what needs to look at nodes.
+pub fn optional() -> Result<Vec<Value>> {
+    let objects = objects("optional/nodes.yaml")?;
+    let rules = objects
+        .iter()
+        .filter_map(|object| object["rules"].as_array());
+    Ok(rules.flatten().cloned().collect())
+}
+
 impl Suite {
     /// Installs the account with its rights, everywhere; the Lease's rights as well, since the
     /// instances of scenarios have Leases in namespaces of their own.

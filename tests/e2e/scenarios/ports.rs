@@ -148,6 +148,8 @@ async fn ports_more_resolved_are_preferred(t: Arc<Test>) -> Result<()> {
     let both =
         json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 8081}]);
     let full = t.pod(Pod::new("web-1", "web").ports(both), true).await?;
+    // Kinds are watched apart: that the program knows both pods has to be seen, not assumed.
+    t.canary().await?;
     t.service(web(json!([
         {"name": "main", "port": 80, "targetPort": "http"},
         {"name": "admin", "port": 81, "targetPort": "admin"},
