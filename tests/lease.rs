@@ -168,6 +168,53 @@ async fn a_standby_follows_what_is_published() {
     assert_eq!(world.words(), [""; 0]);
 }
 
+/// What the holder took down stays down: a pod that goes never becomes leader anew, not even by the
+/// memory of another replica.
+#[tokio::test(start_paused = true)]
+async fn a_standby_forgets_what_was_withdrawn() {
+    let (world, first, second) = two(&["a"]).await;
+    world.kube.delete_pod(NS, "a", 600);
+    world.annotate("web", "zen-lead.io/enabled", Some("maybe"));
+    sleep(secs(1)).await;
+    // A selector and the slice it gave birth to: the Service has to be made anew.
+    let service = world.leader_service("web").expect("there");
+    let edit = |service: &mut Value| service["spec"]["selector"] = json!({"app": "web"});
+    let edited = world.kube.edit(Kind::Service, NS, "web-leader", edit);
+    edited.expect("accepted");
+    let attached = json!({
+        "metadata": {
+            "name": "web-leader-x7k2p",
+            "labels": {
+                "kubernetes.io/service-name": "web-leader",
+                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+            },
+            "ownerReferences": [{
+                "apiVersion": "v1", "kind": "Service", "controller": true,
+                "name": "web-leader", "uid": service["metadata"]["uid"],
+            }],
+        },
+        "addressType": "IPv4",
+        "endpoints": [{ "addresses": ["10.9.9.9"] }],
+        "ports": [],
+    });
+    world.kube.create(Kind::EndpointSlice, NS, &attached);
+    world
+        .until("the withdrawal", |world| {
+            world.kube.gc();
+            let is_ours = |slice: &Value| slice["metadata"]["name"] == "web-leader";
+            let slices = world.kube.list(Kind::EndpointSlice, NS);
+            !slices.iter().any(is_ours)
+        })
+        .await;
+    first.crash();
+    until_active(&world, &second).await;
+    sleep(secs(20)).await;
+    for slice in world.kube.list(Kind::EndpointSlice, NS) {
+        let endpoints = slice["endpoints"].as_array();
+        assert!(endpoints.is_none_or(Vec::is_empty), "{slice}");
+    }
+}
+
 /// §1: a standby that takes over has watched all along and restarts no timer.
 #[tokio::test(start_paused = true)]
 async fn a_takeover_restarts_no_timer() {

@@ -28,9 +28,8 @@ impl Machine {
             .and_then(|service| service.metadata.annotations.get(HANDLED_SWITCHOVER))
             .and_then(|text| text.parse().ok());
         self.handled = handled.or(self.handled.take());
-        // A slice that somebody deleted took no leadership with it.
         if view.own_slices().is_empty() {
-            return;
+            return self.follow_without_slices(view);
         }
         let leader = published(view, &name);
         let recorded = record(view, &name);
@@ -55,6 +54,20 @@ impl Machine {
             }
             None if self.leader().is_some() => self.enter(Phase::Electing),
             None => {}
+        }
+    }
+
+    /// A slice that somebody deleted took no leadership with it, if the pod could be published
+    /// anew. Where the Service is gone as well, it was withdrawn, and nothing of it is taken up.
+    fn follow_without_slices(&mut self, view: &View) {
+        let Some(leader) = self.leader() else {
+            return;
+        };
+        let pod = view.pod(&leader.uid);
+        let may_stay =
+            pod.is_some_and(|pod| self.settings.paused || (pod.ready && !pod.terminating));
+        if view.own_services().is_empty() || !may_stay {
+            self.enter(Phase::Electing);
         }
     }
 }

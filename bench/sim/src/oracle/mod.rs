@@ -275,7 +275,9 @@ impl Cluster<'_> {
             return Err(format!("the leader {leads} does not exist"));
         };
         let who = &pod.name;
-        let is_kept = source.is_paused() || (self.judge.guards() && !pod.ready);
+        // The guard holds whoever has an address, whether he is not Ready or resolves no port.
+        let serves = pod.running && pod.ready && pod.is_reachable(source);
+        let is_kept = source.is_paused() || (self.judge.guards() && !serves);
         if is_kept {
             Self::check_kept(source, pod)?;
         } else {
