@@ -100,8 +100,10 @@ pub(super) fn check_slice(
     })?;
     let headless = service["spec"]["clusterIP"] == "None";
     let conditions = &endpoint["conditions"];
+    // Only a pause keeps a terminating leader that has stopped serving, and says so.
+    let serves = conditions["serving"] == true || (pod.terminating && !pod.ready);
     let fits = conditions["ready"] == (!pod.terminating || headless)
-        && conditions["serving"] == true
+        && serves
         && conditions["terminating"] == pod.terminating;
     ensure(fits, || {
         format!("slice {who} has the conditions {conditions}")
