@@ -58,18 +58,12 @@ bugs! {
     EmptyBetween,
     /// A pause keeps nobody from moving.
     PauseIgnored,
-    /// A switchover that has been carried out is carried out again.
-    SwitchoverRepeated,
-    /// Failovers know no budget.
-    GuardIgnored,
     /// The guard keeps a leader whose address is gone.
     GuardKeepsTheDead,
     /// A replica that stands by writes as well.
     StandbyWrites,
     /// A holder whose renewals fail goes on until it hears of another one.
     HolderGoesOn,
-    /// A renewal counts from its answer, not from when it was asked for.
-    RenewedByAnswer,
     /// A standby waits from when it first saw the holder, whatever that one renews since.
     RenewalsIgnored,
     /// Who stands by does not follow what is published, and takes over with a mind of its own.

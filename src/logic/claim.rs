@@ -344,12 +344,7 @@ impl Claim {
             self.backoff.reset();
             self.renew_at = sent + self.terms.retry_period;
             if !self.is_stopping {
-                let from = if planted::is(Bug::RenewedByAnswer) {
-                    now
-                } else {
-                    sent
-                };
-                self.ours_until = Some(from + self.terms.renew_deadline);
+                self.ours_until = Some(sent + self.terms.renew_deadline);
             }
         }
     }
