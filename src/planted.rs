@@ -62,8 +62,6 @@ bugs! {
     GuardKeepsTheDead,
     /// A replica that stands by writes as well.
     StandbyWrites,
-    /// A holder whose renewals fail goes on until it hears of another one.
-    HolderGoesOn,
     /// A standby waits from when it first saw the holder, whatever that one renews since.
     RenewalsIgnored,
     /// Who stands by does not follow what is published, and takes over with a mind of its own.

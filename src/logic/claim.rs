@@ -259,9 +259,6 @@ impl Claim {
     }
 
     fn lapse(&mut self, now: Moment) {
-        if planted::is(Bug::HolderGoesOn) {
-            return;
-        }
         if let Some(until) = self.ours_until.filter(|until| *until <= now) {
             self.vacant_since = until;
             self.ours_until = None;
