@@ -30,7 +30,8 @@
 //! 3. [`logic::elect`]: who leads. [`logic::fsm`]: the state machine, with its diagram.
 //! 4. [`logic::plan`]: desired against observed, as minimal JSON patches. [`logic::heal`]: fights.
 //! 5. [`store`]: facts and indices. [`shell`]: the loops with effects. [`run`]: joins them.
-//! 6. [`cli`]: the commands beside the controller.
+//! 6. [`logic::claim`] and [`shell::lease`]: which replica writes.
+//! 7. [`cli`]: the commands beside the controller. [`board`]: what the status page shows.
 //!
 //! # Invariants
 //!
