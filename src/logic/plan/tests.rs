@@ -212,6 +212,24 @@ fn what_is_mirrored_follows_the_source_and_what_users_set_stays() {
 }
 
 #[test]
+fn the_inputs_of_a_source_never_stay_on_its_leader_service() {
+    let mut lab = lab(|_| {});
+    // The Go program copies what it reads, whatever we remember of having mirrored.
+    for input in crate::logic::contract::INPUTS {
+        lab.world.annotate("s-leader", input, Some("true"));
+    }
+    lab.world
+        .annotate("s-leader", "zen-lead.io/mine", Some("true"));
+    lab.settle();
+    let annotations = &lab.world.services["s-leader"]["metadata"]["annotations"];
+    for input in crate::logic::contract::INPUTS {
+        assert_eq!(annotations[input], Value::Null, "{input} (§2 never)");
+    }
+    assert_eq!(annotations["zen-lead.io/mine"], "true", "no name of ours");
+    assert_eq!(lab.writes.len(), 1, "one patch");
+}
+
+#[test]
 fn annotations_that_are_asked_for_are_there_from_the_first_create_on() {
     let mut lab = lab(|body| {
         body["metadata"]["annotations"]["note"] = "lent".into();
