@@ -68,7 +68,8 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let tuning = Tuning::default();
     let clients = Clients {
         watch: transport::client(api.clone(), &tuning)?,
-        write: transport::client(api, &tuning)?,
+        write: transport::client(api.clone(), &tuning)?,
+        lease: transport::client(api, &tuning)?,
     };
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));

@@ -5,8 +5,9 @@
 //! there, gives up connecting early, and sends every request once. (hyper moves a request to
 //! another connection only if the first one died before any of it was written.)
 //!
-//! Every client has its own connection: the caller makes one for watches and one for writes, so
-//! that a relist cannot stand in front of a PATCH.
+//! Every client has its own connection: the caller makes one for watches, one for writes and one
+//! for the Lease, so that a relist cannot stand in front of a PATCH, and writes that hang cannot
+//! stand in front of a renewal.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -23,6 +24,10 @@ use kube_client::{Client, Config};
 use tower::{BoxError, Layer as _, ServiceExt as _, util::option_layer};
 
 use super::api::chain;
+
+/// So many requests an API server takes at once on one HTTP/2 connection, unless it was told
+/// otherwise. What is more waits for one of them to end.
+pub const STREAMS_MAX: usize = 100;
 
 const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 
