@@ -117,9 +117,8 @@ async fn check_failover(reason: &str, act: impl FnOnce(&World) -> bool) {
     assert!(trigger.is_string(), "{reason}: {slice}");
 }
 
-/// §2: one slice per family, so one more request in dual-stack.
-#[tokio::test(start_paused = true)]
-async fn a_dual_stack_failover_is_four_requests() {
+/// A world in which `a`, not `b`, leads `web` in both families.
+async fn dual_stack() -> World {
     let mut world = World::with(Options {
         dual_stack: true,
         ..Options::default()
@@ -141,6 +140,18 @@ async fn a_dual_stack_failover_is_four_requests() {
     world.until_leader("web", "a").await;
     world.settle().await;
     world.clear();
+    world
+}
+
+fn second_family(world: &World) -> Value {
+    let slice = world.kube.get(Kind::EndpointSlice, NS, "web-leader-ipv6");
+    slice.expect("there")["endpoints"][0]["addresses"][0].clone()
+}
+
+/// §2: one slice per family, so one more request in dual-stack.
+#[tokio::test(start_paused = true)]
+async fn a_dual_stack_failover_is_four_requests() {
+    let world = dual_stack().await;
     world.kube.set_ready(NS, "a", false);
     world.until_leader("web", "b").await;
     world.settle().await;
@@ -153,11 +164,39 @@ async fn a_dual_stack_failover_is_four_requests() {
             "create Event LeaderChanged",
         ],
     );
-    let second = world
-        .kube
-        .get(Kind::EndpointSlice, NS, "web-leader-ipv6")
-        .expect("there");
-    assert_eq!(second["endpoints"][0]["addresses"], json!(["fd00::2"]));
+    assert_eq!(second_family(&world), "fd00::2");
+}
+
+/// A slice of the second family that the server keeps refusing waits alone: the first one, and what
+/// the Service says and offers, go on.
+#[tokio::test(start_paused = true)]
+async fn a_second_family_that_is_refused_waits_alone() {
+    let world = dual_stack().await;
+    world.kube.set_admission(Some(Arc::new(|_, kind, object| {
+        let is_second = object["metadata"]["name"] == "web-leader-ipv6";
+        (kind == Kind::EndpointSlice && is_second).then(|| Refusal {
+            message: "policy 'one-family' denied the request".into(),
+            forbidden: true,
+        })
+    })));
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "b").await;
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(world.identity("web").as_deref(), Some("b"));
+    let edit = |service: &mut Value| service["spec"]["ports"][0]["port"] = 81.into();
+    let edited = world.kube.edit(Kind::Service, NS, "web", edit);
+    edited.expect("accepted");
+    tokio::time::sleep(secs(1)).await;
+    let ports = world.leader_service("web").expect("there")["spec"]["ports"].clone();
+    assert_eq!(ports[0]["port"], 81);
+    tokio::time::sleep(secs(600)).await;
+    assert_eq!(second_family(&world), "fd00::1");
+    assert_eq!(world.told("web", "WriteRefused").len(), 1);
+    let writes = world.writes().len();
+    assert!((20..80).contains(&writes), "{writes}");
+    world.kube.set_admission(None);
+    tokio::time::sleep(secs(31)).await;
+    assert_eq!(second_family(&world), "fd00::2");
 }
 
 /// §2 "No leader: `endpoints: []`", §3 sticky return, §4 one event each.

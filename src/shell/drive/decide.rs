@@ -8,11 +8,14 @@ use parking_lot::Mutex;
 
 use super::{Cell, Drive};
 use crate::logic::budget::{Bucket, Guard, Scope, Spent};
+use crate::logic::desired::Goal;
 use crate::logic::elect::Reason;
 use crate::logic::fsm::{Cause, Context, Step};
+use crate::logic::heal::Restrained;
 use crate::logic::nodes::Nodes;
+use crate::logic::plan::{self, Aside, Target};
 use crate::logic::spread::{Others, Spread};
-use crate::logic::time::Now;
+use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
 
 /// What is true of all Services together.
@@ -25,6 +28,28 @@ pub(super) struct Together {
     nodes: Mutex<Arc<Nodes>>,
     /// The budget for failovers of all. Locked for one look or one change.
     failovers: Mutex<Bucket>,
+}
+
+impl Cell {
+    /// Plans, without what has to wait in a fight. The rest does not wait for it, nor for a slice
+    /// of the second family that the server refuses.
+    pub(super) fn restrain(
+        &mut self,
+        goal: &Goal,
+        view: &View,
+        refused: &[Target],
+        now: Moment,
+    ) -> Restrained {
+        let plan = |left: &[Target]| plan::plan_beside(goal, view, Aside { left, refused });
+        let mut restrained = self.heals.restrain(plan(&[]), now);
+        if !restrained.left.is_empty() {
+            let again = self.heals.restrain(plan(&restrained.left), now);
+            restrained.writes = again.writes;
+            restrained.fought.extend(again.fought);
+            restrained.until = restrained.until.into_iter().chain(again.until).min();
+        }
+        restrained
+    }
 }
 
 impl Drive {
