@@ -23,7 +23,7 @@ use crate::board::Board;
 use crate::logic::budget::{Bucket, Guard};
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
-use crate::logic::heal::{Fought, Heals, Restrained};
+use crate::logic::heal::{Fought, Heals};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service};
 use crate::logic::plan::{Target, Write};
@@ -225,12 +225,7 @@ impl Drive {
             cell.machine.follow(&view, now);
         }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
-        let restrained = if is_active {
-            let refused = self.outlet.refused(source);
-            cell.restrain(&step.goal, &view, &refused, now.moment)
-        } else {
-            Restrained::default() // Who stands by has nothing to plan.
-        };
+        let restrained = self.plan(&mut cell, is_active, &step.goal, &view, now.moment);
         let writes = restrained.writes;
 
         self.store

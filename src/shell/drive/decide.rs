@@ -30,29 +30,32 @@ pub(super) struct Together {
     failovers: Mutex<Bucket>,
 }
 
-impl Cell {
+impl Drive {
     /// Plans, without what has to wait in a fight. The rest does not wait for it, nor for a slice
-    /// of the second family that the server refuses.
-    pub(super) fn restrain(
-        &mut self,
+    /// of the second family that the server refuses. Who stands by has nothing to plan.
+    pub(super) fn plan(
+        &self,
+        cell: &mut Cell,
+        is_active: bool,
         goal: &Goal,
         view: &View,
-        refused: &[Target],
         now: Moment,
     ) -> Restrained {
+        if !is_active {
+            return Restrained::default();
+        }
+        let refused = &self.outlet.refused(&view.key);
         let plan = |left: &[Target]| plan::plan_beside(goal, view, Aside { left, refused });
-        let mut restrained = self.heals.restrain(plan(&[]), now);
+        let mut restrained = cell.heals.restrain(plan(&[]), now);
         if !restrained.left.is_empty() {
-            let again = self.heals.restrain(plan(&restrained.left), now);
+            let again = cell.heals.restrain(plan(&restrained.left), now);
             restrained.writes = again.writes;
             restrained.fought.extend(again.fought);
             restrained.until = restrained.until.into_iter().chain(again.until).min();
         }
         restrained
     }
-}
 
-impl Drive {
     /// Steps one machine, which is `cell`'s no more until its successor is put there.
     pub(super) fn decide(
         &self,
