@@ -158,7 +158,7 @@ impl Writer {
                 let target = write.target.clone();
                 let known = slots.iter_mut().find(|slot| slot.write.target == target);
                 let needs_worker = if let Some(slot) = known {
-                    slot.replace(write, cause, (self.0.options.jitter)())
+                    slot.replace(write, cause, &self.0.options)
                 } else {
                     slots.push(Slot::new(write, cause));
                     true

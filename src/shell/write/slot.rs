@@ -75,8 +75,8 @@ impl Slot {
         stays
     }
 
-    /// Takes a newer decision in; `jitter` in `[0, 1)`. Returns whether a worker has to be started.
-    pub(super) fn replace(&mut self, write: Write, cause: Cause, jitter: f64) -> bool {
+    /// Takes a newer decision in. Returns whether a worker has to be started.
+    pub(super) fn replace(&mut self, write: Write, cause: Cause, options: &WriterOptions) -> bool {
         match self.state {
             // Its end will have the source looked at again.
             State::InFlight => false,
@@ -90,7 +90,7 @@ impl Slot {
                     }
                     // Races that another write has lost are no reason for traffic to wait.
                     if self.is_raced && write.lane == Lane::Failover {
-                        let latest = self.after_races(Lane::Failover, jitter);
+                        let latest = self.after_races(Lane::Failover, options);
                         self.not_before = self.not_before.min(latest);
                     }
                     self.wake.notify_one();
@@ -101,7 +101,7 @@ impl Slot {
             State::Resting => {
                 *self = Self {
                     races: self.races,
-                    not_before: self.after_races(write.lane, jitter),
+                    not_before: self.after_races(write.lane, options),
                     is_raced: true,
                     ..Self::new(write, cause)
                 };
@@ -111,17 +111,20 @@ impl Slot {
     }
 
     /// When to try again after the races that were lost so far; `None` at once.
-    fn after_races(&self, lane: Lane, jitter: f64) -> Option<Instant> {
+    fn after_races(&self, lane: Lane, options: &WriterOptions) -> Option<Instant> {
+        if self.races <= RACES_AT_ONCE {
+            return None;
+        }
         let delay = RACE_DELAY * self.races;
         let delay = match lane {
             // Spread, so that it does not keep step with its rival.
             Lane::Failover => {
                 let delay = delay.min(FAILOVER_RACE_DELAY_MAX);
-                delay.mul_f64(0.5 + jitter / 2.0)
+                delay.mul_f64(0.5 + (options.jitter)() / 2.0)
             }
             Lane::Ordinary | Lane::Trailing => delay.min(DELAY_MAX),
         };
-        (self.races > RACES_AT_ONCE).then(|| Instant::now() + delay)
+        Some(Instant::now() + delay)
     }
 
     /// A race was lost: the truth is known now, and the machine decides anew.
