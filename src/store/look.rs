@@ -73,6 +73,7 @@ impl Namespace {
         let related = self.related_services.get(name);
         let mut names: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
         names.extend(self.requested.get(name).cloned());
+        names.extend(self.served.get(name).cloned());
         let mut view = View {
             key: key.clone(),
             source: self.services.get(name).cloned(),

@@ -38,6 +38,10 @@ pub(super) struct Namespace {
     /// The name that an opted-in Service asks for, and who asks for a name.
     pub(super) requested: Map<Arc<str>>,
     requesters: Map<Few>,
+    /// The name that a source is served under though it asks for another, or for none that can be
+    /// had, and who is served under a name.
+    pub(super) served: Map<Arc<str>>,
+    servers: Map<Few>,
     /// Leaders, whatever their labels.
     pinned: Map<Few>,
     pub(super) pins: Map<Arc<str>>,
@@ -160,13 +164,7 @@ impl Namespace {
             sources_of,
         );
         self.index_source(&name, Some(&service));
-        touched.extend(
-            self.requesters
-                .get(&name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.sources_under(&name).cloned());
         touched.insert(name);
         touched
     }
@@ -189,13 +187,7 @@ impl Namespace {
         );
         self.index_source(name, None);
         self.strangers.remove(name);
-        touched.extend(
-            self.requesters
-                .get(name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.sources_under(name).cloned());
         touched.insert(Arc::clone(name));
         touched
     }
@@ -269,9 +261,15 @@ impl Namespace {
             .into_iter()
             .flat_map(|service| sources_of(&service.metadata));
         related
-            .chain(self.requesters.get(service).into_iter().flat_map(Few::iter))
+            .chain(self.sources_under(service))
             .cloned()
             .collect()
+    }
+
+    /// The sources that ask for the name of a leader Service, or are served under it.
+    fn sources_under(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
+        let sources = [self.requesters.get(service), self.servers.get(service)];
+        sources.into_iter().flatten().flat_map(Few::iter)
     }
 
     /// Keeps selector, members and requested name of a source up to date.
@@ -297,33 +295,23 @@ impl Namespace {
             }
         }
         let requested = source.and_then(|source| settings::requested_name(source).ok());
-        if let Some(old) = self.requested.remove(name) {
-            drop_name(&mut self.requesters, &old, name);
-        }
-        if let Some(requested) = requested {
-            self.requesters
-                .entry(Arc::clone(&requested))
-                .or_default()
-                .insert(Arc::clone(name));
-            self.requested.insert(Arc::clone(name), requested);
-        }
+        point(
+            &mut self.requested,
+            &mut self.requesters,
+            name,
+            requested.as_ref(),
+        );
     }
 
     /// Remembers which pod a source has as leader, so that news of it arrive whatever its labels.
     pub(super) fn pin(&mut self, source: &Arc<str>, pod: Option<&Arc<str>>) {
-        if self.pins.get(source) == pod {
-            return;
-        }
-        if let Some(old) = self.pins.remove(source) {
-            drop_name(&mut self.pinned, &old, source);
-        }
-        if let Some(pod) = pod {
-            self.pinned
-                .entry(Arc::clone(pod))
-                .or_default()
-                .insert(Arc::clone(source));
-            self.pins.insert(Arc::clone(source), Arc::clone(pod));
-        }
+        point(&mut self.pins, &mut self.pinned, source, pod);
+    }
+
+    /// Remembers the name that a source is served under, so that news arrive of who holds it.
+    pub(super) fn hold(&mut self, source: &Arc<str>, name: Option<&Arc<str>>) {
+        let name = name.filter(|name| self.requested.get(source) != Some(name));
+        point(&mut self.served, &mut self.servers, source, name);
     }
 }
 
@@ -357,6 +345,28 @@ fn relate<'a, I: Iterator<Item = &'a Arc<str>>>(
         }
     }
     touched
+}
+
+/// Has a source point to a name, or to none, and keeps the way back.
+fn point(
+    names: &mut Map<Arc<str>>,
+    sources: &mut Map<Few>,
+    source: &Arc<str>,
+    name: Option<&Arc<str>>,
+) {
+    if names.get(source) == name {
+        return;
+    }
+    if let Some(old) = names.remove(source) {
+        drop_name(sources, &old, source);
+    }
+    if let Some(name) = name {
+        sources
+            .entry(Arc::clone(name))
+            .or_default()
+            .insert(Arc::clone(source));
+        names.insert(Arc::clone(source), Arc::clone(name));
+    }
 }
 
 fn drop_name(index: &mut Map<Few>, at: &Arc<str>, name: &Arc<str>) {
