@@ -154,6 +154,8 @@ impl Writer {
             }
             let slots = all.entry(source.clone()).or_default();
             slots.retain(|slot| slot.keep(&writes));
+            // Mostly one, and a cold start has thousands of sources wait.
+            slots.reserve_exact(writes.len());
             for write in writes {
                 let target = write.target.clone();
                 let known = slots.iter_mut().find(|slot| slot.write.target == target);

@@ -268,9 +268,11 @@ impl Meta {
 #[serde(rename_all = "camelCase", default)]
 pub struct OwnerReference {
     /// Group and version of the owner.
-    pub api_version: Box<str>,
+    #[serde(deserialize_with = "text")]
+    pub api_version: Arc<str>,
     /// Kind of the owner.
-    pub kind: Box<str>,
+    #[serde(deserialize_with = "text")]
+    pub kind: Arc<str>,
     /// Name of the owner.
     #[serde(deserialize_with = "text")]
     pub name: Arc<str>,

@@ -130,7 +130,7 @@ pub struct Conditions {
 #[serde(default)]
 pub struct TargetRef {
     /// `Pod`.
-    pub kind: Box<str>,
+    pub kind: Arc<str>,
     /// Namespace of the pod.
     pub namespace: Arc<str>,
     /// Name of the pod.
