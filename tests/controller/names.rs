@@ -1,7 +1,7 @@
 //! Which name a leader Service has, and who holds it already.
 
 use serde_json::{Value, json};
-use simkube::Kind;
+use simkube::{Kind, Rule};
 
 use crate::NAME;
 use crate::drift::attached;
