@@ -177,7 +177,7 @@ fn create(namespace: &str, name: &str) -> Write {
         "metadata": { "namespace": namespace, "name": name },
         "spec": { "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }] },
     });
-    write_in(namespace, name, Action::Create(body))
+    write_in(namespace, name, Action::Create(body.into()))
 }
 
 fn moves_traffic(write: Write) -> Write {

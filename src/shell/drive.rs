@@ -228,8 +228,8 @@ impl Drive {
         let restrained = self.plan(&mut cell, is_active, &step.goal, &view, now.moment);
         let writes = restrained.writes;
 
-        self.store
-            .pin(source, step.machine.leader().map(|leader| &leader.pod));
+        let leader = step.machine.leader().map(|leader| &leader.pod);
+        self.store.pin(source, leader, step.machine.name.as_ref());
         let is_served = step.machine.phase != Phase::Unmanaged;
         let waits = is_over_limit && self.store.concerns(source);
         self.count_place(source, was_served, is_served, waits);

@@ -154,6 +154,8 @@ impl Writer {
             }
             let slots = all.entry(source.clone()).or_default();
             slots.retain(|slot| slot.keep(&writes));
+            // Mostly one, and a cold start has thousands of sources wait.
+            slots.reserve_exact(writes.len());
             for write in writes {
                 let target = write.target.clone();
                 let known = slots.iter_mut().find(|slot| slot.write.target == target);
@@ -264,7 +266,8 @@ impl Inner {
                 self.metrics
                     .decided_within(self.clock.moment().since(cause.at));
             }
-            let verdict = match self.send(&write).await {
+            // Boxed, so that the thousands that wait for a place take no room for an exchange.
+            let verdict = match Box::pin(self.send(&write)).await {
                 // The server tells of a deletion before it gives the Service's address back.
                 Verdict::AddressTaken(status) if attempt < ADDRESS_ATTEMPTS => {
                     Verdict::AddressHeld(status)
@@ -490,7 +493,7 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
             http::Method::POST,
             at(false),
             "application/json",
-            object.to_string(),
+            object.as_str().to_owned(),
         ),
         Action::Patch { version, ops } => {
             let guard = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string() });

@@ -7,6 +7,7 @@
 mod few;
 mod intern;
 mod look;
+mod names;
 mod namespace;
 mod news;
 mod roster;
@@ -194,10 +195,12 @@ impl Store {
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Remembers which pod a source has as leader.
-    pub fn pin(&self, source: &Key, pod: Option<&Arc<str>>) {
+    /// Remembers which pod a source has as leader, and the name that it is served under: it sees
+    /// both, whatever their labels, and hears of them.
+    pub fn pin(&self, source: &Key, pod: Option<&Arc<str>>, name: Option<&Arc<str>>) {
         if let Some(mut namespace) = self.namespaces.get_mut(&source.namespace) {
             namespace.pin(&source.name, pod);
+            namespace.hold(&source.name, name);
         }
     }
 
@@ -214,6 +217,7 @@ impl Store {
     /// and keep their place under a limit; then the others.
     #[must_use]
     pub fn sources(&self) -> Vec<Key> {
+        self.gather();
         let mut ordered = BTreeSet::new();
         for entry in &self.namespaces {
             ordered.extend(entry.sources().map(|(rank, name)| {
@@ -230,6 +234,7 @@ impl Store {
     /// The sources that have a pod on one of these nodes.
     #[must_use]
     pub fn sources_on(&self, is_meant: impl Fn(&Arc<str>) -> bool) -> Vec<Key> {
+        self.gather();
         let mut sources = BTreeSet::new();
         for entry in &self.namespaces {
             let is_there = |pod: &Arc<Pod>| pod.node.as_ref().is_some_and(&is_meant);
@@ -250,8 +255,21 @@ impl Store {
     #[must_use]
     pub fn view(&self, key: &Key) -> View {
         match self.namespaces.get(&key.namespace) {
-            Some(namespace) => namespace.view(key),
-            None => Namespace::default().view(key),
+            Some(namespace) if !namespace.is_late() => return namespace.view(key),
+            Some(_) => {}
+            None => return Namespace::default().view(key),
+        }
+        let mut namespace = self
+            .namespaces
+            .entry(Arc::clone(&key.namespace))
+            .or_default();
+        namespace.gather();
+        namespace.view(key)
+    }
+
+    fn gather(&self) {
+        for mut namespace in self.namespaces.iter_mut() {
+            namespace.gather();
         }
     }
 

@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::few::Few;
 use super::intern::Interner;
+use super::names::{Pointers, relate};
 use super::news::{Origin, bury, is_news, may_go};
 use super::roster::{ByName, Roster};
 use super::selectors::Selectors;
@@ -32,15 +33,18 @@ pub(super) struct Namespace {
     pub(super) selectors: Selectors,
     /// Pods that each of them selects.
     pub(super) members: Map<BTreeSet<ByName>>,
+    /// Selectors that came after pods which they may select: see [`Namespace::gather`].
+    late: Names,
     /// Objects that could belong to a source, by its name; it need not exist.
     pub(super) related_services: Map<Few>,
     pub(super) related_slices: Map<Few>,
-    /// The name that an opted-in Service asks for, and who asks for a name.
-    pub(super) requested: Map<Arc<str>>,
-    requesters: Map<Few>,
+    /// The name that an opted-in Service asks for.
+    pub(super) requested: Pointers,
+    /// The name that a source is served under though it asks for another, or for none that can be
+    /// had.
+    pub(super) served: Pointers,
     /// Leaders, whatever their labels.
-    pinned: Map<Few>,
-    pub(super) pins: Map<Arc<str>>,
+    pub(super) pins: Pointers,
     /// Slices that others attached to a Service.
     pub(super) strangers: Map<Vec<Stranger>>,
     /// Deleted Services and slices: an answer that was overtaken must not bring them back.
@@ -84,13 +88,7 @@ impl Namespace {
                 .or_default()
                 .replace(ByName(Arc::clone(&pod)));
         }
-        touched.extend(
-            self.pinned
-                .get(&name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.pins.sources(&name).cloned());
         self.pods.put(pod);
         touched
     }
@@ -103,13 +101,7 @@ impl Namespace {
         }
         let before = self.pods.remove(name);
         let mut touched = self.leave_members(before.as_deref(), &Labels::default());
-        touched.extend(
-            self.pinned
-                .get(name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.pins.sources(name).cloned());
         touched
     }
 
@@ -144,9 +136,7 @@ impl Namespace {
             return Touched::new();
         }
         self.dead_services.remove(&name);
-        self.interner.meta(&mut service.metadata);
-        let selector = &mut service.spec.selector;
-        *selector = self.interner.entries(selector);
+        self.interner.service(&mut service);
         let name = Arc::clone(&service.metadata.name);
         let service = Arc::new(service);
         let before = self
@@ -160,13 +150,7 @@ impl Namespace {
             sources_of,
         );
         self.index_source(&name, Some(&service));
-        touched.extend(
-            self.requesters
-                .get(&name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.sources_under(&name).cloned());
         touched.insert(name);
         touched
     }
@@ -189,13 +173,7 @@ impl Namespace {
         );
         self.index_source(name, None);
         self.strangers.remove(name);
-        touched.extend(
-            self.requesters
-                .get(name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.sources_under(name).cloned());
         touched.insert(Arc::clone(name));
         touched
     }
@@ -216,7 +194,7 @@ impl Namespace {
             return Touched::new();
         }
         self.dead_slices.remove(&name);
-        self.interner.meta(&mut slice.metadata);
+        self.interner.slice(&mut slice);
         let name = Arc::clone(&slice.metadata.name);
         let slice = Arc::new(slice);
         let before = self.slices.insert(Arc::clone(&name), Arc::clone(&slice));
@@ -269,9 +247,16 @@ impl Namespace {
             .into_iter()
             .flat_map(|service| sources_of(&service.metadata));
         related
-            .chain(self.requesters.get(service).into_iter().flat_map(Few::iter))
+            .chain(self.sources_under(service))
             .cloned()
             .collect()
+    }
+
+    /// The sources that ask for the name of a leader Service, or are served under it.
+    fn sources_under(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.requested
+            .sources(service)
+            .chain(self.served.sources(service))
     }
 
     /// Keeps selector, members and requested name of a source up to date.
@@ -287,83 +272,55 @@ impl Namespace {
             self.selectors.set(name, &selector);
             if selector.is_empty() {
                 self.members.remove(name);
+                self.late.remove(name);
             } else {
-                let selected = self.pods.iter();
-                let members = selected
-                    .filter(|pod| pod.labels.satisfy(&selector))
-                    .map(|pod| ByName(Arc::clone(pod)))
-                    .collect();
-                self.members.insert(Arc::clone(name), members);
+                self.members.insert(Arc::clone(name), BTreeSet::new());
+                if self.pods.len() > 0 {
+                    self.late.insert(Arc::clone(name));
+                }
             }
         }
         let requested = source.and_then(|source| settings::requested_name(source).ok());
-        if let Some(old) = self.requested.remove(name) {
-            drop_name(&mut self.requesters, &old, name);
+        self.requested.point(name, requested.as_ref());
+    }
+
+    /// Whether some members are still to be gathered.
+    pub(super) fn is_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Gathers the members of selectors that came after their pods. Left until somebody looks, so
+    /// that one pass does for all of them: at a first sync thousands come while pods come, and a pass
+    /// for each would take minutes.
+    pub(super) fn gather(&mut self) {
+        let late = std::mem::take(&mut self.late);
+        if late.is_empty() {
+            return;
         }
-        if let Some(requested) = requested {
-            self.requesters
-                .entry(Arc::clone(&requested))
-                .or_default()
-                .insert(Arc::clone(name));
-            self.requested.insert(Arc::clone(name), requested);
+        for pod in self.pods.iter() {
+            for source in self.selectors.matching(&pod.labels) {
+                if late.contains(source)
+                    && let Some(members) = self.members.get_mut(source)
+                {
+                    members.replace(ByName(Arc::clone(pod)));
+                }
+            }
         }
     }
 
     /// Remembers which pod a source has as leader, so that news of it arrive whatever its labels.
     pub(super) fn pin(&mut self, source: &Arc<str>, pod: Option<&Arc<str>>) {
-        if self.pins.get(source) == pod {
-            return;
-        }
-        if let Some(old) = self.pins.remove(source) {
-            drop_name(&mut self.pinned, &old, source);
-        }
-        if let Some(pod) = pod {
-            self.pinned
-                .entry(Arc::clone(pod))
-                .or_default()
-                .insert(Arc::clone(source));
-            self.pins.insert(Arc::clone(source), Arc::clone(pod));
-        }
+        self.pins.point(source, pod);
+    }
+
+    /// Remembers the name that a source is served under, so that news arrive of who holds it.
+    pub(super) fn hold(&mut self, source: &Arc<str>, name: Option<&Arc<str>>) {
+        let name = name.filter(|name| self.requested.of(source) != Some(name));
+        self.served.point(source, name);
     }
 }
 
 /// The source that a slice names; its owner is a leader Service, not a source.
 fn labelled(slice: &Meta) -> impl Iterator<Item = &Arc<str>> {
     slice.labels.shared(SOURCE_SERVICE).into_iter()
-}
-
-/// Moves an object from the sources it was related to, to those it is related to now.
-fn relate<'a, I: Iterator<Item = &'a Arc<str>>>(
-    index: &mut Map<Few>,
-    before: Option<&'a Meta>,
-    after: Option<&'a Meta>,
-    sources: impl Fn(&'a Meta) -> I,
-) -> Touched {
-    let mut touched = Touched::new();
-    for (meta, is_related) in [(before, false), (after, true)] {
-        for (source, meta) in meta
-            .into_iter()
-            .flat_map(|meta| sources(meta).map(move |source| (source, meta)))
-        {
-            if is_related {
-                index
-                    .entry(Arc::clone(source))
-                    .or_default()
-                    .insert(Arc::clone(&meta.name));
-            } else {
-                drop_name(index, source, &meta.name);
-            }
-            touched.insert(Arc::clone(source));
-        }
-    }
-    touched
-}
-
-fn drop_name(index: &mut Map<Few>, at: &Arc<str>, name: &Arc<str>) {
-    if let Some(names) = index.get_mut(at) {
-        names.remove(name);
-        if names.is_empty() {
-            index.remove(at);
-        }
-    }
 }

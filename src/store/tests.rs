@@ -98,15 +98,49 @@ fn an_opt_in_or_a_new_selector_finds_pods_that_were_there_before() {
 }
 
 #[test]
+fn selectors_that_came_after_their_pods_miss_none_and_keep_none() {
+    let store = Store::default();
+    let labels = |app: &str| format!(r#"{{"app":"{app}","of":"shop"}}"#);
+    for (at, app) in ["a", "b", "a", "c"].into_iter().enumerate() {
+        let name = format!("p{at}");
+        ignore(store.put_pod(pod(&name, 1, &labels(app), true), now()));
+    }
+    for (name, version, selector) in [
+        ("a", 2, labels("a")),
+        ("b", 3, labels("b")),
+        ("all", 4, r#"{"of":"shop"}"#.to_owned()),
+        ("left", 5, labels("a")),
+        ("moved", 6, labels("a")),
+    ] {
+        ignore(store.put_service(service(name, version, ON, &selector, ""), Origin::Watch));
+    }
+    // All of it before anybody has looked.
+    ignore(store.remove_pod(&key("p2"), None));
+    ignore(store.put_pod(pod("p3", 7, &labels("b"), true), now()));
+    ignore(store.put_service(service("left", 8, "{}", &labels("a"), ""), Origin::Watch));
+    ignore(store.put_service(service("moved", 9, ON, &labels("b"), ""), Origin::Watch));
+    let seen = |name: &str| {
+        let pods = store.view(&key(name)).pods;
+        let names = pods.iter().map(|pod| pod.name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(seen("a"), ["p0"]);
+    assert_eq!(seen("b"), ["p1", "p3"]);
+    assert_eq!(seen("all"), ["p0", "p1", "p3"]);
+    assert_eq!(seen("left"), [""; 0]);
+    assert_eq!(seen("moved"), ["p1", "p3"]);
+}
+
+#[test]
 fn a_leader_is_seen_and_reported_whatever_its_labels() {
     let store = Store::default();
     ignore(store.put_service(service("a", 1, ON, r#"{"app":"a"}"#, ""), Origin::Watch));
     ignore(store.put_pod(pod("p", 2, r#"{"app":"x"}"#, true), now()));
-    store.pin(&key("a"), Some(&"p".into()));
+    store.pin(&key("a"), Some(&"p".into()), None);
     let view = store.view(&key("a"));
     assert!(view.pods.is_empty() && view.pod(&"uid-p".into()).is_some());
     assert_eq!(names(&store.remove_pod(&key("p"), None)), ["a"]);
-    store.pin(&key("a"), None);
+    store.pin(&key("a"), None, None);
     assert_eq!(
         store.put_pod(pod("p", 3, r#"{"app":"x"}"#, false), now()),
         []
@@ -124,6 +158,29 @@ fn whoever_asks_for_a_name_hears_of_the_service_that_holds_it() {
         names(&store.remove_service(&key("a-leader"), None)),
         ["a", "a-leader"]
     );
+}
+
+#[test]
+fn whoever_is_served_under_a_name_hears_of_the_service_that_takes_it() {
+    let store = Store::default();
+    let misspelt = r#"{"zen-lead.io/enabled":"true","zen-lead.io/leader-service-name":"a"}"#;
+    ignore(store.put_service(
+        service("a", 1, misspelt, r#"{"app":"a"}"#, ""),
+        Origin::Watch,
+    ));
+    let is_taken = || {
+        let touched = store.put_service(service("old", 2, "{}", "null", ""), Origin::Watch);
+        let is_seen = store.view(&key("a")).service("old").is_some();
+        let touched_too = store.remove_service(&key("old"), None);
+        assert_eq!(touched, touched_too);
+        assert_eq!(is_seen, names(&touched) == ["a", "old"], "{touched:?}");
+        is_seen
+    };
+    assert!(!is_taken(), "nobody wants it");
+    store.pin(&key("a"), None, Some(&"old".into()));
+    assert!(is_taken(), "it is served under it");
+    store.pin(&key("a"), None, None);
+    assert!(!is_taken(), "and is so no more");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Which name a leader Service has, and who holds it already.
 
 use serde_json::{Value, json};
-use simkube::Kind;
+use simkube::{Kind, Rule};
 
 use crate::NAME;
 use crate::drift::attached;
@@ -53,6 +53,33 @@ async fn a_taken_name_is_waited_for() {
     world.kube.delete(Kind::Service, NS, "web-leader");
     let took = world.until_leader("web", "a").await;
     assert!(took <= secs(1), "{took:?}");
+}
+
+/// The same where the source asks for a name that cannot be had, and keeps the one it has, though
+/// nothing stands under it for a moment: it hears of the stranger there too, and does not ask for
+/// the name again and again.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_was_kept_is_lost_to_a_stranger() {
+    let world = World::serving(&["a"]).await;
+    world.annotate("web", NAME, Some("web"));
+    world.settle().await;
+    world
+        .kube
+        .set_deny(vec![Rule::new("create", "services", "")]);
+    world.kube.delete(Kind::Service, NS, "web-leader");
+    world.kube.gc();
+    world.settle().await;
+    let stranger = world.kube.service(NS, "web-leader");
+    let stranger = stranger.port("http", 80, 8080).create();
+    world.kube.set_deny(Vec::new());
+    world.clear();
+    tokio::time::sleep(secs(600)).await;
+    assert_eq!(world.writes(), [""; 0]);
+    assert_eq!(world.leader_service("web"), Some(stranger));
+    assert_eq!(world.slice("web"), None);
+    world.kube.delete(Kind::Service, NS, "web-leader");
+    world.annotate("web", NAME, None);
+    world.until_leader("web", "a").await;
 }
 
 /// §1: a name that another source of ours holds is taken as well.

@@ -11,6 +11,7 @@ mod patch;
 mod service;
 mod slice;
 
+use std::fmt;
 use std::sync::Arc;
 
 pub use patch::Op;
@@ -54,7 +55,7 @@ pub struct Write {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Make it.
-    Create(serde_json::Value),
+    Create(Body),
     /// Change it, if it is still of the version that was looked at.
     Patch {
         /// The version that was looked at.
@@ -69,6 +70,38 @@ pub enum Action {
         /// The version that was looked at.
         version: Version,
     },
+}
+
+/// An object to be made, as the text that is sent. At a cold start thousands wait at a time, and as
+/// a tree each would take some six times the room.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Body(Arc<str>);
+
+impl Body {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The object, for whoever has to look into it.
+    #[must_use]
+    pub fn to_value(&self) -> serde_json::Value {
+        // It was written from one.
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+impl From<serde_json::Value> for Body {
+    fn from(object: serde_json::Value) -> Self {
+        Self(object.to_string().into())
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl Action {

@@ -57,7 +57,7 @@ pub(super) fn create(desired: &Desired) -> Write {
             kind: Kind::Service,
             key,
         },
-        action: Action::Create(body),
+        action: Action::Create(body.into()),
         lane: Lane::Ordinary,
     }
 }
