@@ -14,6 +14,7 @@ use crate::logic::nodes::Nodes;
 use crate::logic::spread::{Others, Spread};
 use crate::logic::time::Now;
 use crate::logic::view::View;
+use crate::planted::{self, Bug};
 
 /// What is true of all Services together.
 #[derive(Default)]
@@ -80,7 +81,7 @@ impl Drive {
             |node: &&Arc<str>| before.down.contains_key(*node) != after.down.contains_key(*node);
         let down = before.down.keys().chain(after.down.keys()).filter(is_other);
         let changed: BTreeSet<&Arc<str>> = leaving.chain(down).collect();
-        if !changed.is_empty() {
+        if !changed.is_empty() && !planted::is(Bug::NodeNewsLost) {
             let sources = self.store.sources_on(|node| changed.contains(node));
             self.touch_all(sources, cause);
         }
