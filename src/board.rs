@@ -144,6 +144,10 @@ impl Board {
             if changes.len() == CHANGES_KEPT {
                 changes.pop_front();
             }
+            // Ten thousand Services mostly have one each, and room for four is not free.
+            if changes.len() < 4 {
+                changes.reserve_exact(1);
+            }
             changes.push_back(change);
         }
         let entry = Entry {

@@ -311,7 +311,7 @@ mod tests {
         let mut heals = Heals::default();
         let identity = patch("/metadata/annotations/leader", "a");
         let create = Write {
-            action: Action::Create(Value::Null),
+            action: Action::Create(Value::Null.into()),
             ..identity.clone()
         };
         for second in 0..6 {
@@ -325,7 +325,7 @@ mod tests {
     fn an_object_that_somebody_keeps_deleting_is_made_again_with_a_delay() {
         let mut heals = Heals::default();
         let create = Write {
-            action: Action::Create(Value::Null),
+            action: Action::Create(Value::Null.into()),
             ..patch("", "")
         };
         for second in 0..4 {

@@ -34,9 +34,9 @@ use crate::logic::plan::{Action, Lane, Target, Write};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 
-/// Failover writes in flight. More than an API server works on at once, and less than what would
+/// Failover writes in flight: more than an API server works on at once, and less than what would
 /// have it shed load when a node with a thousand leaders dies.
-const FAILOVER_SLOTS: usize = 64;
+pub const FAILOVER_SLOTS: usize = 64;
 /// Longest time between two attempts.
 const DELAY_MAX: Duration = Duration::from_secs(30);
 /// First delay after a refusal: trying again at once would only be refused again.
@@ -154,11 +154,13 @@ impl Writer {
             }
             let slots = all.entry(source.clone()).or_default();
             slots.retain(|slot| slot.keep(&writes));
+            // Mostly one, and a cold start has thousands of sources wait.
+            slots.reserve_exact(writes.len());
             for write in writes {
                 let target = write.target.clone();
                 let known = slots.iter_mut().find(|slot| slot.write.target == target);
                 let needs_worker = if let Some(slot) = known {
-                    slot.replace(write, cause)
+                    slot.replace(write, cause, &self.0.options)
                 } else {
                     slots.push(Slot::new(write, cause));
                     true
@@ -264,7 +266,8 @@ impl Inner {
                 self.metrics
                     .decided_within(self.clock.moment().since(cause.at));
             }
-            let verdict = match self.send(&write).await {
+            // Boxed, so that the thousands that wait for a place take no room for an exchange.
+            let verdict = match Box::pin(self.send(&write)).await {
                 // The server tells of a deletion before it gives the Service's address back.
                 Verdict::AddressTaken(status) if attempt < ADDRESS_ATTEMPTS => {
                     Verdict::AddressHeld(status)
@@ -490,7 +493,7 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
             http::Method::POST,
             at(false),
             "application/json",
-            object.to_string(),
+            object.as_str().to_owned(),
         ),
         Action::Patch { version, ops } => {
             let guard = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string() });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use crate::logic::model::{Labels, Meta, NamedPort};
+use crate::logic::model::{Labels, Meta, NamedPort, Service, Slice};
 
 /// How many entries may come before the unused ones are looked for.
 const PURGE_EVERY: usize = 65_536;
@@ -52,19 +52,50 @@ impl Interner {
 
     /// Shares what the metadata of many objects has in common: keys, names and short values. What
     /// identifies one object or dates it stays its own.
-    pub(super) fn meta(&mut self, meta: &mut Meta) {
+    fn meta(&mut self, meta: &mut Meta) {
         let mut share = |text: &mut Arc<str>| *text = self.string(Arc::clone(text));
         share(&mut meta.namespace);
         share(&mut meta.name);
-        meta.owner_references
-            .iter_mut()
-            .for_each(|owner| share(&mut owner.name));
+        for owner in &mut meta.owner_references {
+            share(&mut owner.api_version);
+            share(&mut owner.kind);
+            share(&mut owner.name);
+        }
         meta.labels = self.entries(&meta.labels);
         meta.annotations = self.entries(&meta.annotations);
     }
 
+    /// Shares what the endpoints and ports of many slices have in common.
+    pub(super) fn slice(&mut self, slice: &mut Slice) {
+        self.meta(&mut slice.metadata);
+        let mut share = |text: &mut Arc<str>| *text = self.string(Arc::clone(text));
+        for endpoint in &mut slice.endpoints {
+            endpoint.node_name.iter_mut().for_each(&mut share);
+            if let Some(pod) = &mut endpoint.target_ref {
+                share(&mut pod.kind);
+                share(&mut pod.namespace);
+            }
+        }
+        let names = slice.ports.iter_mut().filter_map(|port| port.name.as_mut());
+        names.for_each(share);
+    }
+
+    /// The same for a Service.
+    pub(super) fn service(&mut self, service: &mut Service) {
+        self.meta(&mut service.metadata);
+        service.spec.selector = self.entries(&service.spec.selector);
+        for port in &mut service.spec.ports {
+            for text in [&mut port.name, &mut port.app_protocol]
+                .into_iter()
+                .flatten()
+            {
+                *text = self.string(Arc::clone(text));
+            }
+        }
+    }
+
     /// The same for a map.
-    pub(super) fn entries(&mut self, map: &Labels) -> Labels {
+    fn entries(&mut self, map: &Labels) -> Labels {
         let share = |(key, value): &(Arc<str>, Arc<str>)| {
             let key = self.string(Arc::clone(key));
             let value = Arc::clone(value);

@@ -216,6 +216,7 @@ impl Store {
     /// and keep their place under a limit; then the others.
     #[must_use]
     pub fn sources(&self) -> Vec<Key> {
+        self.gather();
         let mut ordered = BTreeSet::new();
         for entry in &self.namespaces {
             ordered.extend(entry.sources().map(|(rank, name)| {
@@ -232,6 +233,7 @@ impl Store {
     /// The sources that have a pod on one of these nodes.
     #[must_use]
     pub fn sources_on(&self, is_meant: impl Fn(&Arc<str>) -> bool) -> Vec<Key> {
+        self.gather();
         let mut sources = BTreeSet::new();
         for entry in &self.namespaces {
             let is_there = |pod: &Arc<Pod>| pod.node.as_ref().is_some_and(&is_meant);
@@ -252,8 +254,21 @@ impl Store {
     #[must_use]
     pub fn view(&self, key: &Key) -> View {
         match self.namespaces.get(&key.namespace) {
-            Some(namespace) => namespace.view(key),
-            None => Namespace::default().view(key),
+            Some(namespace) if !namespace.is_late() => return namespace.view(key),
+            Some(_) => {}
+            None => return Namespace::default().view(key),
+        }
+        let mut namespace = self
+            .namespaces
+            .entry(Arc::clone(&key.namespace))
+            .or_default();
+        namespace.gather();
+        namespace.view(key)
+    }
+
+    fn gather(&self) {
+        for mut namespace in self.namespaces.iter_mut() {
+            namespace.gather();
         }
     }
 

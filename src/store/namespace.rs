@@ -32,6 +32,8 @@ pub(super) struct Namespace {
     pub(super) selectors: Selectors,
     /// Pods that each of them selects.
     pub(super) members: Map<BTreeSet<ByName>>,
+    /// Selectors that came after pods which they may select: see [`Namespace::gather`].
+    late: Names,
     /// Objects that could belong to a source, by its name; it need not exist.
     pub(super) related_services: Map<Few>,
     pub(super) related_slices: Map<Few>,
@@ -148,9 +150,7 @@ impl Namespace {
             return Touched::new();
         }
         self.dead_services.remove(&name);
-        self.interner.meta(&mut service.metadata);
-        let selector = &mut service.spec.selector;
-        *selector = self.interner.entries(selector);
+        self.interner.service(&mut service);
         let name = Arc::clone(&service.metadata.name);
         let service = Arc::new(service);
         let before = self
@@ -208,7 +208,7 @@ impl Namespace {
             return Touched::new();
         }
         self.dead_slices.remove(&name);
-        self.interner.meta(&mut slice.metadata);
+        self.interner.slice(&mut slice);
         let name = Arc::clone(&slice.metadata.name);
         let slice = Arc::new(slice);
         let before = self.slices.insert(Arc::clone(&name), Arc::clone(&slice));
@@ -285,13 +285,12 @@ impl Namespace {
             self.selectors.set(name, &selector);
             if selector.is_empty() {
                 self.members.remove(name);
+                self.late.remove(name);
             } else {
-                let selected = self.pods.iter();
-                let members = selected
-                    .filter(|pod| pod.labels.satisfy(&selector))
-                    .map(|pod| ByName(Arc::clone(pod)))
-                    .collect();
-                self.members.insert(Arc::clone(name), members);
+                self.members.insert(Arc::clone(name), BTreeSet::new());
+                if self.pods.len() > 0 {
+                    self.late.insert(Arc::clone(name));
+                }
             }
         }
         let requested = source.and_then(|source| settings::requested_name(source).ok());
@@ -301,6 +300,30 @@ impl Namespace {
             name,
             requested.as_ref(),
         );
+    }
+
+    /// Whether some members are still to be gathered.
+    pub(super) fn is_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Gathers the members of selectors that came after their pods. Left until somebody looks, so
+    /// that one pass does for all of them: at a first sync thousands come while pods come, and a pass
+    /// for each would take minutes.
+    pub(super) fn gather(&mut self) {
+        let late = std::mem::take(&mut self.late);
+        if late.is_empty() {
+            return;
+        }
+        for pod in self.pods.iter() {
+            for source in self.selectors.matching(&pod.labels) {
+                if late.contains(source)
+                    && let Some(members) = self.members.get_mut(source)
+                {
+                    members.replace(ByName(Arc::clone(pod)));
+                }
+            }
+        }
     }
 
     /// Remembers which pod a source has as leader, so that news of it arrive whatever its labels.

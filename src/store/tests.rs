@@ -98,6 +98,40 @@ fn an_opt_in_or_a_new_selector_finds_pods_that_were_there_before() {
 }
 
 #[test]
+fn selectors_that_came_after_their_pods_miss_none_and_keep_none() {
+    let store = Store::default();
+    let labels = |app: &str| format!(r#"{{"app":"{app}","of":"shop"}}"#);
+    for (at, app) in ["a", "b", "a", "c"].into_iter().enumerate() {
+        let name = format!("p{at}");
+        ignore(store.put_pod(pod(&name, 1, &labels(app), true), now()));
+    }
+    for (name, version, selector) in [
+        ("a", 2, labels("a")),
+        ("b", 3, labels("b")),
+        ("all", 4, r#"{"of":"shop"}"#.to_owned()),
+        ("left", 5, labels("a")),
+        ("moved", 6, labels("a")),
+    ] {
+        ignore(store.put_service(service(name, version, ON, &selector, ""), Origin::Watch));
+    }
+    // All of it before anybody has looked.
+    ignore(store.remove_pod(&key("p2"), None));
+    ignore(store.put_pod(pod("p3", 7, &labels("b"), true), now()));
+    ignore(store.put_service(service("left", 8, "{}", &labels("a"), ""), Origin::Watch));
+    ignore(store.put_service(service("moved", 9, ON, &labels("b"), ""), Origin::Watch));
+    let seen = |name: &str| {
+        let pods = store.view(&key(name)).pods;
+        let names = pods.iter().map(|pod| pod.name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(seen("a"), ["p0"]);
+    assert_eq!(seen("b"), ["p1", "p3"]);
+    assert_eq!(seen("all"), ["p0", "p1", "p3"]);
+    assert_eq!(seen("left"), [""; 0]);
+    assert_eq!(seen("moved"), ["p1", "p3"]);
+}
+
+#[test]
 fn a_leader_is_seen_and_reported_whatever_its_labels() {
     let store = Store::default();
     ignore(store.put_service(service("a", 1, ON, r#"{"app":"a"}"#, ""), Origin::Watch));

@@ -265,7 +265,7 @@ impl Fleet {
             plan::Kind::Slice => Kind::EndpointSlice,
         };
         let object = match &write.action {
-            Action::Create(object) => self.kube.create(kind, &key.namespace, object),
+            Action::Create(object) => self.kube.create(kind, &key.namespace, &object.to_value()),
             Action::Patch { ops, .. } => {
                 let patch = serde_json::to_value(ops).and_then(serde_json::from_value);
                 let patch: json_patch::Patch = patch.expect("a JSON patch");

@@ -1,6 +1,6 @@
 //! A child process, looked at from outside: memory, CPU time, and what it serves.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -113,15 +113,37 @@ pub fn free_port() -> std::io::Result<u16> {
 /// # Errors
 /// When nobody answers there.
 pub fn get(port: u16, path: &str) -> std::io::Result<(u16, usize)> {
+    let mut stream = ask(port, path)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let head = String::from_utf8_lossy(&answer[..answer.len().min(32)]).into_owned();
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((code.unwrap_or(0), answer.len()))
+}
+
+/// GETs a path whose answer never ends, and reads until `what` has come so many times.
+///
+/// # Errors
+/// When nobody answers there, or falls silent before.
+pub fn read_until(port: u16, path: &str, what: &str, count: usize) -> std::io::Result<()> {
+    let mut lines = BufReader::new(ask(port, path)?);
+    let (mut seen, mut line) = (0, String::new());
+    while seen < count {
+        line.clear();
+        if lines.read_line(&mut line)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        seen += line.matches(what).count();
+    }
+    Ok(())
+}
+
+fn ask(port: u16, path: &str) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     )?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let head = String::from_utf8_lossy(&answer[..answer.len().min(32)]).into_owned();
-    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Ok((code.unwrap_or(0), answer.len()))
+    Ok(stream)
 }

@@ -235,14 +235,14 @@ pub struct Meta {
     /// How long it was given to end, in seconds; 0 once it has ended or was deleted by force.
     pub deletion_grace_period_seconds: Option<i64>,
     /// What must happen before it can go.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "kept_list")]
     pub finalizers: Vec<Box<str>>,
     /// Labels.
     pub labels: Labels,
     /// Annotations; kubectl's last-applied one is emptied.
     pub annotations: Labels,
     /// Owners.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "kept_list")]
     pub owner_references: Vec<OwnerReference>,
 }
 
@@ -268,9 +268,11 @@ impl Meta {
 #[serde(rename_all = "camelCase", default)]
 pub struct OwnerReference {
     /// Group and version of the owner.
-    pub api_version: Box<str>,
+    #[serde(deserialize_with = "text")]
+    pub api_version: Arc<str>,
     /// Kind of the owner.
-    pub kind: Box<str>,
+    #[serde(deserialize_with = "text")]
+    pub kind: Arc<str>,
     /// Name of the owner.
     #[serde(deserialize_with = "text")]
     pub name: Arc<str>,
@@ -304,6 +306,15 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
     Ok(Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The same for a list that is kept: most hold one element, in a place that grew for four.
+pub(super) fn kept_list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let mut all = list(deserializer)?;
+    all.shrink_to_fit();
+    Ok(all)
 }
 
 /// Reads a boolean, `null` as false.

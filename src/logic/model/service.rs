@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::meta::{Key, Labels, Meta, Object, Version, list};
+use super::meta::{Key, Labels, Meta, Object, Version, kept_list};
 use super::uid::Uid;
 
 /// What is known of one Service.
@@ -28,18 +28,18 @@ pub struct ServiceSpec {
     /// Which pods it is for; empty for a leader Service.
     pub selector: Labels,
     /// Its ports.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "kept_list")]
     pub ports: Vec<Port>,
     /// All cluster addresses, `None` for a headless Service.
-    #[serde(rename = "clusterIPs", deserialize_with = "list")]
+    #[serde(rename = "clusterIPs", deserialize_with = "kept_list")]
     pub cluster_ips: Vec<Arc<str>>,
     /// Families in order of preference.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "kept_list")]
     pub ip_families: Vec<Family>,
     /// `SingleStack`, `PreferDualStack` or `RequireDualStack`.
     pub ip_family_policy: Option<Arc<str>>,
     /// Who may reach a load balancer.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "kept_list")]
     pub load_balancer_source_ranges: Vec<Arc<str>>,
     /// Which implementation makes the load balancer.
     pub load_balancer_class: Option<Arc<str>>,

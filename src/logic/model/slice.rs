@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::meta::{Key, Meta, Object, Version, list};
+use super::meta::{Key, Meta, Object, Version, kept_list};
 use super::service::{Family, Protocol};
 use super::uid::Uid;
 
@@ -18,10 +18,10 @@ pub struct Slice {
     /// Family of all its addresses; immutable.
     pub address_type: AddressType,
     /// Its endpoints; ours have at most one.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "kept_list")]
     pub endpoints: Vec<Endpoint>,
     /// Its ports.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "kept_list")]
     pub ports: Vec<EndpointPort>,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for AddressType {
 #[serde(rename_all = "camelCase", default)]
 pub struct Endpoint {
     /// Addresses of one family; we write exactly one.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "kept_list")]
     pub addresses: Vec<Box<str>>,
     /// Whether and how it serves.
     pub conditions: Conditions,
@@ -130,7 +130,7 @@ pub struct Conditions {
 #[serde(default)]
 pub struct TargetRef {
     /// `Pod`.
-    pub kind: Box<str>,
+    pub kind: Arc<str>,
     /// Namespace of the pod.
     pub namespace: Arc<str>,
     /// Name of the pod.

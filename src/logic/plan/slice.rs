@@ -45,7 +45,7 @@ pub(super) fn create(desired: &Desired, family: Family, service: &Service, name:
             kind: Kind::Slice,
             key,
         },
-        action: Action::Create(body),
+        action: Action::Create(body.into()),
         lane: Lane::Ordinary,
     }
 }

@@ -234,10 +234,11 @@ impl World {
         let name = &*write.target.key.name;
         match &write.action {
             Action::Create(body) => {
-                assert_eq!(serve::name(body), name, "the body is for the target");
+                let body = body.to_value();
+                assert_eq!(serve::name(&body), name, "the body is for the target");
                 match kind {
-                    Kind::Service => self.create_service(body.clone()),
-                    Kind::Slice => self.create_slice(body.clone()),
+                    Kind::Service => self.create_service(body),
+                    Kind::Slice => self.create_slice(body),
                 }
             }
             Action::Patch { version, ops } => {

@@ -224,6 +224,7 @@ fn check_write(write: &Write, world: &World) {
     );
     match &write.action {
         Action::Create(body) => {
+            let body = body.to_value();
             let endpoints = body["endpoints"].as_array().map_or(0, Vec::len);
             assert!(object.is_none() && endpoints <= 1, "{write:#?}");
         }

@@ -200,13 +200,7 @@ fn state(handlers: &Handlers, query: Option<&str>) -> Response<Reply> {
         .filter_map(|pair| pair.split_once('='))
         .find_map(|(name, value)| (name == "service").then(|| decoded(value)));
     let Some(asked) = asked else {
-        let services: Vec<Value> = handlers
-            .metrics
-            .states()
-            .into_iter()
-            .map(|(key, state)| json!({ "service": key.to_string(), "state": state.name() }))
-            .collect();
-        return pretty(&json!({ "services": services }));
+        return list(handlers);
     };
     let key = match asked.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
@@ -224,6 +218,24 @@ fn state(handlers: &Handlers, query: Option<&str>) -> Response<Reply> {
             &format!("{key} is not known here; /debug/state lists the Services that are\n"),
         ),
     }
+}
+
+/// All Services. Written as text line by line: a tree of ten thousand would take megabytes, which the
+/// process would keep.
+fn list(handlers: &Handlers) -> Response<Reply> {
+    let mut body = String::from("{\n  \"services\": [");
+    for (at, (key, state)) in handlers.metrics.states().into_iter().enumerate() {
+        let service = json!({ "service": key.to_string(), "state": state.name() });
+        body.push_str(if at == 0 { "\n" } else { ",\n" });
+        body.push_str("    ");
+        body.push_str(&service.to_string());
+    }
+    body.push_str("\n  ]\n}\n");
+    respond(
+        StatusCode::OK,
+        "application/json",
+        Reply::Whole(body.into()),
+    )
 }
 
 fn pretty(value: &Value) -> Response<Reply> {

@@ -124,5 +124,5 @@ pub(super) fn refused(write: &Write, status: ApiStatus) -> Verdict {
 }
 
 fn asks_for_address(write: &Write) -> bool {
-    matches!(&write.action, Action::Create(body) if body["spec"]["clusterIPs"].is_array())
+    matches!(&write.action, Action::Create(body) if body.to_value()["spec"]["clusterIPs"].is_array())
 }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use zen_bench::figures::{Table, Times, target_dir};
-use zen_bench::process::{Footprint, Process, free_port, get};
+use zen_bench::fleet::{namespace, service_name};
+use zen_bench::process::{Footprint, Process, free_port, get, read_until};
 
 use server::Server;
 
@@ -59,17 +60,19 @@ struct Subject {
     process: Process,
     metrics: u16,
     probes: u16,
+    debug: u16,
 }
 
 impl Subject {
     fn start(binary: &Path, kubeconfig: &str) -> std::io::Result<Self> {
-        let (metrics, probes) = (free_port()?, free_port()?);
+        let (metrics, probes, debug) = (free_port()?, free_port()?, free_port()?);
         let process = Process::start(
             binary,
             &[("KUBECONFIG", kubeconfig)],
             &[
                 &format!("--metrics-bind-address=127.0.0.1:{metrics}"),
                 &format!("--health-probe-bind-address=127.0.0.1:{probes}"),
+                &format!("--debug-bind-address=127.0.0.1:{debug}"),
                 "--leader-election-namespace=default",
                 "--log-level=warn",
             ],
@@ -78,6 +81,7 @@ impl Subject {
             process,
             metrics,
             probes,
+            debug,
         })
     }
 
@@ -96,6 +100,23 @@ impl Subject {
         let (code, bytes) = get(self.metrics, "/metrics")?;
         assert_eq!(code, 200, "a scrape");
         Ok((self.process.footprint(), from.elapsed(), bytes))
+    }
+
+    /// What the kernel says after somebody has looked at everything: the status page with all its
+    /// rows, the list of Services, and one Service as a whole.
+    fn shown(&self, services: usize) -> std::io::Result<Footprint> {
+        read_until(
+            self.metrics,
+            "/status/stream",
+            "\"leaderService\"",
+            services,
+        )?;
+        let one = format!("{}/{}", namespace(0), service_name(0));
+        for path in ["/debug/state", &format!("/debug/state?service={one}")] {
+            let (code, _) = get(self.debug, path)?;
+            assert_eq!(code, 200, "{path}");
+        }
+        Ok(self.process.footprint())
     }
 }
 
@@ -173,9 +194,16 @@ fn measure(
         limit,
         "MiB",
     );
+    let shown = subject.shown(services)?;
+    table.figure(
+        &format!("{size}: resident after the status page"),
+        mib(shown.resident),
+        limit,
+        "MiB",
+    );
     table.note(
         &format!("{size}: the most it ever was"),
-        mib(after.resident_max),
+        mib(shown.resident_max),
         "MiB",
     );
     table.note(

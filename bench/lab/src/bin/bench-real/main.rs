@@ -1,5 +1,6 @@
-//! `just bench-real [--quick]`: failovers, mass failovers, cold starts and restarts on a real
-//! control plane, in turns with the floor and, where there is one, the native controller.
+//! `just bench-real [--quick] [single] [cold] [many]`: failovers, mass failovers, cold starts and
+//! restarts on a real control plane, in turns with the floor and, where there is one, the native
+//! controller. Naming parts runs only those.
 //!
 //! The controller is the released binary: `ZEN_LEAD_BINARY`, or what `cargo build --release
 //! -p zen-lead` leaves in the target directory. The table goes to `target/bench-real.json` too. No
@@ -31,8 +32,14 @@ use plane::Plane;
 /// The argument with which this program plays the floor.
 const FLOOR_ROLE: &str = "floor";
 
+/// What a run can be narrowed to: failovers of one Service; cold starts and restarts; failovers
+/// amid many Services, and many at once.
+const PARTS: [&str; 3] = ["single", "cold", "many"];
+
 /// How much is done.
 struct Plan {
+    /// Which of [`PARTS`]; none means all.
+    parts: Vec<String>,
     /// Failovers of each kind and size.
     rounds: usize,
     /// Services of the larger size.
@@ -48,6 +55,7 @@ struct Plan {
 impl Plan {
     fn full() -> Self {
         Self {
+            parts: Vec::new(),
             rounds: 50,
             services: 1_000,
             masses: vec![300, 1_000],
@@ -59,12 +67,35 @@ impl Plan {
     /// Enough to see that everything still works.
     fn quick() -> Self {
         Self {
+            parts: Vec::new(),
             rounds: 5,
             services: 30,
             masses: vec![30],
             repetitions: 1,
             idle: Duration::from_secs(2),
         }
+    }
+
+    fn read(arguments: &[String]) -> Result<Self> {
+        let is_quick = |argument: &&String| *argument == "--quick";
+        let mut plan = if arguments.iter().any(|argument| is_quick(&argument)) {
+            Self::quick()
+        } else {
+            Self::full()
+        };
+        for argument in arguments.iter().filter(|argument| !is_quick(argument)) {
+            ensure!(
+                PARTS.contains(&&**argument),
+                "{argument}: expected --quick, or any of {}",
+                PARTS.join(", ")
+            );
+            plan.parts.push(argument.clone());
+        }
+        Ok(plan)
+    }
+
+    fn has(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|asked| asked == part)
     }
 }
 
@@ -75,11 +106,7 @@ fn main() -> Result<()> {
     {
         return floor::run(Path::new(kubeconfig));
     }
-    let plan = match arguments.first().map(String::as_str) {
-        None => Plan::full(),
-        Some("--quick") => Plan::quick(),
-        Some(other) => anyhow::bail!("{other}: expected nothing, or --quick"),
-    };
+    let plan = Plan::read(&arguments)?;
     let built = || target_dir().join("release/zen-lead");
     let binary = std::env::var_os("ZEN_LEAD_BINARY").map_or_else(built, PathBuf::from);
     ensure!(
@@ -119,9 +146,15 @@ async fn run(plane: &Plane, binary: &Path, plan: &Plan) -> Result<()> {
     let floor = Process::start(&this, &[], &[FLOOR_ROLE, &admin])?;
     let mut table = Table::new("bench-real");
     stage.single(&mut table).await?;
-    stage.fill().await?;
-    stage.cold(&mut table).await?;
-    stage.many(&mut table).await?;
+    if plan.has("cold") || plan.has("many") {
+        stage.fill().await?;
+    }
+    if plan.has("cold") {
+        stage.cold(&mut table).await?;
+    }
+    if plan.has("many") {
+        stage.many(&mut table).await?;
+    }
     floor.stop()?;
     table.write()?;
     Ok(())
@@ -180,6 +213,9 @@ impl Stage<'_> {
         subject.ready().await?;
         self.cluster.all_served(1).await?;
         self.cluster.all_named(1).await?;
+        if !self.plan.has("single") {
+            return subject.process.stop().map_err(Into::into);
+        }
         self.cluster.native_shows(&app(0), 0, true).await?;
         self.cluster.native_shows(&app(0), 1, true).await?;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -256,12 +292,13 @@ impl Stage<'_> {
     async fn cold(&self, table: &mut Table) -> Result<()> {
         let count = self.plan.services;
         self.cluster.withdraw(OURS, 1).await?;
-        let (mut floor, mut ours) = (Times::default(), Times::default());
+        let (mut floor, mut ours, mut cpu) = (Times::default(), Times::default(), Times::default());
         for round in 0..self.plan.repetitions {
             floor.push(self.cluster.bare_creates(count).await?);
             let subject = self.start()?;
             let served = self.cluster.all_served(count).await?;
             ours.push(served.saturating_duration_since(subject.process.since));
+            cpu.push(subject.process.footprint().cpu);
             self.cluster.all_named(count).await?;
             tokio::time::sleep(Duration::from_secs(3)).await;
             subject.process.stop()?;
@@ -272,6 +309,8 @@ impl Stage<'_> {
         }
         let what = format!("cold start of {count}, {} bare creates", 2 * count);
         table.compared(&what, &floor, &ours, 1.5);
+        let seconds = cpu.at(50).as_secs_f64();
+        table.note(&format!("{what}, our CPU time"), seconds, "s");
         let mark = self.plane.mark();
         let mut subject = self.start()?;
         subject.ready().await?;
@@ -280,16 +319,18 @@ impl Stage<'_> {
         let writes = self.plane.requests_since(mark, true)? as f64;
         table.figure("writes of a restart with nothing changed", writes, 0.0, "");
         subject.process.stop()?;
-        self.plane.start_native()?;
-        tokio::time::sleep(Duration::from_secs(3)).await;
         Ok(())
     }
 
     /// Failovers amid many Services, and many failovers at once.
     async fn many(&self, table: &mut Table) -> Result<()> {
         let count = self.plan.services;
+        self.plane.start_native()?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         let mut subject = self.start()?;
         subject.ready().await?;
+        self.cluster.all_served(count).await?;
+        self.cluster.all_named(count).await?;
         self.contests(table, count).await?;
         for &lost in &self.plan.masses {
             let (mut bare, mut floor, mut ours) =
