@@ -7,6 +7,7 @@
 mod few;
 mod intern;
 mod look;
+mod names;
 mod namespace;
 mod news;
 mod roster;

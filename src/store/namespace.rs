@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::few::Few;
 use super::intern::Interner;
+use super::names::{Pointers, relate};
 use super::news::{Origin, bury, is_news, may_go};
 use super::roster::{ByName, Roster};
 use super::selectors::Selectors;
@@ -37,16 +38,13 @@ pub(super) struct Namespace {
     /// Objects that could belong to a source, by its name; it need not exist.
     pub(super) related_services: Map<Few>,
     pub(super) related_slices: Map<Few>,
-    /// The name that an opted-in Service asks for, and who asks for a name.
-    pub(super) requested: Map<Arc<str>>,
-    requesters: Map<Few>,
+    /// The name that an opted-in Service asks for.
+    pub(super) requested: Pointers,
     /// The name that a source is served under though it asks for another, or for none that can be
-    /// had, and who is served under a name.
-    pub(super) served: Map<Arc<str>>,
-    servers: Map<Few>,
+    /// had.
+    pub(super) served: Pointers,
     /// Leaders, whatever their labels.
-    pinned: Map<Few>,
-    pub(super) pins: Map<Arc<str>>,
+    pub(super) pins: Pointers,
     /// Slices that others attached to a Service.
     pub(super) strangers: Map<Vec<Stranger>>,
     /// Deleted Services and slices: an answer that was overtaken must not bring them back.
@@ -90,13 +88,7 @@ impl Namespace {
                 .or_default()
                 .replace(ByName(Arc::clone(&pod)));
         }
-        touched.extend(
-            self.pinned
-                .get(&name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.pins.sources(&name).cloned());
         self.pods.put(pod);
         touched
     }
@@ -109,13 +101,7 @@ impl Namespace {
         }
         let before = self.pods.remove(name);
         let mut touched = self.leave_members(before.as_deref(), &Labels::default());
-        touched.extend(
-            self.pinned
-                .get(name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.pins.sources(name).cloned());
         touched
     }
 
@@ -268,8 +254,9 @@ impl Namespace {
 
     /// The sources that ask for the name of a leader Service, or are served under it.
     fn sources_under(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
-        let sources = [self.requesters.get(service), self.servers.get(service)];
-        sources.into_iter().flatten().flat_map(Few::iter)
+        self.requested
+            .sources(service)
+            .chain(self.served.sources(service))
     }
 
     /// Keeps selector, members and requested name of a source up to date.
@@ -294,12 +281,7 @@ impl Namespace {
             }
         }
         let requested = source.and_then(|source| settings::requested_name(source).ok());
-        point(
-            &mut self.requested,
-            &mut self.requesters,
-            name,
-            requested.as_ref(),
-        );
+        self.requested.point(name, requested.as_ref());
     }
 
     /// Whether some members are still to be gathered.
@@ -328,75 +310,17 @@ impl Namespace {
 
     /// Remembers which pod a source has as leader, so that news of it arrive whatever its labels.
     pub(super) fn pin(&mut self, source: &Arc<str>, pod: Option<&Arc<str>>) {
-        point(&mut self.pins, &mut self.pinned, source, pod);
+        self.pins.point(source, pod);
     }
 
     /// Remembers the name that a source is served under, so that news arrive of who holds it.
     pub(super) fn hold(&mut self, source: &Arc<str>, name: Option<&Arc<str>>) {
-        let name = name.filter(|name| self.requested.get(source) != Some(name));
-        point(&mut self.served, &mut self.servers, source, name);
+        let name = name.filter(|name| self.requested.of(source) != Some(name));
+        self.served.point(source, name);
     }
 }
 
 /// The source that a slice names; its owner is a leader Service, not a source.
 fn labelled(slice: &Meta) -> impl Iterator<Item = &Arc<str>> {
     slice.labels.shared(SOURCE_SERVICE).into_iter()
-}
-
-/// Moves an object from the sources it was related to, to those it is related to now.
-fn relate<'a, I: Iterator<Item = &'a Arc<str>>>(
-    index: &mut Map<Few>,
-    before: Option<&'a Meta>,
-    after: Option<&'a Meta>,
-    sources: impl Fn(&'a Meta) -> I,
-) -> Touched {
-    let mut touched = Touched::new();
-    for (meta, is_related) in [(before, false), (after, true)] {
-        for (source, meta) in meta
-            .into_iter()
-            .flat_map(|meta| sources(meta).map(move |source| (source, meta)))
-        {
-            if is_related {
-                index
-                    .entry(Arc::clone(source))
-                    .or_default()
-                    .insert(Arc::clone(&meta.name));
-            } else {
-                drop_name(index, source, &meta.name);
-            }
-            touched.insert(Arc::clone(source));
-        }
-    }
-    touched
-}
-
-/// Has a source point to a name, or to none, and keeps the way back.
-fn point(
-    names: &mut Map<Arc<str>>,
-    sources: &mut Map<Few>,
-    source: &Arc<str>,
-    name: Option<&Arc<str>>,
-) {
-    if names.get(source) == name {
-        return;
-    }
-    if let Some(old) = names.remove(source) {
-        drop_name(sources, &old, source);
-    }
-    if let Some(name) = name {
-        sources
-            .entry(Arc::clone(name))
-            .or_default()
-            .insert(Arc::clone(source));
-        names.insert(Arc::clone(source), Arc::clone(name));
-    }
-}
-
-fn drop_name(index: &mut Map<Few>, at: &Arc<str>, name: &Arc<str>) {
-    if let Some(names) = index.get_mut(at) {
-        names.remove(name);
-        if names.is_empty() {
-            index.remove(at);
-        }
-    }
 }
