@@ -97,7 +97,7 @@ soak *ARGS:
 
 # What CI asks of the simulation: seeds that meet everything there is
 sim-ci:
-    {{soak}} --seeds 3000
+    {{soak}} --seeds 5000
 
 # Builds bugs in on purpose; the simulation has to find each within 500 seeds
 planted:

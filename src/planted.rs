@@ -58,14 +58,28 @@ bugs! {
     EmptyBetween,
     /// A pause keeps nobody from moving.
     PauseIgnored,
+    /// Failovers know no budget.
+    GuardIgnored,
     /// The guard keeps a leader whose address is gone.
     GuardKeepsTheDead,
+    /// A switchover that has been carried out is carried out again.
+    SwitchoverRepeated,
     /// A replica that stands by writes as well.
     StandbyWrites,
+    /// A holder whose renewals fail goes on until it hears of another one.
+    HolderGoesOn,
+    /// A renewal counts from its answer, not from when it was asked for.
+    RenewedByAnswer,
     /// A standby waits from when it first saw the holder, whatever that one renews since.
     RenewalsIgnored,
     /// Who stands by does not follow what is published, and takes over with a mind of its own.
     NotFollowed,
+    /// Whichever node falls silent is down, however many there are.
+    SilenceBelieved,
+    /// Nobody looks again when something becomes known of a node.
+    NodeNewsLost,
+    /// A node that was cordoned stays so.
+    CordonForEver,
 }
 
 #[cfg(planted)]

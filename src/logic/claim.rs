@@ -260,6 +260,10 @@ impl Claim {
 
     fn lapse(&mut self, now: Moment) {
         if let Some(until) = self.ours_until.filter(|until| *until <= now) {
+            if planted::is(Bug::HolderGoesOn) {
+                self.ours_until = Some(now + self.terms.retry_period);
+                return;
+            }
             self.vacant_since = until;
             self.ours_until = None;
         }
@@ -341,7 +345,12 @@ impl Claim {
             self.backoff.reset();
             self.renew_at = sent + self.terms.retry_period;
             if !self.is_stopping {
-                self.ours_until = Some(sent + self.terms.renew_deadline);
+                let from = if planted::is(Bug::RenewedByAnswer) {
+                    now
+                } else {
+                    sent
+                };
+                self.ours_until = Some(from + self.terms.renew_deadline);
             }
         }
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::model::Version;
 use super::time::Moment;
+use crate::planted::{self, Bug};
 
 /// How often a kubelet renews the Lease of its node: a quarter of 40 s.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
@@ -101,7 +102,7 @@ impl Heartbeats {
             silent <= share.max(1) && silent < self.seen.len()
         };
         stalled
-            .filter(|(_, (_, at))| is_alone(*at))
+            .filter(|(_, (_, at))| is_alone(*at) || planted::is(Bug::SilenceBelieved))
             .map(|(node, _)| Arc::clone(node))
             .collect()
     }

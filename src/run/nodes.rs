@@ -16,6 +16,7 @@ use crate::logic::model::{Lease, Node, Object as _};
 use crate::logic::nodes::{Heartbeats, Patience};
 use crate::logic::reflect::Change;
 use crate::logic::time::Moment;
+use crate::planted::{self, Bug};
 use crate::shell::api::Scope;
 use crate::shell::drive::Drive;
 use crate::shell::watch::Selectors;
@@ -50,7 +51,7 @@ impl Controller {
                         let mark = |leaving: &mut BTreeSet<Arc<str>>| {
                             if node.leaves {
                                 leaving.insert(name);
-                            } else {
+                            } else if !planted::is(Bug::CordonForEver) {
                                 leaving.remove(&name);
                             }
                         };

@@ -55,7 +55,7 @@ impl<'a, 'b> Field<'a, 'b> {
         let first = self.preferred.or(self.best);
         // Nobody hands over to a pod that is about to go, unless he goes himself.
         let successor = self.preferred.filter(|pod| !self.is_last_resort(pod));
-        let spent = rules.spent;
+        let spent = rules.spent.filter(|_| !planted::is(Bug::GuardIgnored));
         if let (
             Standing::Fails(pod, Reason::NotReady) | Standing::Yields(pod, Reason::NotReady),
             Some(spent),

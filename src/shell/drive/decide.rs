@@ -17,6 +17,7 @@ use crate::logic::plan::{self, Aside, Target};
 use crate::logic::spread::{Others, Spread};
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
+use crate::planted::{self, Bug};
 
 /// What is true of all Services together.
 #[derive(Default)]
@@ -108,7 +109,7 @@ impl Drive {
             |node: &&Arc<str>| before.down.contains_key(*node) != after.down.contains_key(*node);
         let down = before.down.keys().chain(after.down.keys()).filter(is_other);
         let changed: BTreeSet<&Arc<str>> = leaving.chain(down).collect();
-        if !changed.is_empty() {
+        if !changed.is_empty() && !planted::is(Bug::NodeNewsLost) {
             let sources = self.store.sources_on(|node| changed.contains(node));
             self.touch_all(sources, cause);
         }

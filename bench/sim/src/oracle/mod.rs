@@ -202,8 +202,8 @@ impl Cluster<'_> {
         })
     }
 
-    /// Whether its owner is gone, or is ours: neither an orphan, nor without our labels and left by a
-    /// source that is gone, which is the garbage collector's.
+    /// Whether its owner is gone, or is ours: neither an orphan, nor without our labels, or with a
+    /// selector, and left by a source that is gone, which is the garbage collector's.
     fn owner_is_ours(&self, slice: &Value) -> bool {
         let Some(owner) = owner(slice) else {
             return false;
@@ -216,6 +216,7 @@ impl Cluster<'_> {
         let of = self::owner(service).map(|of| &of["uid"]);
         let has_source =
             of.is_some_and(|of| self.services.iter().any(|source| *of == *uid(source)));
+        let is_marked = is_marked && service["spec"]["selector"].is_null();
         owner_count(service) > 0 && (is_marked || has_source)
     }
 
