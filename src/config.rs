@@ -127,6 +127,9 @@ pub struct LeaseConfig {
     pub retry_period: Duration,
 }
 
+/// Ordinary writes in flight, unless a flag says otherwise.
+pub const WRITES_IN_FLIGHT: usize = 32;
+
 /// A client-side limit for everything but failover writes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateLimit {
@@ -166,7 +169,8 @@ pub struct Config {
     pub mirror_prefixes: Vec<String>,
     /// Opted-in Services served per namespace; `None` unlimited.
     pub services_per_namespace_max: Option<NonZeroU32>,
-    /// Ordinary writes in flight; failover writes have slots of their own.
+    /// Ordinary writes in flight; failover writes have slots of their own. [`WRITES_IN_FLIGHT`]
+    /// unless told otherwise.
     pub writes_in_flight_max: usize,
     /// How long a list may take.
     pub list_timeout: Duration,

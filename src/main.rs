@@ -67,8 +67,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     tracing::info!(server = %api.cluster_url, version = env!("CARGO_PKG_VERSION"), "zen-lead starts");
     let tuning = Tuning::default();
     let clients = Clients {
-        watch: transport::client(api.clone(), &tuning)?,
-        write: transport::client(api, &tuning)?,
+        watch: transport::watching(api.clone(), &tuning, config.namespaces.len())?,
+        write: transport::client(api.clone(), &tuning)?,
+        lease: transport::client(api, &tuning)?,
     };
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));

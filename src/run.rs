@@ -19,7 +19,7 @@ use kube_client::Client;
 use tokio::sync::mpsc;
 
 use crate::board::Board;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::Key;
 use crate::metrics::Metrics;
@@ -30,7 +30,8 @@ use crate::shell::events::{self, Poster};
 use crate::shell::lease::{Elector, Tenure};
 use crate::shell::serve::{Gate, Health, Heart, Readiness};
 use crate::shell::sweep;
-use crate::shell::write::{Spawn, Writer, WriterOptions};
+use crate::shell::transport;
+use crate::shell::write::{FAILOVER_SLOTS, Spawn, Writer, WriterOptions};
 use crate::store::Store;
 use election::asking;
 pub(crate) use feeds::LIVE_PODS;
@@ -44,14 +45,22 @@ const CLOSE_MAX: Duration = Duration::from_millis(1_100);
 /// The standby takes over so much sooner than by waiting.
 const RELEASE_MAX: Duration = Duration::from_millis(500);
 
-/// The connections to the API server: a relist on one cannot delay a write on the other.
+/// The connections to the API server: a relist on one cannot delay a write on another, and on
+/// neither can anything delay the Lease.
 #[derive(Clone)]
 pub struct Clients {
-    /// For watches and lists.
+    /// For watches and lists, and reads that nobody's traffic waits for.
     pub watch: Client,
-    /// For writes, the Lease, and what they need to read.
+    /// For writes and what they need to read, and for Events.
     pub write: Client,
+    /// For the Lease: its watch and its renewals.
+    pub lease: Client,
 }
+
+/// What is in flight at once on the connection for writes, unless a flag asks for more. Beyond what
+/// the server takes, requests wait inside the connection, in no order of ours.
+const IN_FLIGHT_MAX: usize = FAILOVER_SLOTS + config::WRITES_IN_FLIGHT + events::IN_FLIGHT_MAX;
+const _: () = assert!(IN_FLIGHT_MAX < transport::STREAMS_MAX);
 
 /// What a process, or a simulation, lends to the controller.
 #[derive(Clone)]
@@ -107,7 +116,7 @@ impl Controller {
         let hub = Arc::new(Hub::new(
             Arc::clone(&store),
             writer.clone(),
-            clients.write.clone(),
+            clients.watch.clone(),
             Arc::clone(&metrics),
             around.clone(),
             events,

@@ -274,6 +274,66 @@ async fn a_pause_is_set_and_ended() {
     );
 }
 
+/// What only the controller knows it has said in an Event: a failover that is held back is not one
+/// that nobody carries out.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_the_guard_keeps_is_shown_as_such() {
+    let mut world = World::new();
+    world.source("web").create();
+    world.pods("web", &["a", "b"]);
+    world
+        .start("--failover-budget-per-service=1 --failover-budget-window=30s")
+        .await;
+    world.until_leader("web", "a").await;
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "b").await;
+    world.kube.set_ready(NS, "a", true);
+    world.settle().await;
+    world.kube.set_ready(NS, "b", false);
+    world.settle().await;
+    assert_eq!(world.leader("web").as_deref(), Some("b"), "it is kept");
+    let status = print(&world, "status").await;
+    assert!(status.contains("Serving,Guarded"), "{status}");
+    let list: Value = serde_json::from_str(&print(&world, "status -o json").await).expect("JSON");
+    assert_eq!(list["items"][0]["guarded"], true);
+    let held = "a is to lead and is not published; the storm guard holds it back, \
+                see the Event FailoverBudgetExceeded\n";
+    let explained = print(&world, "explain web").await;
+    assert!(explained.contains(&format!("! {held}")), "{explained}");
+    let doctor = typed(&world, "doctor").await.expect_err("it is wrong");
+    let about = format!("WRONG Service shop/web: {held}");
+    assert!(doctor.contains(&about), "{doctor}");
+
+    // Later, for another reason: that Event is not about it.
+    world.until_leader("web", "a").await;
+    world.kube.set_ready(NS, "b", true);
+    world.settle().await;
+    world.stop().await;
+    tokio::time::sleep(secs(60)).await;
+    world.kube.set_ready(NS, "a", false);
+    let status = print(&world, "status").await;
+    assert!(status.contains("Serving,Pending"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_doctor_asks_for_the_rights_on_the_lease() {
+    let world = World::serving(&["a"]).await;
+    let controller = "doctor --as system:serviceaccount:zl:zen-lead";
+    let text = print(&world, controller).await;
+    let expected = "ok    system:serviceaccount:zl:zen-lead has the 5 rights that it needs on the Lease \
+                    zl/zen-lead-controller-leader-election";
+    assert!(text.contains(expected), "{text}");
+    world
+        .kube
+        .set_deny(vec![Rule::new("patch", "leases", "zl")]);
+    let text = typed(&world, controller).await.expect_err("wrong");
+    let expected = "WRONG system:serviceaccount:zl:zen-lead may not patch the Lease \
+                    zl/zen-lead-controller-leader-election: ";
+    assert!(text.contains(expected), "{text}");
+    let text = print(&world, "doctor --as me").await;
+    assert!(text.contains("me is no service account"), "{text}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn lines_for_kubectl_name_the_leader() {
     let world = World::serving(&["a"]).await;

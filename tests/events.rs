@@ -282,15 +282,15 @@ async fn few_are_in_flight() {
     world.pass(10).await;
     let script = world.script();
     assert_eq!(script.heard.len(), 12);
-    assert_eq!(script.in_flight_max, 4);
+    assert_eq!(script.in_flight_max, 3);
     let last = script.heard.last().expect("some").at;
-    assert_eq!(last, Duration::from_secs(2), "three rounds of four");
+    assert_eq!(last, Duration::from_secs(3), "four rounds of three");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_drops_its_oldest() {
-    let world = world(&[Answer::Silence; 4]);
-    for i in 0..4 {
+    let world = world(&[Answer::Silence; 3]);
+    for i in 0..3 {
         world.changed(&format!("stuck{i}"), "a");
     }
     world.pass(1).await;

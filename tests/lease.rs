@@ -4,6 +4,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use simkube::{FrameVerdict, Kind, Rule, Verb, Verdict};
@@ -40,7 +42,7 @@ fn lease(world: &World) -> Option<Value> {
     world.kube.get(Kind::Lease, LEASE_NS, LEASE)
 }
 
-/// Writes and reads that came over the second connection of one replica, those for the Lease aside.
+/// What came over the connection for writes of one replica.
 fn asked_by(world: &World, name: &str) -> Vec<String> {
     let client = format!("write-{name}");
     let asked = world.asked();
@@ -198,6 +200,10 @@ async fn a_standby_forgets_what_was_withdrawn() {
         "ports": [],
     });
     world.kube.create(Kind::EndpointSlice, NS, &attached);
+    world.on_request(|request| match request.verb {
+        Verb::Create => Verdict::Hang { applied: false },
+        _ => Verdict::Pass,
+    });
     world
         .until("the withdrawal", |world| {
             world.kube.gc();
@@ -207,8 +213,11 @@ async fn a_standby_forgets_what_was_withdrawn() {
         })
         .await;
     first.crash();
+    world.heal();
     until_active(&world, &second).await;
     sleep(secs(20)).await;
+    let again = world.leader_service("web").expect("made anew");
+    assert_ne!(again["metadata"]["uid"], service["metadata"]["uid"]);
     for slice in world.kube.list(Kind::EndpointSlice, NS) {
         let endpoints = slice["endpoints"].as_array();
         assert!(endpoints.is_none_or(Vec::is_empty), "{slice}");
@@ -287,6 +296,53 @@ async fn a_holder_that_was_stopped_writes_nothing_afterwards() {
     world.until_leader("web", "a").await;
 }
 
+/// `DESIGN.md` Transport: a server takes 100 requests a connection. In a mass failover on one that
+/// answers no write, less than that are under way, and no renewal stands behind any of them.
+#[tokio::test(start_paused = true)]
+async fn writes_that_hang_hold_up_no_renewal() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..120).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        world.source(name).create();
+        world.pods(name, &[&format!("{name}-a"), &format!("{name}-b")]);
+    }
+    world.start("").await;
+    world.until_leader("s119", "s119-a").await;
+    world.settle().await;
+    world.clear();
+    let hanging = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&hanging);
+    world.on_any_request(move |request| {
+        if request.client != "write" {
+            return Verdict::Pass;
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        Verdict::Hang { applied: false }
+    });
+    let (failing, changing) = names.split_at(80);
+    for name in failing {
+        world.kube.set_ready(NS, &format!("{name}-a"), false);
+    }
+    for name in changing {
+        world.annotate(name, "zen-lead.io/leader-service-type", Some("NodePort"));
+        world.annotate(name, "zen-lead.io/sticky", Some("maybe"));
+    }
+    sleep(secs(4)).await;
+    let places = 64 + 32 + 3;
+    assert_eq!(
+        hanging.load(Ordering::Relaxed),
+        places,
+        "none has timed out"
+    );
+    sleep(secs(26)).await;
+    assert!(world.replica().tenure.is_active());
+    let renewals = world.kube.requests().into_iter();
+    let renewals = renewals.filter(|record| record.client == "lease").count();
+    assert!((29..=30).contains(&renewals), "{renewals}");
+    world.heal();
+    world.until_leader("s79", "s79-b").await;
+}
+
 /// A partition of the holder: it ceases to be active before the other one begins, at every
 /// millisecond; what it had waiting is dropped.
 #[tokio::test(start_paused = true)]
@@ -294,8 +350,8 @@ async fn a_partitioned_holder_ceases_first() {
     for is_silent in [false, true] {
         let (world, first, second) = two(&["a", "b"]).await;
         world.on_any_request(move |request| match request.client.as_str() {
-            "write-1" | "watch-1" if is_silent => Verdict::Hang { applied: false },
-            "write-1" | "watch-1" => Verdict::Drop { applied: false },
+            "write-1" | "watch-1" | "lease-1" if is_silent => Verdict::Hang { applied: false },
+            "write-1" | "watch-1" | "lease-1" => Verdict::Drop { applied: false },
             _ => Verdict::Pass,
         });
         sleep(ms(500)).await;
@@ -432,7 +488,7 @@ async fn standing_by_costs_no_requests() {
     for record in world.kube.requests() {
         *count.entry((record.client, record.verb)).or_default() += 1;
     }
-    let holder = ("write-1".to_owned(), Verb::Patch);
+    let holder = ("lease-1".to_owned(), Verb::Patch);
     let renewals = count.remove(&holder).unwrap_or_default();
     assert!((59..=60).contains(&renewals), "{renewals}");
     assert!(count.is_empty(), "{count:?}");

@@ -102,7 +102,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Reply>, Infallibl
     let line = r#"{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"n"}}}"#;
     let mut response = Response::new(Full::new(Bytes::from("{}")).boxed());
     match request.uri().path() {
-        "/api/v1/watch" => {
+        path if path.ends_with("/watch") => {
             *response.body_mut() = Endless(Some(format!("{line}\n").into())).boxed();
         }
         "/api/v1/hang" => std::future::pending().await,
@@ -193,7 +193,10 @@ async fn serve(
                 answer(request)
             });
             // The client may leave as it likes.
-            auto::Builder::new(TokioExecutor::new())
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            let streams = u32::try_from(transport::STREAMS_MAX).expect("small");
+            builder.http2().max_concurrent_streams(streams);
+            builder
                 .serve_connection(TokioIo::new(stream), service)
                 .await
                 .ok();
@@ -264,8 +267,11 @@ async fn get(client: &Client, path: &str) -> Result<api::Answer, CallError> {
 }
 
 async fn watch(client: &Client) -> api::Lines<Thing> {
-    let request = api::get("/api/v1/watch".to_owned());
-    let mut lines = api::open::<Thing>(client, request, PATIENCE)
+    watch_at(client, "/api/v1/watch".to_owned()).await
+}
+
+async fn watch_at(client: &Client, path: String) -> api::Lines<Thing> {
+    let mut lines = api::open::<Thing>(client, api::get(path), PATIENCE)
         .await
         .expect("a stream");
     let first = lines.next_frame().await.expect("a frame");
@@ -290,6 +296,29 @@ async fn one_http2_connection_carries_everything() {
     assert_eq!(seen.len(), 65);
     assert!(seen.iter().all(|seen| seen.version == Version::HTTP_2));
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+/// A server takes so many requests at once on a connection, and watches never end: those of many
+/// namespaces need several.
+#[tokio::test]
+async fn watches_of_many_namespaces_are_all_opened() {
+    let server = Server::start(&["127.0.0.1"], &["h2"]).await;
+    let client = server.client();
+    let mut open = Vec::new();
+    for number in 0..transport::STREAMS_MAX {
+        open.push(watch_at(&client, format!("/{number}/watch")).await);
+    }
+    let limit = Duration::from_millis(300);
+    let late = api::unary(&client, api::get("/api/v1/things".to_owned()), limit).await;
+    assert_eq!(late.expect_err("no room"), CallError::Timeout(limit));
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+
+    let config = server.config(server.address);
+    let client = transport::watching(config, &tuning(), 50).expect("a client");
+    for number in 0..3 * 50 {
+        open.push(watch_at(&client, format!("/{number}/watch")).await);
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1 + 5);
 }
 
 #[tokio::test]

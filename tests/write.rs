@@ -735,17 +735,7 @@ async fn a_race_whose_read_fails_is_tried_again() {
 async fn races_that_never_end_are_slowed_down() {
     let desk = Desk::new();
     desk.service("s");
-    let rival = desk.world.kube.clone();
-    let mut count = 0;
-    // Whenever somebody is about to patch, the rival has just done so.
-    desk.world.on_request(move |request| {
-        if request.verb == Verb::Patch {
-            count += 1;
-            let color = format!("c{count}");
-            rival.annotate(Kind::Service, NS, "s", "rival", Some(&color));
-        }
-        Fault::Pass
-    });
+    rival(&desk, usize::MAX);
     desk.submit("web", vec![desk.patch("s", "red")]);
     sleep(secs(3_600)).await;
     let patches = desk.sent().len() / 2;
@@ -753,6 +743,59 @@ async fn races_that_never_end_are_slowed_down() {
     desk.world.heal();
     sleep(secs(31)).await;
     assert_eq!(desk.color("s"), "red");
+}
+
+/// A rival holds up a move of traffic for moments only, however often it wins: after twenty races,
+/// for 5 + 15 × half a second at most, where anything else waits for longer and longer.
+#[tokio::test(start_paused = true)]
+async fn a_rival_holds_up_no_failover_for_long() {
+    for (lane, bounds) in [
+        (Lane::Failover, ms(4_000)..ms(7_500)),
+        (Lane::Ordinary, secs(15)..secs(30)),
+    ] {
+        let desk = Desk::new();
+        desk.service("s");
+        rival(&desk, 20);
+        let write = desk.patch("s", "red");
+        desk.submit("web", vec![Write { lane, ..write }]);
+        sleep(secs(60)).await;
+        assert_eq!(desk.color("s"), "red");
+        let heard = desk.heard();
+        let words: Vec<&str> = heard.iter().map(|(_, what)| &**what).collect();
+        assert_eq!(words[..20], ["overtaken"; 20]);
+        assert_eq!(words[20..], ["accepted"]);
+        let at = Duration::from_millis(u64::try_from(heard[20].0).expect("small"));
+        assert!(bounds.contains(&at), "{lane:?}: {at:?}");
+    }
+}
+
+/// Nor does what it did to another write of the object.
+#[tokio::test(start_paused = true)]
+async fn a_failover_does_not_wait_out_a_race_that_something_else_lost() {
+    let desk = Desk::new();
+    desk.service("s");
+    rival(&desk, usize::MAX);
+    desk.submit("web", vec![desk.patch("s", "red")]);
+    sleep(secs(3_600)).await;
+    desk.world.heal();
+    let waits = desk.waiting("web")[0]["retryInSeconds"].clone();
+    assert!(waits.as_f64().is_some_and(|waits| waits > 1.0), "{waits}");
+    desk.submit("web", vec![moves_traffic(desk.patch("s", "blue"))]);
+    sleep(ms(500)).await;
+    assert_eq!(desk.color("s"), "blue");
+}
+
+/// Somebody who, so many times, is faster than whoever is about to patch `s`.
+fn rival(desk: &Desk, races: usize) {
+    let (kube, mut count) = (desk.world.kube.clone(), 0);
+    desk.world.on_request(move |request| {
+        if request.verb == Verb::Patch && count < races {
+            count += 1;
+            let color = format!("c{count}");
+            kube.annotate(Kind::Service, NS, "s", "rival", Some(&color));
+        }
+        Fault::Pass
+    });
 }
 
 /// The end of the process: what is under way lands, and nothing else starts.

@@ -6,15 +6,13 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::ask::Cluster;
+use super::events::Said;
 use super::grammar::Call;
 use super::report::Judge;
 use super::sight::Sight;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY};
 use crate::shell::api::{self, Scope};
-use checks::{Finding, RIGHTS, Right};
-
-/// Name of the Lease unless the controller is told another one.
-const LEASE: &str = "zen-lead-controller-leader-election";
+use checks::{Finding, LEASE, LEASE_RIGHTS, RIGHTS, Right};
 
 /// What was found.
 pub(super) struct Diagnosis {
@@ -36,7 +34,9 @@ pub(super) async fn run(cluster: &Cluster, call: &Call) -> Result<Diagnosis> {
     });
     match Sight::of(cluster, &scope).await {
         Ok(sight) => {
-            let judged = Judge::new(&sight.store, sight.now()).all();
+            let said = Said::of(cluster, &scope).await;
+            let judged = Judge::new(&sight.store, sight.now()).all().into_iter();
+            let judged: Vec<_> = judged.map(|judged| said.complete(judged)).collect();
             findings.extend(judged.iter().flat_map(checks::source));
             findings.push(checks::count(&judged, scope.namespace()));
             match strangers(cluster, &scope).await {
@@ -71,34 +71,72 @@ async fn server(cluster: &Cluster) -> Result<Vec<Finding>> {
 
 /// Whether the user, or the one asked for, may do what commands and the controller do.
 async fn rights(cluster: &Cluster, scope: &Scope, user: Option<&str>) -> Vec<Finding> {
-    let (mut denied, mut asked) = (Vec::new(), 0);
+    let found = async {
+        let mut findings = vec![common_rights(cluster, scope, user).await?];
+        if let Some(user) = user {
+            findings.push(lease_rights(cluster, user).await?);
+        }
+        anyhow::Ok(findings)
+    };
+    let found = found.await;
+    found.unwrap_or_else(|why| {
+        vec![Finding::note(format!(
+            "rights cannot be asked for: {why:#}"
+        ))]
+    })
+}
+
+async fn common_rights(cluster: &Cluster, scope: &Scope, user: Option<&str>) -> Result<Finding> {
+    let (mut denied, mut allowed) = (Vec::new(), 0);
     let wanted = RIGHTS.iter().filter(|right| right.is_for(user.is_some()));
     for (right, verb) in wanted.flat_map(|right| right.verbs.iter().map(move |verb| (right, *verb)))
     {
-        let question = review(right, verb, scope);
-        let uri = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        match cluster.ask(uri, &question).await {
-            Ok(answer) if answer["status"]["allowed"] == true => asked += 1,
-            Ok(_) => denied.push(format!("{verb} {}", right.resource)),
-            Err(why) => {
-                return vec![Finding::note(format!(
-                    "rights cannot be asked for: {why:#}"
-                ))];
-            }
+        let Right {
+            group, resource, ..
+        } = right;
+        let attributes = json!({
+            "namespace": scope.namespace().unwrap_or_default(),
+            "group": group, "resource": resource, "verb": verb,
+        });
+        if may(cluster, attributes).await? {
+            allowed += 1;
+        } else {
+            denied.push(format!("{verb} {resource}"));
         }
     }
-    vec![checks::rights(user, asked, &denied)]
+    Ok(checks::rights(user, allowed, &denied))
 }
 
-fn review(right: &Right, verb: &str, scope: &Scope) -> Value {
-    json!({
+/// Whether the controller's account may hold the Lease: what it has of rights by the Lease's name
+/// counts, since it asks for nothing else.
+async fn lease_rights(cluster: &Cluster, user: &str) -> Result<Finding> {
+    let Some(namespace) = checks::namespace_of(user) else {
+        return Ok(Finding::note(format!(
+            "rights on the Lease were not asked for: {user} is no service account, whose namespace would be the controller's"
+        )));
+    };
+    let mut denied = Vec::new();
+    for (verb, by_name) in LEASE_RIGHTS {
+        let attributes = json!({
+            "namespace": namespace, "group": "coordination.k8s.io", "resource": "leases",
+            "verb": verb, "name": if by_name { LEASE } else { "" },
+        });
+        if !may(cluster, attributes).await? {
+            denied.push(verb);
+        }
+    }
+    Ok(checks::lease_rights(user, namespace, &denied))
+}
+
+async fn may(cluster: &Cluster, attributes: Value) -> Result<bool> {
+    let uri = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let question = json!({
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
-        "spec": { "resourceAttributes": {
-            "namespace": scope.namespace().unwrap_or_default(),
-            "group": right.group, "resource": right.resource, "verb": verb,
-        }},
-    })
+        "spec": { "resourceAttributes": attributes },
+    });
+    let answer = cluster.ask(uri, &question).await?;
+    Ok(answer["status"]["allowed"] == true)
 }
 
 async fn leases(cluster: &Cluster) -> Result<Value> {

@@ -15,6 +15,7 @@
 mod ask;
 mod commands;
 mod doctor;
+mod events;
 mod explain;
 mod grammar;
 mod help;

@@ -56,6 +56,8 @@ pub(super) struct Report {
     pub(super) last_reason: Option<String>,
     /// What the controller has still to do about the leader; null when nothing.
     pub(super) pending: Option<String>,
+    /// Whether the storm guard holds the failover back that is pending, by the last Event about it.
+    pub(super) guarded: bool,
     /// What is wrong, in the words of the controller's own Warning events.
     pub(super) problems: Vec<String>,
 }
@@ -185,6 +187,7 @@ impl<'a> Judge<'a> {
             paused: machine.settings.paused,
             preferred_leader: machine.settings.preferred.clone(),
             last_reason: None,
+            guarded: false,
             pending: is_served.then(|| pending(shown, decided, step)).flatten(),
             problems: step
                 .notes
@@ -218,9 +221,10 @@ impl<'a> Judge<'a> {
                 spread: &self.spread,
                 own: self.nodes.get(source),
             },
-            // Kept by the controller alone; what it holds back shows as pending.
+            // Kept by the controller alone: what it holds back shows as pending, and its Event says
+            // why.
             spent: None,
-            // As above.
+            // Kept by the controller alone as well.
             nodes: &nodes::NOTHING,
             cause: Cause {
                 at: self.now.moment,

@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::ask::Cluster;
+use super::events::Said;
 use super::grammar::{Call, Typed};
-use super::report::{Judge, Judged, Report};
+use super::report::{Judge, Report};
 use super::sight::Sight;
 use super::status::{self, Columns};
 use super::{doctor, explain, help, lines, steer};
-use crate::logic::contract::reason;
 use crate::logic::model::Key;
 use crate::shell::api::{self, Scope};
 
@@ -100,13 +100,13 @@ fn print(text: &str) -> ExitCode {
 async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) -> Result<String> {
     let (scope, one) = (cluster.scope(call), cluster.source(call));
     let mut sight = Sight::of(cluster, &scope).await?;
-    let mut reasons = Reasons::of(cluster, &scope).await;
+    let mut said = Said::of(cluster, &scope).await;
     let format = call.value("output").unwrap_or("table");
     let columns = Columns {
         has_namespace: scope == Scope::All,
         is_wide: format == "wide",
     };
-    let mut shown = look(&sight, one.as_ref(), &reasons);
+    let mut shown = look(&sight, one.as_ref(), &said);
     if let Some(one) = one.as_ref().filter(|_| shown.is_empty()) {
         anyhow::bail!("Service {one} is not opted in, or does not exist");
     }
@@ -132,8 +132,8 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
         sight.touched().await;
         // What belongs together comes together, and its Event a moment later.
         tokio::time::sleep(SETTLE).await;
-        reasons = Reasons::of(cluster, &scope).await;
-        let now = look(&sight, one.as_ref(), &reasons);
+        said = Said::of(cluster, &scope).await;
+        let now = look(&sight, one.as_ref(), &said);
         let mut news: Vec<Report> = now.clone();
         news.retain(|report| !shown.contains(report));
         let text = match format {
@@ -151,25 +151,24 @@ fn line_of(report: &Report) -> String {
     serde_json::to_string(report).unwrap_or_default() + "\n"
 }
 
-fn look(sight: &Sight, one: Option<&Key>, reasons: &Reasons) -> Vec<Report> {
+fn look(sight: &Sight, one: Option<&Key>, said: &Said) -> Vec<Report> {
     let judge = Judge::new(&sight.store, sight.now());
     let judged = match one {
         Some(key) => vec![judge.source(key)],
         None => judge.all(),
     };
     let managed = judged.into_iter().filter(|judged| judged.is_managed);
-    managed.map(|judged| reasons.complete(judged)).collect()
+    managed.map(|judged| said.complete(judged).report).collect()
 }
 
 async fn tell_why(cluster: &Cluster, call: &Call, source: &Key) -> Result<String> {
     let scope = Scope::Namespace(source.namespace.clone());
     let sight = Sight::of(cluster, &scope).await?;
-    let mut judged = Judge::new(&sight.store, sight.now()).source(source);
+    let judged = Judge::new(&sight.store, sight.now()).source(source);
     if judged.view.source.is_none() && !judged.is_managed {
         anyhow::bail!("there is no Service {source}");
     }
-    let reasons = Reasons::of(cluster, &scope).await;
-    judged.report.last_reason = reasons.last(source);
+    let judged = Said::of(cluster, &scope).await.complete(judged);
     Ok(match call.value("output") {
         Some("json") => format!("{:#}\n", explain::json(&judged, sight.now())),
         _ => explain::text(&judged, sight.now()),
@@ -203,42 +202,4 @@ async fn tell_line(cluster: &Cluster, call: &Call, command: &str, source: &Key) 
         &call.rest,
     );
     Ok(line + "\n")
-}
-
-/// Why leaders were left, by the last Events about it. Who may not read Events goes without.
-struct Reasons(Vec<(Key, String, String)>);
-
-impl Reasons {
-    async fn of(cluster: &Cluster, scope: &Scope) -> Self {
-        let path = match scope.namespace() {
-            Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
-            None => "/api/v1/events".into(),
-        };
-        let selector = format!("reason={}", reason::LEADER_CHANGED);
-        let uri = api::with_query(path, &[("fieldSelector", &selector)]);
-        let list = cluster.get(uri).await.ok().flatten().unwrap_or_default();
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let events = list["items"].as_array().into_iter().flatten();
-        let read = events.map(|event| {
-            let about = &event["involvedObject"];
-            let key = Key::new(text(&about["namespace"]), text(&about["name"]));
-            (key, text(&event["lastTimestamp"]), text(&event["message"]))
-        });
-        Self(read.collect())
-    }
-
-    fn last(&self, source: &Key) -> Option<String> {
-        let events = self.0.iter().filter(|(key, ..)| key == source);
-        // RFC 3339 in UTC sorts as text; of two in the same second the later one listed counts.
-        let (_, _, message) = events.max_by(|a, b| a.1.cmp(&b.1))?;
-        status::reason_of(message)
-    }
-
-    fn complete(&self, judged: Judged) -> Report {
-        let last_reason = self.last(&judged.view.key);
-        Report {
-            last_reason,
-            ..judged.report
-        }
-    }
 }

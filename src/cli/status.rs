@@ -93,7 +93,9 @@ fn state(report: &Report) -> String {
     if report.paused {
         state += ",Paused";
     }
-    if report.pending.is_some() {
+    if report.guarded {
+        state += ",Guarded";
+    } else if report.pending.is_some() {
         state += ",Pending";
     }
     if !report.problems.is_empty() {
@@ -164,6 +166,7 @@ mod tests {
             preferred_leader: None,
             last_reason: Some("notReady".into()),
             pending: None,
+            guarded: false,
             problems: Vec::new(),
         }
     }
@@ -228,7 +231,7 @@ shop        web       web-leader       Serving   web-0    3m      2/3        not
                            "since": "2026-01-01T00:00:00Z"},
                 "next": "web-1", "pods": {"eligible": 2, "matching": 3}, "strategy": "oldest",
                 "sticky": true, "paused": false, "preferredLeader": null,
-                "lastReason": "notReady", "pending": null, "problems": [],
+                "lastReason": "notReady", "pending": null, "guarded": false, "problems": [],
             }],
         });
         assert_eq!(list(&[report()]), expected);

@@ -99,7 +99,7 @@ pub struct Flags {
     #[argh(option, arg_name = "duration")]
     pub retry_period: Option<String>,
 
-    /// writes in flight, 1 to 1024; failover writes have slots of their own [default: 32]
+    /// writes in flight, 1 to 1024, beside 64 for failovers; beyond 32 both may queue [default: 32]
     #[argh(option, arg_name = "count")]
     pub max_concurrent_reconciles: Option<String>,
     /// requests a second for everything but failover writes, 0 to 100000, 0 = no limit of our own

@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::value::{Given, Source};
-use super::{Bind, Config, ConfigError, FastRetry, Flags, LeaseConfig, RateLimit};
+use super::{
+    Bind, Config, ConfigError, FastRetry, Flags, LeaseConfig, RateLimit, WRITES_IN_FLIGHT,
+};
 use crate::logic::budget::{Guard, Limit};
 use crate::logic::nodes::Patience;
 
@@ -45,7 +47,7 @@ impl Config {
             writes_in_flight_max: from.number(
                 flags.max_concurrent_reconciles.as_deref(),
                 "max-concurrent-reconciles",
-                32,
+                WRITES_IN_FLIGHT,
                 1..=1024,
                 "writes",
             )?,

@@ -20,6 +20,19 @@ pub const FAILOVER_MIN_DELAY: &str = "zen-lead.io/failover-min-delay";
 pub const PREFERRED_LEADER: &str = "zen-lead.io/preferred-leader";
 /// Whether nothing may move.
 pub const PAUSED: &str = "zen-lead.io/paused";
+/// Every annotation by which a source is told what to do. None of them is ever on a leader Service.
+pub const INPUTS: [&str; 10] = [
+    ENABLED,
+    LEADER_SERVICE_NAME,
+    LEADER_SERVICE_TYPE,
+    LEADER_SERVICE_ANNOTATIONS,
+    STICKY,
+    STRATEGY,
+    MIN_READY_DURATION,
+    FAILOVER_MIN_DELAY,
+    PREFERRED_LEADER,
+    PAUSED,
+];
 /// On a pod, as label or annotation: its rank for the strategy `priority`.
 pub const PRIORITY: &str = "zen-lead.io/priority";
 

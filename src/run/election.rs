@@ -28,7 +28,7 @@ pub(super) fn elector(config: &Config, clients: &Clients, around: &Surroundings)
         renew_deadline: lease.renew_deadline,
         retry_period: lease.retry_period,
     };
-    let (client, clock) = (clients.write.clone(), around.clock.clone());
+    let (client, clock) = (clients.lease.clone(), around.clock.clone());
     let elector = Elector::new(client, terms, clock, Arc::clone(&around.jitter));
     (elector, key)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube_client::Client;
 use tokio::sync::mpsc;
 
 use super::parts::Parts;
@@ -153,14 +154,15 @@ impl Controller {
             // With it, a right to this one object is enough.
             field: Some(format!("metadata.name={}", key.name)),
         };
-        self.watch::<Lease>(parts, &scope, selectors, move |change, _| match change {
+        let apply = move |change: Change<Lease>, _: Moment| match change {
             Change::Upsert(lease) if lease.key() == key => elector.seen(lease),
             Change::Delete(gone) if gone.key == key => elector.gone(gone.version),
             Change::Retain { keys, version } if !keys.contains(&key) => elector.gone(version),
             Change::Upsert(_) | Change::Delete(_) | Change::Retain { .. } | Change::Progress(_) => {
             }
             Change::Skipped(unreadable) => skipped::<Lease>(&unreadable),
-        });
+        };
+        self.watch_by(&self.clients.lease, parts, &scope, selectors, apply);
     }
 
     pub(super) fn watch<T: Object>(
@@ -170,8 +172,19 @@ impl Controller {
         selectors: Selectors,
         apply: impl FnMut(Change<T>, Moment) + Send + 'static,
     ) {
+        self.watch_by(&self.clients.watch, parts, scope, selectors, apply);
+    }
+
+    fn watch_by<T: Object>(
+        &self,
+        client: &Client,
+        parts: &mut Parts,
+        scope: &Scope,
+        selectors: Selectors,
+        apply: impl FnMut(Change<T>, Moment) + Send + 'static,
+    ) {
         let source = watch::Source {
-            client: self.clients.watch.clone(),
+            client: client.clone(),
             scope: scope.clone(),
             selectors,
             options: WatchOptions {
@@ -230,7 +243,7 @@ impl Controller {
         let (known, leaders) = (Arc::clone(&store), Arc::clone(&store));
         let (drive, clock) = (Arc::clone(&self.drive), self.around.clock.clone());
         let sweep = Sweep {
-            client: self.clients.write.clone(),
+            client: self.clients.watch.clone(),
             scopes,
             known: move || known.services_with_strangers(),
             is_leader: move |key: &Key| {

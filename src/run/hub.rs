@@ -306,6 +306,12 @@ impl Outlet for Hub {
         }));
     }
 
+    fn refused(&self, source: &Key) -> Vec<Target> {
+        let all = self.refusals.lock();
+        let of_source = all.get(source).into_iter().flatten();
+        of_source.map(|(target, _)| target.clone()).collect()
+    }
+
     fn waiting(&self, source: &Key) -> Value {
         self.writer.waiting(source)
     }

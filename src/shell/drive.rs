@@ -21,15 +21,13 @@ use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
 use crate::board::Board;
 use crate::logic::budget::{Bucket, Guard};
-use crate::logic::desired::Goal;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
-use crate::logic::heal::{Fought, Heals, Restrained};
+use crate::logic::heal::{Fought, Heals};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service};
-use crate::logic::plan::{self, Write};
+use crate::logic::plan::{Target, Write};
 use crate::logic::time::Moment;
-use crate::logic::view::View;
 use crate::metrics::{Metrics, Outcome, ServiceStats};
 use crate::planted::{self, Bug};
 use crate::store::Store;
@@ -51,6 +49,10 @@ pub trait Outlet: Send + Sync {
     /// one publishes, and submits nothing.
     fn is_active(&self) -> bool {
         true
+    }
+    /// Objects of the source whose writes the server refuses at present.
+    fn refused(&self, _source: &Key) -> Vec<Target> {
+        Vec::new()
     }
     /// Writes that wait or are under way, for `/debug/state`.
     fn waiting(&self, source: &Key) -> Value;
@@ -105,25 +107,6 @@ struct Cell {
 struct Room {
     served: usize,
     waiting: BTreeSet<Key>,
-}
-
-impl Cell {
-    /// Plans, without what has to wait in a fight. The rest does not wait for it. Who stands by has
-    /// nothing to plan.
-    fn restrain(&mut self, is_active: bool, goal: &Goal, view: &View, now: Moment) -> Restrained {
-        if !is_active {
-            return Restrained::default();
-        }
-        let mut restrained = self.heals.restrain(plan::plan(goal, view), now);
-        if !restrained.left.is_empty() {
-            let planned = plan::plan_without(goal, view, &restrained.left);
-            let again = self.heals.restrain(planned, now);
-            restrained.writes = again.writes;
-            restrained.fought.extend(again.fought);
-            restrained.until = restrained.until.into_iter().chain(again.until).min();
-        }
-        restrained
-    }
 }
 
 impl Drive {
@@ -242,11 +225,11 @@ impl Drive {
             cell.machine.follow(&view, now);
         }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
-        let restrained = cell.restrain(is_active, &step.goal, &view, now.moment);
+        let restrained = self.plan(&mut cell, is_active, &step.goal, &view, now.moment);
         let writes = restrained.writes;
 
-        self.store
-            .pin(source, step.machine.leader().map(|leader| &leader.pod));
+        let leader = step.machine.leader().map(|leader| &leader.pod);
+        self.store.pin(source, leader, step.machine.name.as_ref());
         let is_served = step.machine.phase != Phase::Unmanaged;
         let waits = is_over_limit && self.store.concerns(source);
         self.count_place(source, was_served, is_served, waits);

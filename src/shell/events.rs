@@ -30,7 +30,7 @@ use crate::logic::time::Now;
 const QUEUE_MAX: usize = 1024;
 
 /// Requests in flight: Events are the least important thing that the API server hears from us.
-const IN_FLIGHT_MAX: usize = 4;
+pub const IN_FLIGHT_MAX: usize = 3;
 
 /// How long one request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(10);

@@ -5,13 +5,18 @@
 //! there, gives up connecting early, and sends every request once. (hyper moves a request to
 //! another connection only if the first one died before any of it was written.)
 //!
-//! Every client has its own connection: the caller makes one for watches and one for writes, so
-//! that a relist cannot stand in front of a PATCH.
+//! Every client has its own connection: the caller makes one for watches, one for writes and one
+//! for the Lease, so that a relist cannot stand in front of a PATCH, and writes that hang cannot
+//! stand in front of a renewal. Watches of many namespaces have several, since they never end.
 
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+use http::Request;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
@@ -20,9 +25,17 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube_client::client::{Body, ConfigExt as _};
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
 use kube_client::{Client, Config};
-use tower::{BoxError, Layer as _, ServiceExt as _, util::option_layer};
+use tower::{BoxError, Layer as _, ServiceExt as _, service_fn, util::option_layer};
 
 use super::api::chain;
+
+/// So many requests an API server takes at once on one HTTP/2 connection, unless it was told
+/// otherwise. What is more waits for one of them to end.
+pub const STREAMS_MAX: usize = 100;
+
+/// So many namespaces, of three watches each, share a connection on average: with that few,
+/// chance never puts more than [`STREAMS_MAX`] watches on one.
+const NAMESPACES_A_CONNECTION: usize = 10;
 
 const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 
@@ -106,6 +119,25 @@ pub enum TransportError {
 ///
 /// When certificates or credentials cannot be used, or a proxy is asked for.
 pub fn client(config: Config, tuning: &Tuning) -> Result<Client, TransportError> {
+    spread(config, tuning, 1)
+}
+
+/// The same for watches of so many namespaces: with as many connections as they need, each path on
+/// one of them.
+///
+/// # Errors
+///
+/// As for [`client`].
+pub fn watching(
+    config: Config,
+    tuning: &Tuning,
+    namespaces: usize,
+) -> Result<Client, TransportError> {
+    let connections = namespaces.div_ceil(NAMESPACES_A_CONNECTION);
+    spread(config, tuning, connections.max(1))
+}
+
+fn spread(config: Config, tuning: &Tuning, connections: usize) -> Result<Client, TransportError> {
     // An error means that there is a provider already, which is as good.
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -137,22 +169,37 @@ pub fn client(config: Config, tuning: &Tuning) -> Result<Client, TransportError>
     let mut connector = TimeoutConnector::new(https);
     connector.set_connect_timeout(Some(tuning.connect));
 
-    let hyper: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(30))
         .http2_keep_alive_interval(Some(tuning.ping_interval))
         .http2_keep_alive_timeout(tuning.ping_timeout)
         .http2_keep_alive_while_idle(true)
-        .http2_adaptive_window(true)
-        .build(connector);
-    let service = hyper.map_err(BoxError::from);
+        .http2_adaptive_window(true);
+    let all: Arc<[legacy::Client<_, Body>]> = (0..connections)
+        .map(|_| builder.build(connector.clone()))
+        .collect();
+    let service = service_fn(move |request: Request<Body>| {
+        let at = hash(request.uri().path()) % all.len();
+        all[at].request(request)
+    });
+    let service = service.map_err(BoxError::from);
     let headers = config.extra_headers_layer().map_err(from_kube)?;
     let service = headers.layer(service);
     let auth = config.auth_layer().map_err(from_kube)?;
     let service = option_layer(auth).layer(service);
     let service = config.base_uri_layer().layer(service);
     Ok(Client::new(service, config.default_namespace))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "any bits of a hash will do"
+)]
+fn hash(path: &str) -> usize {
+    FixedState::default().hash_one(path) as usize
 }
 
 fn tcp(tuning: &Tuning) -> HttpConnector {

@@ -34,9 +34,9 @@ use crate::logic::plan::{Action, Lane, Target, Write};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 
-/// Failover writes in flight. More than an API server works on at once, and less than what would
+/// Failover writes in flight: more than an API server works on at once, and less than what would
 /// have it shed load when a node with a thousand leaders dies.
-const FAILOVER_SLOTS: usize = 64;
+pub const FAILOVER_SLOTS: usize = 64;
 /// Longest time between two attempts.
 const DELAY_MAX: Duration = Duration::from_secs(30);
 /// First delay after a refusal: trying again at once would only be refused again.
@@ -160,7 +160,7 @@ impl Writer {
                 let target = write.target.clone();
                 let known = slots.iter_mut().find(|slot| slot.write.target == target);
                 let needs_worker = if let Some(slot) = known {
-                    slot.replace(write, cause)
+                    slot.replace(write, cause, &self.0.options)
                 } else {
                     slots.push(Slot::new(write, cause));
                     true

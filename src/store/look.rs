@@ -23,7 +23,7 @@ pub(super) enum Rank {
 impl Namespace {
     /// Whether a source is opted in, or anything in sight could be its.
     pub(super) fn concerns(&self, source: &str) -> bool {
-        self.requested.contains_key(source)
+        self.requested.of(source).is_some()
             || self.selectors.get(source).is_some()
             || self
                 .services
@@ -72,7 +72,8 @@ impl Namespace {
         let name = &*key.name;
         let related = self.related_services.get(name);
         let mut names: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
-        names.extend(self.requested.get(name).cloned());
+        names.extend(self.requested.of(name).cloned());
+        names.extend(self.served.of(name).cloned());
         let mut view = View {
             key: key.clone(),
             source: self.services.get(name).cloned(),
@@ -119,7 +120,7 @@ impl Namespace {
             .iter()
             .filter_map(|slice| slice.leader())
             .map(|leader| &leader.name);
-        let pods: Names = leaders.chain(self.pins.get(name)).cloned().collect();
+        let pods: Names = leaders.chain(self.pins.of(name)).cloned().collect();
         let pods = if planted::is(Bug::IncumbentNotPinned) {
             Names::new()
         } else {

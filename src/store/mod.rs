@@ -7,6 +7,7 @@
 mod few;
 mod intern;
 mod look;
+mod names;
 mod namespace;
 mod news;
 mod roster;
@@ -194,10 +195,12 @@ impl Store {
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Remembers which pod a source has as leader.
-    pub fn pin(&self, source: &Key, pod: Option<&Arc<str>>) {
+    /// Remembers which pod a source has as leader, and the name that it is served under: it sees
+    /// both, whatever their labels, and hears of them.
+    pub fn pin(&self, source: &Key, pod: Option<&Arc<str>>, name: Option<&Arc<str>>) {
         if let Some(mut namespace) = self.namespaces.get_mut(&source.namespace) {
             namespace.pin(&source.name, pod);
+            namespace.hold(&source.name, name);
         }
     }
 

@@ -7,6 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::few::Few;
 use super::intern::Interner;
+use super::names::{Pointers, relate};
 use super::news::{Origin, bury, is_news, may_go};
 use super::roster::{ByName, Roster};
 use super::selectors::Selectors;
@@ -37,12 +38,13 @@ pub(super) struct Namespace {
     /// Objects that could belong to a source, by its name; it need not exist.
     pub(super) related_services: Map<Few>,
     pub(super) related_slices: Map<Few>,
-    /// The name that an opted-in Service asks for, and who asks for a name.
-    pub(super) requested: Map<Arc<str>>,
-    requesters: Map<Few>,
+    /// The name that an opted-in Service asks for.
+    pub(super) requested: Pointers,
+    /// The name that a source is served under though it asks for another, or for none that can be
+    /// had.
+    pub(super) served: Pointers,
     /// Leaders, whatever their labels.
-    pinned: Map<Few>,
-    pub(super) pins: Map<Arc<str>>,
+    pub(super) pins: Pointers,
     /// Slices that others attached to a Service.
     pub(super) strangers: Map<Vec<Stranger>>,
     /// Deleted Services and slices: an answer that was overtaken must not bring them back.
@@ -86,13 +88,7 @@ impl Namespace {
                 .or_default()
                 .replace(ByName(Arc::clone(&pod)));
         }
-        touched.extend(
-            self.pinned
-                .get(&name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.pins.sources(&name).cloned());
         self.pods.put(pod);
         touched
     }
@@ -105,13 +101,7 @@ impl Namespace {
         }
         let before = self.pods.remove(name);
         let mut touched = self.leave_members(before.as_deref(), &Labels::default());
-        touched.extend(
-            self.pinned
-                .get(name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.pins.sources(name).cloned());
         touched
     }
 
@@ -160,13 +150,7 @@ impl Namespace {
             sources_of,
         );
         self.index_source(&name, Some(&service));
-        touched.extend(
-            self.requesters
-                .get(&name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.sources_under(&name).cloned());
         touched.insert(name);
         touched
     }
@@ -189,13 +173,7 @@ impl Namespace {
         );
         self.index_source(name, None);
         self.strangers.remove(name);
-        touched.extend(
-            self.requesters
-                .get(name)
-                .into_iter()
-                .flat_map(Few::iter)
-                .cloned(),
-        );
+        touched.extend(self.sources_under(name).cloned());
         touched.insert(Arc::clone(name));
         touched
     }
@@ -269,9 +247,16 @@ impl Namespace {
             .into_iter()
             .flat_map(|service| sources_of(&service.metadata));
         related
-            .chain(self.requesters.get(service).into_iter().flat_map(Few::iter))
+            .chain(self.sources_under(service))
             .cloned()
             .collect()
+    }
+
+    /// The sources that ask for the name of a leader Service, or are served under it.
+    fn sources_under(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.requested
+            .sources(service)
+            .chain(self.served.sources(service))
     }
 
     /// Keeps selector, members and requested name of a source up to date.
@@ -296,16 +281,7 @@ impl Namespace {
             }
         }
         let requested = source.and_then(|source| settings::requested_name(source).ok());
-        if let Some(old) = self.requested.remove(name) {
-            drop_name(&mut self.requesters, &old, name);
-        }
-        if let Some(requested) = requested {
-            self.requesters
-                .entry(Arc::clone(&requested))
-                .or_default()
-                .insert(Arc::clone(name));
-            self.requested.insert(Arc::clone(name), requested);
-        }
+        self.requested.point(name, requested.as_ref());
     }
 
     /// Whether some members are still to be gathered.
@@ -334,59 +310,17 @@ impl Namespace {
 
     /// Remembers which pod a source has as leader, so that news of it arrive whatever its labels.
     pub(super) fn pin(&mut self, source: &Arc<str>, pod: Option<&Arc<str>>) {
-        if self.pins.get(source) == pod {
-            return;
-        }
-        if let Some(old) = self.pins.remove(source) {
-            drop_name(&mut self.pinned, &old, source);
-        }
-        if let Some(pod) = pod {
-            self.pinned
-                .entry(Arc::clone(pod))
-                .or_default()
-                .insert(Arc::clone(source));
-            self.pins.insert(Arc::clone(source), Arc::clone(pod));
-        }
+        self.pins.point(source, pod);
+    }
+
+    /// Remembers the name that a source is served under, so that news arrive of who holds it.
+    pub(super) fn hold(&mut self, source: &Arc<str>, name: Option<&Arc<str>>) {
+        let name = name.filter(|name| self.requested.of(source) != Some(name));
+        self.served.point(source, name);
     }
 }
 
 /// The source that a slice names; its owner is a leader Service, not a source.
 fn labelled(slice: &Meta) -> impl Iterator<Item = &Arc<str>> {
     slice.labels.shared(SOURCE_SERVICE).into_iter()
-}
-
-/// Moves an object from the sources it was related to, to those it is related to now.
-fn relate<'a, I: Iterator<Item = &'a Arc<str>>>(
-    index: &mut Map<Few>,
-    before: Option<&'a Meta>,
-    after: Option<&'a Meta>,
-    sources: impl Fn(&'a Meta) -> I,
-) -> Touched {
-    let mut touched = Touched::new();
-    for (meta, is_related) in [(before, false), (after, true)] {
-        for (source, meta) in meta
-            .into_iter()
-            .flat_map(|meta| sources(meta).map(move |source| (source, meta)))
-        {
-            if is_related {
-                index
-                    .entry(Arc::clone(source))
-                    .or_default()
-                    .insert(Arc::clone(&meta.name));
-            } else {
-                drop_name(index, source, &meta.name);
-            }
-            touched.insert(Arc::clone(source));
-        }
-    }
-    touched
-}
-
-fn drop_name(index: &mut Map<Few>, at: &Arc<str>, name: &Arc<str>) {
-    if let Some(names) = index.get_mut(at) {
-        names.remove(name);
-        if names.is_empty() {
-            index.remove(at);
-        }
-    }
 }

@@ -136,11 +136,11 @@ fn a_leader_is_seen_and_reported_whatever_its_labels() {
     let store = Store::default();
     ignore(store.put_service(service("a", 1, ON, r#"{"app":"a"}"#, ""), Origin::Watch));
     ignore(store.put_pod(pod("p", 2, r#"{"app":"x"}"#, true), now()));
-    store.pin(&key("a"), Some(&"p".into()));
+    store.pin(&key("a"), Some(&"p".into()), None);
     let view = store.view(&key("a"));
     assert!(view.pods.is_empty() && view.pod(&"uid-p".into()).is_some());
     assert_eq!(names(&store.remove_pod(&key("p"), None)), ["a"]);
-    store.pin(&key("a"), None);
+    store.pin(&key("a"), None, None);
     assert_eq!(
         store.put_pod(pod("p", 3, r#"{"app":"x"}"#, false), now()),
         []
@@ -158,6 +158,29 @@ fn whoever_asks_for_a_name_hears_of_the_service_that_holds_it() {
         names(&store.remove_service(&key("a-leader"), None)),
         ["a", "a-leader"]
     );
+}
+
+#[test]
+fn whoever_is_served_under_a_name_hears_of_the_service_that_takes_it() {
+    let store = Store::default();
+    let misspelt = r#"{"zen-lead.io/enabled":"true","zen-lead.io/leader-service-name":"a"}"#;
+    ignore(store.put_service(
+        service("a", 1, misspelt, r#"{"app":"a"}"#, ""),
+        Origin::Watch,
+    ));
+    let is_taken = || {
+        let touched = store.put_service(service("old", 2, "{}", "null", ""), Origin::Watch);
+        let is_seen = store.view(&key("a")).service("old").is_some();
+        let touched_too = store.remove_service(&key("old"), None);
+        assert_eq!(touched, touched_too);
+        assert_eq!(is_seen, names(&touched) == ["a", "old"], "{touched:?}");
+        is_seen
+    };
+    assert!(!is_taken(), "nobody wants it");
+    store.pin(&key("a"), None, Some(&"old".into()));
+    assert!(is_taken(), "it is served under it");
+    store.pin(&key("a"), None, None);
+    assert!(!is_taken(), "and is so no more");
 }
 
 #[test]

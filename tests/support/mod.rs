@@ -166,7 +166,8 @@ impl World {
         self.replica = Some(self.another("", flags));
     }
 
-    /// Starts a controller beside it, whose connections are called `watch<name>` and `write<name>`.
+    /// Starts a controller beside it, whose connections are called `watch<name>`, `write<name>`
+    /// and `lease<name>`.
     pub fn another(&mut self, name: &str, flags: &str) -> Replica {
         self.starts += 1;
         Replica::launch(&self.kube, name, self.starts, self.began, flags)

@@ -107,6 +107,7 @@ impl Cluster {
         let clients = Clients {
             watch: cluster.kube.client_named("watch"),
             write: cluster.kube.client_named("write"),
+            lease: cluster.kube.client_named("lease"),
         };
         let controller = crate::controller(clients);
         let (stop, stopped) = oneshot::channel();

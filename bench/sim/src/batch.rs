@@ -147,6 +147,8 @@ pub fn kinds() -> BTreeSet<String> {
         "watches closed",
         "watches broken",
         "Partition",
+        "NodeSilent",
+        "NodesSilent",
         "Pause",
         "Jump",
         "Crash",
@@ -156,6 +158,11 @@ pub fn kinds() -> BTreeSet<String> {
     ];
     let others_too = [
         "looks in between",
+        "hand-over from a node that leaves",
+        "node taken for down",
+        "node heard of again",
+        "kept by --failover-budget-per-service",
+        "kept by --failover-budget-global",
         "Lease taken",
         "Lease lost",
         "Lease released",

@@ -30,6 +30,8 @@ pub enum Fault {
     },
     /// A watch shows nothing for a while, and then what it missed is forgotten: a new list.
     Blackout { kind: Kind, for_ms: u64 },
+    /// Kubelets do not renew the Leases of their nodes for a while.
+    Silence { nodes: NodeSet, for_ms: u64 },
     /// The server forgets its history.
     Compact,
     /// All watches of a kind end, cleanly or not.
@@ -59,6 +61,32 @@ pub enum Fault {
     },
     /// A replica is stopped in good order and started again.
     Restart { whom: Whom, down_ms: u64 },
+}
+
+/// Some of the nodes, by their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeSet(u8);
+
+impl NodeSet {
+    /// One of them.
+    pub(crate) fn one(number: u64) -> Self {
+        Self(1 << number)
+    }
+
+    /// All of them.
+    pub(crate) fn all() -> Self {
+        Self(u8::MAX)
+    }
+
+    /// All the others.
+    pub(crate) fn others(self) -> Self {
+        Self(!self.0)
+    }
+
+    /// Whether it is among them.
+    pub(crate) fn has(self, number: usize) -> bool {
+        self.0 >> number & 1 == 1
+    }
 }
 
 /// The replica that something happens to.
@@ -210,6 +238,7 @@ impl Fault {
             | Self::Lag { for_ms, .. }
             | Self::Forbid { for_ms, .. }
             | Self::Blackout { for_ms, .. }
+            | Self::Silence { for_ms, .. }
             | Self::Partition { for_ms, .. }
             | Self::Pause { for_ms, .. } => for_ms,
             Self::Crash { down_ms, .. }
@@ -225,6 +254,8 @@ impl Fault {
         match self {
             Self::Requests { trouble, .. } => format!("{trouble:?}"),
             Self::Frames { trouble, .. } => format!("frame {trouble:?}"),
+            Self::Silence { nodes, .. } if nodes.0.is_power_of_two() => "NodeSilent".into(),
+            Self::Silence { .. } => "NodesSilent".into(),
             Self::Unwatch { broken: false, .. } => "watches closed".into(),
             Self::Unwatch { broken: true, .. } => "watches broken".into(),
             Self::CrashInRequest {

@@ -1,8 +1,10 @@
 //! A schedule: what happens when, drawn from a seed, and small enough to be taken apart.
 
+mod nodes;
+
 use std::collections::BTreeSet;
 
-use simkube::Kind;
+use simkube::{Expiry, Kind, Options};
 
 use crate::chance::Chance;
 use crate::event::{Event, PODS, PodAct, SOURCES};
@@ -12,6 +14,21 @@ use crate::fault::Fault;
 pub(crate) const SPAN_MS: u64 = 600_000;
 /// Nothing whose effects last for minutes happens in so much of it before the end.
 const LATE_MS: u64 = 120_000;
+
+const ANY_NUMBER: Budget = Budget {
+    per_service: 0,
+    global: 0,
+    window_s: 600,
+};
+const FEW: Budget = Budget {
+    per_service: 2,
+    ..ANY_NUMBER
+};
+const SOON_FULL: Budget = Budget {
+    per_service: 3,
+    global: 0,
+    window_s: 20,
+};
 
 /// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +42,10 @@ pub struct Plan {
 }
 
 /// What the cluster is like.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "settings that do not depend on each other"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World {
     /// Services can have two families.
@@ -39,14 +60,37 @@ pub struct World {
     pub chunk: Option<usize>,
     /// Replicas of the controller.
     pub replicas: u8,
-    /// Failovers of one Service that its budget allows, and the seconds in which it is filled
-    /// again; `None` any number.
-    pub guard: Option<(u32, u32)>,
+    /// Failovers that there may be.
+    pub budget: Budget,
+    /// Leaders leave nodes that are cordoned or about to be deleted.
+    pub leave_cordoned: bool,
+    /// When the Lease of a node counts as stalled; `None` never.
+    pub node_leases: Option<NodeLeases>,
     /// Between two renewals of the Lease; it lasts four times as long. One is the default, and takes
     /// as much of a run's time as all the rest.
     pub renewal_s: u8,
     /// The garbage collector comes by so often, or never.
     pub collector_ms: Option<u64>,
+}
+
+/// How many failovers there may be because a leader was not Ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Of one Service; 0 any number.
+    pub per_service: u32,
+    /// Of all together; 0 any number.
+    pub global: u32,
+    /// The seconds in which an empty one is filled again.
+    pub window_s: u32,
+}
+
+/// When a node counts as down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeLeases {
+    /// Its Lease was not renewed for so many seconds.
+    pub timeout_s: u32,
+    /// No more than this share of the nodes fell silent together, in percent.
+    pub share_max: u8,
 }
 
 /// One thing that happens.
@@ -72,7 +116,7 @@ impl Plan {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
-        let world = World {
+        let mut world = World {
             dual_stack: chance.percent(40),
             streaming: chance.percent(55),
             refuses_by_status: chance.percent(50),
@@ -81,14 +125,38 @@ impl Plan {
             replicas: chance.pick(&[1, 1, 2, 2, 3]),
             renewal_s: chance.pick(&[1, 3, 3]),
             collector_ms: chance.pick(&[None, Some(5_000), Some(30_000)]),
-            guard: chance.pick(&[None, None, None, Some((2, 600)), Some((3, 20))]),
+            budget: chance.pick(&[ANY_NUMBER, ANY_NUMBER, ANY_NUMBER, FEW, SOON_FULL]),
+            leave_cordoned: false,
+            node_leases: None,
         };
+        let mut own = nodes::chance(seed);
+        nodes::ask(&mut own, &mut world);
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));
         steps.extend(faults(&mut chance, &world));
+        nodes::befall(&mut own, &world, &mut steps);
         // Stable: what is drawn first happens first.
         steps.sort_by_key(|step| step.at_ms);
         Self { seed, world, steps }
+    }
+
+    /// The server of this run.
+    pub(crate) fn options(&self) -> Options {
+        let world = &self.world;
+        Options {
+            seed: self.seed,
+            dual_stack: world.dual_stack,
+            watch_list: world.streaming,
+            expiry: if world.refuses_by_status {
+                Expiry::Status
+            } else {
+                Expiry::Frame
+            },
+            history: world.history,
+            chunk: world.chunk,
+            log_limit: 20_000,
+            ..Options::default()
+        }
     }
 }
 

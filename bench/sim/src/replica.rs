@@ -23,10 +23,15 @@ use zen_lead::shell::write::Task;
 
 use crate::trace;
 
+/// Turns of one replica's tasks at one moment; a run takes fewer in all.
+const TURNS_MAX: u32 = 100_000;
+
 /// What a SIGSTOP closes.
 pub(crate) struct Gate {
     number: u8,
     is_shut: AtomicBool,
+    /// How often tasks have run at this moment. Locked for one look.
+    turns: Mutex<(Option<Instant>, u32)>,
     /// Tasks that would have run. Locked for one insertion.
     waiting: Mutex<Vec<Waker>>,
 }
@@ -37,12 +42,29 @@ impl Gate {
         Self {
             number,
             is_shut: AtomicBool::new(false),
+            turns: Mutex::default(),
             waiting: Mutex::default(),
         }
     }
 
     pub(crate) fn shut(&self) {
         self.is_shut.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether tasks run again and again and time does not go on: they would for ever.
+    pub(crate) fn spins(&self) -> bool {
+        self.turns.lock().1 > TURNS_MAX
+    }
+
+    /// Whether a task may run: not once they spin.
+    fn takes_turn(&self) -> bool {
+        let now = Instant::now();
+        let mut turns = self.turns.lock();
+        if turns.1 <= TURNS_MAX {
+            let before = turns.0.filter(|at| *at == now).map_or(0, |_| turns.1);
+            *turns = (Some(now), before + 1);
+        }
+        turns.1 <= TURNS_MAX
     }
 
     pub(crate) fn open(&self) {
@@ -64,6 +86,9 @@ impl Future for Gated {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if self.gate.is_shut.load(Ordering::Relaxed) {
             self.gate.waiting.lock().push(context.waker().clone());
+            return Poll::Pending;
+        }
+        if !self.gate.takes_turn() {
             return Poll::Pending;
         }
         let _speaks = trace::speak(self.gate.number);
@@ -133,6 +158,7 @@ impl Replica {
         let clients = Clients {
             watch: kube.client_named(name),
             write: kube.client_named(name),
+            lease: kube.client_named(name),
         };
         let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
         let controller = Controller::new(Arc::clone(config), clients, around, Arc::clone(&metrics));
@@ -214,4 +240,35 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "something".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wakes itself whenever it runs.
+    struct Restless;
+
+    impl Future for Restless {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_goes_on_when_a_task_spins() {
+        let gate = Arc::new(Gate::new(0));
+        let task = Gated {
+            gate: Arc::clone(&gate),
+            task: Box::pin(Restless),
+        };
+        let running = tokio::spawn(task);
+        assert!(!gate.spins());
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert!(gate.spins());
+        running.abort();
+    }
 }

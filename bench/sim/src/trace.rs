@@ -91,7 +91,7 @@ impl Trace {
         self.0.lock().counts.clone()
     }
 
-    fn count(&self, what: String) {
+    pub(crate) fn count(&self, what: String) {
         *self.0.lock().counts.entry(what).or_default() += 1;
     }
 
@@ -108,6 +108,10 @@ impl Trace {
                 self.count("Lease lost".into());
             }
             "gives up the Lease" => self.count("Lease released".into()),
+            "the Lease of the node is not renewed; its leaders hand over" => {
+                self.count("node taken for down".into());
+            }
+            "the node is heard of again, or none is" => self.count("node heard of again".into()),
             "leader changed" => {
                 if said.field("from") != "none" && said.field("to") != "none" {
                     self.count("edge Serving→Serving".into());
@@ -116,6 +120,10 @@ impl Trace {
                 if reason != "elected" {
                     self.count(format!("reason {reason}"));
                 }
+            }
+            guarded if guarded.ends_with(" is used up") => {
+                let budget = guarded.split(' ').find(|word| word.starts_with("--"));
+                self.count(format!("kept by {}", budget.unwrap_or_default()));
             }
             _ => {}
         }

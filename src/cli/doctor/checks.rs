@@ -108,6 +108,38 @@ pub(super) fn rights(user: Option<&str>, allowed: usize, denied: &[String]) -> F
     }
 }
 
+/// Name of the Lease unless the controller is told another one.
+pub(super) const LEASE: &str = "zen-lead-controller-leader-election";
+
+/// What the controller may do with its Lease, and whether that goes by the name.
+pub(super) const LEASE_RIGHTS: [(&str, bool); 5] = [
+    ("create", false),
+    ("get", true),
+    ("list", true),
+    ("watch", true),
+    ("patch", true),
+];
+
+/// The namespace of a service account, which is the one that the controller's Lease is in.
+pub(super) fn namespace_of(user: &str) -> Option<&str> {
+    let account = user.strip_prefix("system:serviceaccount:")?;
+    account.split_once(':').map(|(namespace, _)| namespace)
+}
+
+pub(super) fn lease_rights(user: &str, namespace: &str, denied: &[&str]) -> Finding {
+    if denied.is_empty() {
+        return Finding::fine(format!(
+            "{user} has the {} rights that it needs on the Lease {namespace}/{LEASE}",
+            LEASE_RIGHTS.len()
+        ));
+    }
+    Finding::wrong(format!(
+        "{user} may not {} the Lease {namespace}/{LEASE}: without that it holds no Lease for long, \
+         and without the Lease it writes nothing (unless it was given another --leader-election-id)",
+        denied.join(", ")
+    ))
+}
+
 /// Older servers have no streaming lists.
 const STREAMING_SINCE: u32 = 32;
 
@@ -206,7 +238,11 @@ pub(super) fn source(judged: &Judged) -> Vec<Finding> {
             .map(|problem| Finding::wrong(about(problem))),
     );
     if let Some(pending) = &report.pending {
-        let text = format!("{pending}; if that stays so, no controller is at work");
+        let text = if report.guarded {
+            pending.clone()
+        } else {
+            format!("{pending}; if that stays so, no controller is at work")
+        };
         findings.push(Finding::wrong(about(&text)));
     }
     if report.paused {
@@ -389,6 +425,21 @@ mod tests {
             assert!(finding.starts_with(expected), "{finding}");
         }
         assert!(RIGHTS.iter().any(|right| right.is_for(true)));
+    }
+
+    #[test]
+    fn rights_on_the_lease() {
+        let user = "system:serviceaccount:zl:zen-lead";
+        assert_eq!(namespace_of(user), Some("zl"));
+        assert_eq!(namespace_of("me"), None);
+        let finding = word(&lease_rights(user, "zl", &[]));
+        assert!(finding.contains("Fine system:serviceaccount:zl:zen-lead has the 5 rights"));
+        let finding = word(&lease_rights(user, "zl", &["create", "patch"]));
+        let expected = "may not create, patch the Lease zl/zen-lead-controller-leader-election";
+        assert!(
+            finding.starts_with("Wrong") && finding.contains(expected),
+            "{finding}"
+        );
     }
 
     #[test]

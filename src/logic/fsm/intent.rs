@@ -48,8 +48,7 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
         return forget(machine, Intent::Leave);
     }
     let own = view.own_services();
-    let was_served = matches!(machine.phase, Phase::Electing | Phase::Serving(_));
-    let is_served = was_served || !own.is_empty();
+    let is_served = is_served(machine, view, &own);
     if machine.phase == Phase::Unmanaged && machine.settings == Settings::default() {
         recall(machine, source, &own, context.mirror);
     }
@@ -61,6 +60,7 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
     if opt_in == OptIn::Unclear && !is_served {
         return Intent::Leave;
     }
+    machine.is_wanted = true;
     machine.settings = settings;
 
     if let Some(why) = unfit(source, machine.settings.exposure) {
@@ -87,9 +87,21 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
     }
 }
 
+/// Whether a source is being served, so that a typo keeps it and a limit does not turn it away. One
+/// that is on the way out may be so only to be made anew, and then it is, though nothing of it is
+/// left for a moment. A process that has just started goes by what exists.
+fn is_served(machine: &Machine, view: &View, own: &[&Arc<Service>]) -> bool {
+    match machine.phase {
+        Phase::Electing | Phase::Serving(_) => true,
+        Phase::Draining => machine.is_wanted || !own.is_empty(),
+        Phase::Unmanaged => !own.is_empty() || !view.own_slices().is_empty(),
+    }
+}
+
 /// A source that does not want to be served has no last valid value and nothing to be told: should
 /// it come back, it starts anew.
 fn forget(machine: &mut Machine, intent: Intent) -> Intent {
+    machine.is_wanted = false;
     machine.settings = Settings::default();
     machine.said.forget_source();
     intent
@@ -190,7 +202,7 @@ fn serving_name(
 /// have deleted that Service meanwhile; after a restart the one whose slices have a leader.
 fn current_name(machine: &Machine, view: &View, own: &[&Arc<Service>]) -> Option<Arc<str>> {
     let is_own = |name: &str| own.iter().any(|service| &*service.metadata.name == name);
-    let is_served = matches!(machine.phase, Phase::Electing | Phase::Serving(_));
+    let is_served = is_served(machine, view, own);
     let known = machine
         .name
         .as_ref()

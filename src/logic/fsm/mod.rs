@@ -106,6 +106,8 @@ pub struct Machine {
     pub phase: Phase,
     /// The last valid settings.
     pub settings: Settings,
+    /// Whether the last valid word of the source was that it wants to be served.
+    pub is_wanted: bool,
     /// The name it is served under.
     pub name: Option<Arc<str>>,
     /// Identity of the last leader, kept while there is none.

@@ -130,20 +130,29 @@ pub enum Lane {
 /// Plans the writes that lead from what is in view to the goal.
 #[must_use]
 pub fn plan(goal: &Goal, view: &View) -> Vec<Write> {
-    plan_without(goal, view, &[])
+    plan_beside(goal, view, Aside::default())
 }
 
-/// The same where some slices are left as they are for a while: the rest does not wait for them.
+/// Slices that the rest need not wait for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Aside<'a> {
+    /// They are left as they are for a while.
+    pub left: &'a [Target],
+    /// The server refuses what is asked for, and is asked again and again.
+    pub refused: &'a [Target],
+}
+
+/// The same where not everything waits for everything.
 #[must_use]
-pub fn plan_without(goal: &Goal, view: &View, left: &[Target]) -> Vec<Write> {
+pub fn plan_beside(goal: &Goal, view: &View, aside: Aside<'_>) -> Vec<Write> {
     match goal {
         Goal::Untouched => Vec::new(),
         Goal::Withdraw => withdraw(&view.own_services(), &view.own_slices()),
-        Goal::Serve(desired) => serve(desired, view, left),
+        Goal::Serve(desired) => serve(desired, view, aside),
     }
 }
 
-fn serve(desired: &Desired, view: &View, left: &[Target]) -> Vec<Write> {
+fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Vec<Write> {
     let own_services = view.own_services();
     let own_slices = view.own_slices();
     let Some(service) = own_services
@@ -160,42 +169,19 @@ fn serve(desired: &Desired, view: &View, left: &[Target]) -> Vec<Write> {
     };
 
     // 1. The slices of each family.
-    let mut writes = Vec::new();
-    let mut kept: Vec<&Meta> = Vec::new();
-    let mut all_stand = true;
-    for (index, family) in desired.families.iter().enumerate() {
-        let name = slice_name(&desired.name, (index > 0).then_some(*family));
-        match find(view, &own_slices, &desired.name, &name, (*family).into()) {
-            Found::Ours(slice) => {
-                kept.push(&slice.metadata);
-                let is_deleting = slice.metadata.deletion_timestamp.is_some();
-                let write = if is_deleting {
-                    None
-                } else {
-                    let write = slice::diff(desired, *family, service, slice);
-                    write.filter(|write| !left.contains(&write.target))
-                };
-                all_stand &= write.is_none() && !is_deleting;
-                writes.extend(write);
-            }
-            Found::OfAnotherFamily(slice) => {
-                kept.push(&slice.metadata);
-                writes.extend(withdraw_slice(slice));
-                all_stand = false;
-            }
-            Found::Free(name) => {
-                writes.push(slice::create(desired, *family, service, &name));
-                all_stand = false;
-            }
-            Found::Nowhere => all_stand = false,
-        }
-    }
+    let Slices {
+        mut writes,
+        kept,
+        all_stand,
+        is_shown,
+        waits,
+    } = slices(desired, view, service, &own_slices, aside);
 
     // 2. The leader Service, once no slice waits to be written: on a failover the slice goes alone.
     let is_deleting = service.metadata.deletion_timestamp.is_some();
     let is_hazard = !service.spec.selector.is_empty();
-    if !is_deleting && (writes.is_empty() || is_hazard) {
-        writes.extend(service::diff(desired, service, all_stand));
+    if !is_deleting && (!waits || is_hazard) {
+        writes.extend(service::diff(desired, service, is_shown));
     }
 
     // 3. Leftovers.
@@ -207,6 +193,67 @@ fn serve(desired: &Desired, view: &View, left: &[Target]) -> Vec<Write> {
     let has_successor = all_stand && !is_deleting;
     writes.extend(leave(desired, has_successor, &services, &slices));
     writes
+}
+
+/// The slices of the leader Service, one per family.
+struct Slices<'a> {
+    writes: Vec<Write>,
+    kept: Vec<&'a Meta>,
+    /// Whether all of them are as they should be.
+    all_stand: bool,
+    /// Whether they show the leader, so that the Service may name it.
+    is_shown: bool,
+    /// Whether the Service has to wait for one of them.
+    waits: bool,
+}
+
+/// What is to be done about the slices. One of the second family that the server refuses holds up
+/// nothing of the first, which is the one that the leader and its ports are announced by.
+fn slices<'a>(
+    desired: &Desired,
+    view: &'a View,
+    service: &Service,
+    own: &[&'a Arc<Slice>],
+    aside: Aside<'_>,
+) -> Slices<'a> {
+    let mut all = Slices {
+        writes: Vec::new(),
+        kept: Vec::new(),
+        all_stand: true,
+        is_shown: true,
+        waits: false,
+    };
+    for (index, family) in desired.families.iter().enumerate() {
+        let name = slice_name(&desired.name, (index > 0).then_some(*family));
+        let (write, stands) = match find(view, own, &desired.name, &name, (*family).into()) {
+            Found::Ours(slice) => {
+                all.kept.push(&slice.metadata);
+                let is_deleting = slice.metadata.deletion_timestamp.is_some();
+                let write = (!is_deleting)
+                    .then(|| slice::diff(desired, *family, service, slice))
+                    .flatten()
+                    .filter(|write| !aside.left.contains(&write.target));
+                let stands = write.is_none() && !is_deleting;
+                (write, stands)
+            }
+            Found::OfAnotherFamily(slice) => {
+                all.kept.push(&slice.metadata);
+                (withdraw_slice(slice), false)
+            }
+            Found::Free(name) => {
+                let write = slice::create(desired, *family, service, &name);
+                (Some(write), false)
+            }
+            Found::Nowhere => (None, false),
+        };
+        let is_refused = |write: &Write| index > 0 && aside.refused.contains(&write.target);
+        let is_passed_over = write.as_ref().is_some_and(is_refused);
+        all.all_stand &= stands;
+        all.is_shown &= stands || is_passed_over;
+        all.waits |= write.is_some() && !is_passed_over;
+        all.writes.extend(write);
+    }
+    all
 }
 
 /// Leftovers are withdrawn once their successor stands, and not left on a dead leader till then.

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::patch::{Op, Wanted};
 use super::{Action, Kind, Lane, Target, Write};
 use crate::logic::contract::{
-    CURRENT_LEADER, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME,
-    LEADER_POD_UID, MANAGED_BY, MANAGER, MIRRORED, SOURCE_SERVICE,
+    CURRENT_LEADER, HANDLED_SWITCHOVER, INPUTS, LAST_LEADER_POD_UID, LAST_SWITCH_TIME,
+    LEADER_POD_NAME, LEADER_POD_UID, MANAGED_BY, MANAGER, MIRRORED, SOURCE_SERVICE,
 };
 use crate::logic::desired::Desired;
 use crate::logic::mirror::Mirrored;
@@ -77,8 +77,11 @@ pub(super) fn diff(desired: &Desired, service: &Service, leader_is_shown: bool) 
     ops.extend(labels.ops("/metadata/labels", &meta.labels));
 
     let mut annotations = Wanted::default();
+    // The Go program copies a source's inputs too, and remembers none of what it copies.
     lent.annotations
         .iter()
+        .map(String::as_str)
+        .chain(INPUTS)
         .filter(|key| meta.annotations.get(key).is_some())
         .for_each(|key| annotations.unset(key));
     lend_annotations(desired, &mut annotations);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Kind};
+use super::{Action, Aside, Kind, Target, plan_beside};
 use crate::logic::event::Severity;
 use crate::logic::mirror::Mirror;
 use crate::logic::testkit::{Lab, pod, set_key, source};
@@ -209,6 +209,24 @@ fn what_is_mirrored_follows_the_source_and_what_users_set_stays() {
         "/spec/sessionAffinity",
         &json!("ClientIP"),
     );
+}
+
+#[test]
+fn the_inputs_of_a_source_never_stay_on_its_leader_service() {
+    let mut lab = lab(|_| {});
+    // The Go program copies what it reads, whatever we remember of having mirrored.
+    for input in crate::logic::contract::INPUTS {
+        lab.world.annotate("s-leader", input, Some("true"));
+    }
+    lab.world
+        .annotate("s-leader", "zen-lead.io/mine", Some("true"));
+    lab.settle();
+    let annotations = &lab.world.services["s-leader"]["metadata"]["annotations"];
+    for input in crate::logic::contract::INPUTS {
+        assert_eq!(annotations[input], Value::Null, "{input} (§2 never)");
+    }
+    assert_eq!(annotations["zen-lead.io/mine"], "true", "no name of ours");
+    assert_eq!(lab.writes.len(), 1, "one patch");
 }
 
 #[test]
@@ -803,4 +821,37 @@ fn every_patch_starts_from_the_version_that_was_looked_at() {
     assert!(
         matches!(&writes[0].action, Action::Patch { ops, .. } if ops.iter().all(|op| !op.path().contains("resourceVersion")))
     );
+}
+
+#[test]
+fn a_refused_slice_holds_up_its_service_in_the_first_family_only() {
+    for (refused, left) in [
+        ("s-leader", [Kind::Slice].as_slice()),
+        ("s-leader-ipv6", &[Kind::Slice, Kind::Service]),
+    ] {
+        let mut lab = lab(|_| {});
+        crate::logic::fsm::tests::matrix::dual_stack(&mut lab.world);
+        lab.settle();
+        lab.world.delete_pod("a");
+        let refused = [Target {
+            kind: Kind::Slice,
+            key: Lab::key().sibling(refused),
+        }];
+        let mut round = || {
+            let aside = Aside {
+                refused: &refused,
+                ..Aside::default()
+            };
+            lab.look();
+            let writes = plan_beside(&lab.peek().goal, &lab.view(), aside);
+            for write in writes.iter().filter(|it| !refused.contains(&it.target)) {
+                lab.world.apply(write).expect("accepted");
+            }
+            let kinds = writes.iter().map(|write| write.target.kind);
+            kinds.collect::<Vec<_>>()
+        };
+        assert_eq!(round(), [Kind::Slice, Kind::Slice], "both families first");
+        assert_eq!(round(), left, "{refused:?}");
+        assert_eq!(round(), [Kind::Slice], "it goes on waiting");
+    }
 }

@@ -8,11 +8,14 @@ use parking_lot::Mutex;
 
 use super::{Cell, Drive};
 use crate::logic::budget::{Bucket, Guard, Scope, Spent};
+use crate::logic::desired::Goal;
 use crate::logic::elect::Reason;
 use crate::logic::fsm::{Cause, Context, Step};
+use crate::logic::heal::Restrained;
 use crate::logic::nodes::Nodes;
+use crate::logic::plan::{self, Aside, Target};
 use crate::logic::spread::{Others, Spread};
-use crate::logic::time::Now;
+use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
 
 /// What is true of all Services together.
@@ -28,6 +31,31 @@ pub(super) struct Together {
 }
 
 impl Drive {
+    /// Plans, without what has to wait in a fight. The rest does not wait for it, nor for a slice
+    /// of the second family that the server refuses. Who stands by has nothing to plan.
+    pub(super) fn plan(
+        &self,
+        cell: &mut Cell,
+        is_active: bool,
+        goal: &Goal,
+        view: &View,
+        now: Moment,
+    ) -> Restrained {
+        if !is_active {
+            return Restrained::default();
+        }
+        let refused = &self.outlet.refused(&view.key);
+        let plan = |left: &[Target]| plan::plan_beside(goal, view, Aside { left, refused });
+        let mut restrained = cell.heals.restrain(plan(&[]), now);
+        if !restrained.left.is_empty() {
+            let again = cell.heals.restrain(plan(&restrained.left), now);
+            restrained.writes = again.writes;
+            restrained.fought.extend(again.fought);
+            restrained.until = restrained.until.into_iter().chain(again.until).min();
+        }
+        restrained
+    }
+
     /// Steps one machine, which is `cell`'s no more until its successor is put there.
     pub(super) fn decide(
         &self,

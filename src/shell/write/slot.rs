@@ -10,13 +10,16 @@ use tokio::time::Instant;
 use super::{DELAY_MAX, WriterOptions};
 use crate::logic::backoff::Backoff;
 use crate::logic::fsm::Cause;
-use crate::logic::plan::{Action, Write};
+use crate::logic::plan::{Action, Lane, Write};
 use crate::planted::{self, Bug};
 
 /// So many lost races in a row are tried again at once.
 const RACES_AT_ONCE: u32 = 5;
-/// Delay once that many were lost.
+/// Delay once that many were lost, for each of them.
 const RACE_DELAY: Duration = Duration::from_millis(100);
+/// Longest such delay of a write that moves traffic: nobody is to hold up a failover by writing to
+/// its slice again and again.
+const FAILOVER_RACE_DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// The latest write of one object.
 pub(super) struct Slot {
@@ -29,6 +32,8 @@ pub(super) struct Slot {
     pub(super) wake: Arc<Notify>,
     /// Set when the server refused the content, so that another content may be tried at once.
     is_refused: bool,
+    /// Set while only races that were lost make it wait, and not the server.
+    is_raced: bool,
     backoff: Option<Backoff>,
     races: u32,
 }
@@ -54,6 +59,7 @@ impl Slot {
             not_before: None,
             wake: Arc::new(Notify::new()),
             is_refused: false,
+            is_raced: false,
             backoff: None,
             races: 0,
         }
@@ -70,7 +76,7 @@ impl Slot {
     }
 
     /// Takes a newer decision in. Returns whether a worker has to be started.
-    pub(super) fn replace(&mut self, write: Write, cause: Cause) -> bool {
+    pub(super) fn replace(&mut self, write: Write, cause: Cause, options: &WriterOptions) -> bool {
         match self.state {
             // Its end will have the source looked at again.
             State::InFlight => false,
@@ -82,23 +88,43 @@ impl Slot {
                         self.not_before = None;
                         self.backoff = None;
                     }
+                    // Races that another write has lost are no reason for traffic to wait.
+                    if self.is_raced && write.lane == Lane::Failover {
+                        let latest = self.after_races(Lane::Failover, options);
+                        self.not_before = self.not_before.min(latest);
+                    }
                     self.wake.notify_one();
                 }
                 self.write = write;
                 false
             }
             State::Resting => {
-                let races = self.races;
                 *self = Self {
-                    races,
+                    races: self.races,
+                    not_before: self.after_races(write.lane, options),
+                    is_raced: true,
                     ..Self::new(write, cause)
                 };
-                if races > RACES_AT_ONCE {
-                    self.not_before = Some(Instant::now() + (RACE_DELAY * races).min(DELAY_MAX));
-                }
                 true
             }
         }
+    }
+
+    /// When to try again after the races that were lost so far; `None` at once.
+    fn after_races(&self, lane: Lane, options: &WriterOptions) -> Option<Instant> {
+        if self.races <= RACES_AT_ONCE {
+            return None;
+        }
+        let delay = RACE_DELAY * self.races;
+        let delay = match lane {
+            // Spread, so that it does not keep step with its rival.
+            Lane::Failover => {
+                let delay = delay.min(FAILOVER_RACE_DELAY_MAX);
+                delay.mul_f64(0.5 + (options.jitter)() / 2.0)
+            }
+            Lane::Ordinary | Lane::Trailing => delay.min(DELAY_MAX),
+        };
+        Some(Instant::now() + delay)
     }
 
     /// A race was lost: the truth is known now, and the machine decides anew.
@@ -111,12 +137,14 @@ impl Slot {
     /// Tries the same again after that long.
     pub(super) fn pause(&mut self, delay: Duration) {
         self.state = State::Waiting;
+        self.is_raced = false;
         self.not_before = Some(Instant::now() + delay);
     }
 
     /// Sets the time of the next attempt: quickly at first unless the server refused.
     pub(super) fn delay(&mut self, is_refused: bool, at_least: Duration, options: &WriterOptions) {
         self.state = State::Waiting;
+        self.is_raced = false;
         self.is_refused = is_refused;
         let jitter = (options.jitter)();
         let fast = options.fast_retry;

@@ -209,6 +209,8 @@ async fn the_doctor_asks_for_rights(t: Arc<Test>) -> Result<()> {
     let text = String::from_utf8(output.stdout)?;
     let expected = format!("ok    {USER} has all 16 rights that the controller needs here");
     ensure!(text.contains(&expected), "{text}");
+    let expected = format!("ok    {USER} has the 5 rights that it needs on the Lease ");
+    ensure!(text.contains(&expected), "{text}");
     // A name that is taken is wrong.
     let stranger = json!({
         "apiVersion": "v1", "kind": "Service",

@@ -418,8 +418,8 @@ async fn back_to_the_go_program_and_here_again(t: Arc<Test>) -> Result<()> {
     // It writes its way, and fails over to a pod of its choice.
     let from = Instant::now();
     let annotations = json!({
-        "zen-lead.io/enabled": "true", "zen-lead.io/current-leader": pods[2].name,
-        "zen-lead.io/leader-pod-name": pods[2].name, "zen-lead.io/leader-pod-uid": pods[2].uid,
+        "zen-lead.io/enabled": "true", "zen-lead.io/sticky": "true",
+        "zen-lead.io/current-leader": pods[2].name, "zen-lead.io/leader-pod-name": pods[2].name, "zen-lead.io/leader-pod-uid": pods[2].uid,
         "zen-lead.io/leader-last-switch-time": SWITCHED,
     });
     let change = json!({"metadata": {"annotations": annotations}});
@@ -432,7 +432,12 @@ async fn back_to_the_go_program_and_here_again(t: Arc<Test>) -> Result<()> {
     conditions(&t, "web-leader").await?;
     t.canary().await?;
     t.leads("web-leader", &pods[2]).await?;
-    let again = t.exists(Service, "web-leader").await?;
+    let again = t
+        .until(Service, "web-leader", "the copied inputs go", |now| {
+            let inputs = ["zen-lead.io/enabled", "zen-lead.io/sticky"];
+            inputs.iter().all(|key| annotation(now, key).is_none())
+        })
+        .await?;
     t.never_empty(&["web-leader"], from)?;
     ensure!(uid_of(&again) == uid_of(&service));
     ensure!(again["spec"]["clusterIPs"] == service["spec"]["clusterIPs"]);

@@ -59,9 +59,10 @@ async fn mirrored_keys_follow_and_vanish(t: Arc<Test>) -> Result<()> {
     .map(drop)
 }
 
-const RESERVED: [&str; 17] = [
+const RESERVED: [&str; 18] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "argocd.argoproj.io/instance",
+    "argocd.argoproj.io/tracking-id",
     "kustomize.toolkit.fluxcd.io/name",
     "helm.toolkit.fluxcd.io/name",
     "meta.helm.sh/release-name",

@@ -101,6 +101,7 @@ fn first_sync(server: &Arc<Canned>) -> Duration {
         let clients = Clients {
             watch: server.client(),
             write: server.client(),
+            lease: server.client(),
         };
         let controller = zen_bench::controller(clients);
         let readiness = controller.readiness();

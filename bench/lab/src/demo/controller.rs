@@ -32,7 +32,8 @@ pub(super) fn start(kubeconfig: PathBuf, clock: &Clock, outlet: &Outlet) -> anyh
         let tuning = Tuning::default();
         let clients = Clients {
             watch: transport::client(api.clone(), &tuning)?,
-            write: transport::client(api, &tuning)?,
+            write: transport::client(api.clone(), &tuning)?,
+            lease: transport::client(api, &tuning)?,
         };
         let around = Surroundings {
             clock: Clock::system(),

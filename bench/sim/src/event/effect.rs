@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use simkube::{Kind, SimKube};
 
 use super::hand::{attach, hand_service, hand_slice, ours, squat};
-use super::{ENABLED, Event, NS, PodAct, is_foreign, name_of};
+use super::{ENABLED, Event, NODE_LEASES, NS, PodAct, TAINT, is_foreign, name_of};
 
 impl Event {
     /// Happens.
@@ -84,7 +84,11 @@ impl Event {
                     }
                 }
             }
+            Self::Cordon { name, on } => cordon(kube, name, on),
+            Self::Taint { name, on } => taint(kube, name, on),
             Self::NodeGone { name } => {
+                kube.delete(Kind::Lease, NODE_LEASES, name);
+                kube.delete(Kind::Node, "", name);
                 for pod in kube.list(Kind::Pod, NS) {
                     if pod["spec"]["nodeName"] == name {
                         kube.delete_pod(NS, name_of(&pod), 0);
@@ -156,8 +160,28 @@ impl PodAct {
             Self::Unlabel => {
                 kube.label(Kind::Pod, NS, name, "app", None);
             }
+            Self::Cordon => {
+                let pod = kube.get(Kind::Pod, NS, name).unwrap_or_default();
+                let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+                cordon(kube, node, true);
+            }
         }
     }
+}
+
+fn cordon(kube: &SimKube, name: &str, on: bool) {
+    // A node that is gone cannot be cordoned.
+    let _ = kube.edit(Kind::Node, "", name, |node| {
+        node["spec"]["unschedulable"] = on.into();
+    });
+}
+
+/// As cluster-autoscaler does it.
+fn taint(kube: &SimKube, name: &str, on: bool) {
+    let taint = json!({"key": TAINT, "value": "1", "effect": "NoSchedule"});
+    let _ = kube.edit(Kind::Node, "", name, |node| {
+        node["spec"]["taints"] = on.then_some(taint).into_iter().collect();
+    });
 }
 
 /// As the eviction API does it.

@@ -14,7 +14,12 @@ pub(crate) const NS: &str = "shop";
 pub(crate) const SOURCES: [&str; 4] = ["a", "b", "c", "d"];
 /// Pods.
 pub(crate) const PODS: [&str; 10] = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9"];
-const NODES: [&str; 3] = ["n0", "n1", "n2"];
+/// Nodes.
+pub(crate) const NODES: [&str; 3] = ["n0", "n1", "n2"];
+/// By which an autoscaler says that a node goes.
+pub(crate) const TAINT: &str = "ToBeDeletedByClusterAutoscaler";
+/// Where kubelets renew the Leases of their nodes.
+pub(crate) const NODE_LEASES: &str = "kube-node-lease";
 const ENABLED: &str = "zen-lead.io/enabled";
 const NAME: &str = "zen-lead.io/leader-service-name";
 const SOURCE: &str = "zen-lead.io/source-service";
@@ -98,6 +103,10 @@ pub enum Event {
     },
     /// All pods of a node are Ready no more, or are again.
     Node { name: &'static str, up: bool },
+    /// A node is cordoned, or is no more.
+    Cordon { name: &'static str, on: bool },
+    /// A node is marked for its deletion by an autoscaler, or is no more.
+    Taint { name: &'static str, on: bool },
     /// A node is removed, and its pods with it.
     NodeGone { name: &'static str },
     /// A stranger takes a name that might be ours.
@@ -141,6 +150,8 @@ pub enum PodAct {
     Fail,
     /// It loses its label.
     Unlabel,
+    /// Its node is cordoned.
+    Cordon,
 }
 
 /// What hands do to a leader Service.
@@ -217,6 +228,7 @@ pub(crate) const KINDS: &[&str] = &[
     "Annotate strategy",
     "Attach",
     "Collect",
+    "Cordon",
     "Disrupt",
     "DropSource",
     "Evict",
@@ -238,6 +250,7 @@ pub(crate) const KINDS: &[&str] = &[
     "Mirror",
     "Node",
     "NodeGone",
+    "OfLeader Cordon",
     "OfLeader Disrupt",
     "OfLeader Evict",
     "OfLeader Fail",
@@ -260,6 +273,7 @@ pub(crate) const KINDS: &[&str] = &[
     "Source",
     "Squat EndpointSlice",
     "Squat Service",
+    "Taint",
     "Terminate",
     "Unsquat EndpointSlice",
     "Unsquat Service",
@@ -283,13 +297,24 @@ mod tests {
 
     use super::*;
     use crate::chance::Chance;
+    use crate::plan::{Plan, What};
 
     #[test]
     fn every_kind_is_drawn_and_listed() {
         let mut chance = Chance::new(1);
-        let drawn: BTreeSet<String> = (0..30_000)
-            .map(|_| Event::any(&mut chance, true, false).kind())
-            .collect();
+        let any = (0..30_000).map(|_| Event::any(&mut chance, true, false).kind());
+        let mut drawn: BTreeSet<String> = any.collect();
+        for seed in 0..100 {
+            drawn.extend(
+                Plan::of(seed)
+                    .steps
+                    .iter()
+                    .filter_map(|step| match &step.what {
+                        What::Event(event) => Some(event.kind()),
+                        What::Fault(_) => None,
+                    }),
+            );
+        }
         let listed: BTreeSet<String> = KINDS.iter().map(|kind| (*kind).to_owned()).collect();
         assert_eq!(drawn, listed);
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use simkube::Kind;
 
+use super::leaves;
 use crate::facts::{PodFact, SourceFact, text};
 
 /// What matters of an object, on one line.
@@ -54,6 +55,7 @@ pub(super) fn brief(kind: Kind, object: Option<&Value>) -> String {
                 fact.ports.len()
             )
         }
+        Kind::Node => if leaves(object) { "leaves" } else { "stays" }.into(),
         Kind::Lease => format!("held by {}", text(&object["spec"]["holderIdentity"])),
         _ => String::new(),
     }

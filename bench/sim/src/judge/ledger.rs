@@ -1,14 +1,17 @@
 //! What has happened so far, and what is thought of each change as it happens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 use simkube::{Committed, Kind};
 use tokio::time::Instant;
 
+use super::nodes::Nodes;
 use super::sight::{Floor, History, Sight, Version};
 use crate::event::{SOURCES, is_foreign, name_of};
 use crate::facts::{PodFact, SourceFact, text};
+use crate::plan::Budget;
 use zen_lead::shell::lease::Tenure;
 
 const SOURCE: &str = "zen-lead.io/source-service";
@@ -35,11 +38,14 @@ pub(super) struct Ledger {
     /// Who does so no more.
     pub(super) former: Vec<Former>,
     pub(super) wall_jumped: bool,
-    /// Failovers of one Service that its budget allows, and the seconds in which it is filled.
-    pub(super) guard: Option<(u32, u32)>,
+    /// Failovers that there may be because a leader is not Ready.
+    pub(super) budget: Option<Budget>,
+    /// Who holds the Lease may write for so long after he asked to renew it.
+    pub(super) renewal: Duration,
+    pub(super) nodes: Nodes,
     /// Lives that have begun.
     pub(super) born: usize,
-    /// By source: when it failed over because its leader was not Ready.
+    /// By source, and under no name for all: when it failed over because its leader was not Ready.
     pub(super) failed_over: BTreeMap<String, Vec<Instant>>,
     /// By leader Service: the pod of the switchover that it remembers, or nothing.
     pub(super) handled: History<String>,
@@ -58,6 +64,8 @@ pub(super) struct Ledger {
     /// By name of an object: when a request for it last came to nothing.
     pub(super) delayed: BTreeMap<String, Instant>,
     pub(super) forbidden: Option<Instant>,
+    /// When who holds the Lease asked for its last renewal that was done.
+    pub(super) renewed: BTreeMap<String, Instant>,
     /// Who lives, and whether he may write.
     pub(super) tenures: BTreeMap<String, Tenure>,
     /// When a replica that was held still went on.
@@ -149,7 +157,11 @@ impl Ledger {
             self.foreign.remove(&(change.kind, name.clone()));
         }
         self.note_handled(change, &name, now);
+        if self.nodes.note(change, &name, now) {
+            self.called_off = Some(now);
+        }
         match change.kind {
+            Kind::Lease => self.note_renewal(change),
             Kind::Pod => {
                 let fact = change.new.map(PodFact::of);
                 let was_disrupted = change.old.is_some_and(|old| PodFact::of(old).disrupted);

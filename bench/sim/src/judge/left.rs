@@ -94,10 +94,15 @@ impl Ledger {
         all: &[&SourceFact],
         asked: &Asked,
     ) -> Result<(), String> {
+        let now = Instant::now();
         let is_sure = |uid: &str| {
-            self.pods
-                .values()
-                .find_map(|versions| self.surely_eligible(versions, uid, all, asked))
+            let found = self.pods.values().find_map(|versions| {
+                let pod = self.surely_eligible(versions, uid, all, asked)?;
+                Some((pod, &versions.last()?.fact.as_ref()?.node))
+            });
+            found.filter(|(_, node)| {
+                !self.nodes.may_be_down(node, now) && !self.nodes.may_leave(node, now)
+            })
         };
         if self.surely_paused(&fact.source, asked) && fact.leaders.is_empty() {
             return self.check_kept(name, old, all, asked);
@@ -107,8 +112,11 @@ impl Ledger {
         }
         if fact.leaders.is_empty() {
             let could = self.pods.values().find_map(|versions| {
-                let uid = &versions.last()?.fact.as_ref()?.uid;
-                self.surely_eligible(versions, uid, all, asked)
+                let pod = versions.last()?.fact.as_ref()?;
+                // On a node that is down nobody comes after a leader, and he himself stays.
+                let may_lead = pod.uid == old || !self.nodes.may_be_down(&pod.node, now);
+                self.surely_eligible(versions, &pod.uid, all, asked)
+                    .filter(|_| may_lead)
             });
             return could.map_or(Ok(()), |pod| {
                 Err(format!("slice {name} is emptied, and {pod} could lead"))
@@ -119,7 +127,7 @@ impl Ledger {
             .all(|source| matches!(source.setting("sticky"), None | Some("true")));
         let is_asked = self.was_asked_for(fact, all, asked);
         match is_sure(old).filter(|_| is_sticky && !is_asked) {
-            Some(pod) => Err(format!(
+            Some((pod, _)) => Err(format!(
                 "slice {name} leaves {pod}, which could go on leading"
             )),
             None => Ok(()),
@@ -159,6 +167,13 @@ impl Ledger {
             name = Some(pod.name.as_str());
         }
         name
+    }
+
+    /// Whether a pod of that name can be left for the sake of its node alone.
+    pub(super) fn leaves_node(&self, pod: &str) -> bool {
+        let last = self.pods.get(pod).and_then(|versions| versions.last());
+        let fact = last.and_then(|version| version.fact.as_ref());
+        fact.is_some_and(|pod| !pod.disrupted && self.nodes.may_leave(&pod.node, Instant::now()))
     }
 
     pub(super) fn check_reason(
@@ -201,7 +216,7 @@ impl Ledger {
             "deleted" => any(&|pod| !pod.running),
             "noIP" => any(&|pod| pod.ips.is_empty() || pod.ips.len() == 1),
             "terminating" => any(&|pod| pod.terminating),
-            "disrupted" => any(&|pod| pod.disrupted),
+            "disrupted" => any(&|pod| pod.disrupted || self.nodes.may_leave(&pod.node, now)),
             _ => true,
         };
         if holds {

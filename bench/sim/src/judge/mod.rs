@@ -4,6 +4,7 @@
 mod brief;
 mod ledger;
 mod left;
+mod nodes;
 mod ops;
 mod published;
 mod requests;
@@ -21,8 +22,11 @@ use tokio::time::Instant;
 
 use self::brief::brief;
 use self::ledger::{Asked, Ledger, Seen};
+use self::nodes::Nodes;
+pub(crate) use self::nodes::leaves;
 use crate::event::{SOURCES, name_of};
 use crate::facts::text;
+use crate::plan::World;
 use crate::trace::Trace;
 use zen_lead::shell::lease::Tenure;
 
@@ -44,9 +48,11 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    pub(crate) fn new(trace: Trace, guard: Option<(u32, u32)>) -> Self {
+    pub(crate) fn new(trace: Trace, world: &World) -> Self {
         let ledger = Ledger {
-            guard,
+            budget: Some(world.budget),
+            renewal: Duration::from_secs(3 * u64::from(world.renewal_s)),
+            nodes: Nodes::new(world),
             ..Ledger::default()
         };
         Self {
@@ -81,6 +87,7 @@ impl Judge {
         seen.services.begin(rv);
         inner.seen.insert(client.to_owned(), seen);
         inner.born += 1;
+        inner.nodes.trouble(now);
         // It looks at everything anew.
         inner.changes.push((now, None));
     }
@@ -98,7 +105,14 @@ impl Judge {
     /// A client that was held still goes on.
     pub(crate) fn goes_on(&self, client: &str) {
         let now = Instant::now();
-        self.inner.lock().resumed.insert(client.to_owned(), now);
+        let mut inner = self.inner.lock();
+        inner.nodes.trouble(now);
+        inner.resumed.insert(client.to_owned(), now);
+    }
+
+    /// Something is wrong until then.
+    pub(crate) fn trouble(&self, until: Instant) {
+        self.inner.lock().nodes.trouble(until);
     }
 
     /// A fault hit a request or a frame.
@@ -129,6 +143,9 @@ impl Judge {
         let mut inner = self.inner.lock();
         let verdict = inner.check_reason(source, from, reason);
         let verdict = verdict.and_then(|()| inner.check_guard(source, reason));
+        if reason == "disrupted" && inner.leaves_node(from) {
+            self.trace.count("hand-over from a node that leaves".into());
+        }
         drop(inner);
         if let Err(what) = verdict {
             self.accuse(what);
@@ -235,7 +252,13 @@ impl Judge {
 
     /// Whether failovers have a budget, so that a leader that is not Ready may be kept.
     pub(crate) fn guards(&self) -> bool {
-        self.inner.lock().guard.is_some()
+        let budget = self.inner.lock().budget;
+        budget.is_some_and(|budget| budget.per_service + budget.global > 0)
+    }
+
+    /// Whether leaders leave nodes that are cordoned.
+    pub(crate) fn minds_cordons(&self) -> bool {
+        self.inner.lock().nodes.minds_cordons()
     }
 
     /// Whether the controller made an object.

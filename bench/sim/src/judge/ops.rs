@@ -105,30 +105,45 @@ impl Ledger {
     /// The storm guard: what is told as a failover for `notReady` had its budget. A life, and a
     /// source that comes anew, begin with a full one.
     pub(super) fn check_guard(&mut self, source: &str, reason: &str) -> Result<(), String> {
-        let Some((count, seconds)) = self.guard else {
+        let Some(budget) = self.budget else {
             return Ok(());
         };
         if !matches!(reason, "notReady" | "noneReady") {
             return Ok(());
         }
         let name = source.rsplit('/').next().unwrap_or_default();
-        let all = self.failed_over.entry(name.to_owned()).or_default();
-        all.push(Instant::now());
-        let first = all.first().copied().unwrap_or_else(Instant::now);
         let versions = self.sources.get(name).map_or(&[][..], Vec::as_slice);
         let was_away = |version: &&Version<SourceFact>| {
             let is_served = |source: &SourceFact| source.enabled.as_deref() == Some("true");
             !version.fact.as_ref().is_some_and(is_served)
         };
-        let fresh = 1 + self.born + versions.iter().filter(was_away).count();
-        let filled = first.elapsed().as_secs() * u64::from(count) / u64::from(seconds) + 1;
+        let fresh = self.born + versions.iter().filter(was_away).count();
+        self.check_spent(name, fresh, budget.per_service, budget.window_s)?;
+        self.check_spent("", self.born, budget.global, budget.window_s)
+    }
+
+    /// The same for one budget, of which there have been so many fresh ones.
+    fn check_spent(
+        &mut self,
+        of: &str,
+        fresh: usize,
+        count: u32,
+        window_s: u32,
+    ) -> Result<(), String> {
+        if count == 0 {
+            return Ok(());
+        }
+        let all = self.failed_over.entry(of.to_owned()).or_default();
+        all.push(Instant::now());
+        let first = all.first().copied().unwrap_or_else(Instant::now);
+        let filled = first.elapsed().as_secs() * u64::from(count) / u64::from(window_s) + 1;
         let allowed = count as usize * fresh + usize::try_from(filled).unwrap_or(usize::MAX);
         if all.len() <= allowed {
             return Ok(());
         }
-        let told = all.len();
+        let (told, whose) = (all.len(), if of.is_empty() { "all" } else { of });
         Err(format!(
-            "source {name} failed over {told} times because of NotReady, of which its budget allows {allowed}"
+            "source {whose} failed over {told} times because of NotReady, of which the budget allows {allowed}"
         ))
     }
 
@@ -158,7 +173,7 @@ impl Ledger {
         let mut known = visible(handled, asked.services).peekable();
         let is_it =
             |version: &Version<String>| version.fact.as_deref() == Some(pod) && is_old(version);
-        self.touched.is_none()
+        self.touched.is_none_or(|at| at + STALE_MAX < asked.at)
             && versions[first..].iter().all(is_same)
             && known.peek().is_some()
             && known.all(|(_, version)| is_it(version))

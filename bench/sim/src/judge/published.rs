@@ -99,7 +99,8 @@ impl Ledger {
                     // Transition times are whole seconds, and a jump of the clock falsifies them.
                     let ripe = since + Duration::from_millis(source.min_ready_ms());
                     let is_ripe = self.wall_jumped || asked.at + Duration::from_secs(1) >= ripe;
-                    fact.is_eligible(source) && is_ripe
+                    let is_down = self.nodes.is_surely_down(&fact.node, asked.at);
+                    fact.is_eligible(source) && is_ripe && !is_down
                 })
             })
         })

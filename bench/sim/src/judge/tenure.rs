@@ -13,10 +13,35 @@ impl Ledger {
             .filter(|(_, tenure)| tenure.is_active())
             .map(|(client, _)| client.as_str())
             .collect();
-        if active.len() <= 1 {
+        if let [holder] = active[..] {
+            return self.check_term(holder);
+        }
+        if active.is_empty() {
             return Ok(());
         }
         Err(format!("{} may write, all at once", active.join(" and ")))
+    }
+
+    /// Who may write has asked for a renewal not long ago, and it was done: he counts from when he
+    /// asked, since that is when others may begin to count.
+    fn check_term(&self, holder: &str) -> Result<(), String> {
+        let asked = self.renewed.get(holder);
+        if asked.is_some_and(|asked| Instant::now() < *asked + self.renewal) {
+            return Ok(());
+        }
+        Err(format!(
+            "{holder} may write, and has asked for no renewal that was done within {:?}",
+            self.renewal
+        ))
+    }
+
+    /// Notes who renewed the Lease, and when he asked for it.
+    pub(super) fn note_renewal(&mut self, change: &Committed<'_>) {
+        let asked = change.request.and_then(|request| {
+            let asked = self.asked.get(&request.number)?;
+            Some((request.client.clone(), asked.at))
+        });
+        self.renewed.extend(asked);
     }
 
     fn is_active(&self, client: &str) -> bool {

@@ -5,15 +5,17 @@ mod objects;
 mod ops;
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 use simkube::{Kind, SimKube};
 
 use crate::event::{NS, SOURCES, is_foreign, name_of};
 use crate::facts::{PodFact, SourceFact, text};
-use crate::judge::Judge;
+use crate::judge::{self, Judge};
 
 use self::objects::{check_service, check_slice};
+pub(crate) use self::ops::kept;
 use self::ops::was_handed_over;
 
 const SOURCE: &str = "zen-lead.io/source-service";
@@ -35,16 +37,13 @@ struct Cluster<'a> {
     services: Vec<Value>,
     slices: Vec<Value>,
     pods: Vec<PodFact>,
+    /// Nodes that leaders leave.
+    leaving: BTreeSet<String>,
 }
 
 /// Says what is not as it should be.
 pub(crate) fn check(kube: &SimKube, judge: &Judge) -> Result<(), String> {
-    let cluster = Cluster {
-        judge,
-        services: kube.list(Kind::Service, NS),
-        slices: kube.list(Kind::EndpointSlice, NS),
-        pods: kube.list(Kind::Pod, NS).iter().map(PodFact::of).collect(),
-    };
+    let cluster = Cluster::of(kube, judge);
     for name in SOURCES {
         cluster
             .check(name)
@@ -64,6 +63,13 @@ pub(crate) fn check(kube: &SimKube, judge: &Judge) -> Result<(), String> {
     Ok(())
 }
 
+fn leaving(kube: &SimKube, judge: &Judge) -> BTreeSet<String> {
+    let nodes = kube.list(Kind::Node, "").into_iter();
+    let is_left = |node: &Value| judge.minds_cordons() && judge::leaves(node);
+    let nodes = nodes.filter(is_left);
+    nodes.map(|node| name_of(&node).to_owned()).collect()
+}
+
 fn owner(object: &Value) -> Option<&Value> {
     let owners = object["metadata"]["ownerReferences"].as_array()?;
     owners.iter().find(|owner| owner["controller"] == true)
@@ -75,6 +81,18 @@ fn uid(object: &Value) -> &str {
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what()) }
+}
+
+impl<'a> Cluster<'a> {
+    fn of(kube: &SimKube, judge: &'a Judge) -> Self {
+        Self {
+            judge,
+            services: kube.list(Kind::Service, NS),
+            slices: kube.list(Kind::EndpointSlice, NS),
+            pods: kube.list(Kind::Pod, NS).iter().map(PodFact::of).collect(),
+            leaving: leaving(kube, judge),
+        }
+    }
 }
 
 impl Cluster<'_> {
@@ -287,17 +305,7 @@ impl Cluster<'_> {
             )?;
         }
         self.check_switchover(source, service, pod)?;
-        let is_better = |other: &&PodFact| {
-            other.uid != pod.uid
-                && other.is_eligible(source)
-                && ((pod.disrupted && !other.disrupted && !self.judge.shuns()) || pod.terminating)
-        };
-        if let Some(better) = self
-            .pods
-            .iter()
-            .find(is_better)
-            .filter(|_| !source.is_paused())
-        {
+        if let Some(better) = self.better(source, pod).filter(|_| !source.is_paused()) {
             return Err(format!(
                 "{who} is about to go, and {} could lead",
                 better.name
@@ -325,6 +333,24 @@ impl Cluster<'_> {
 }
 
 impl Cluster<'_> {
+    /// Who could lead instead of a leader that is about to go.
+    fn better(&self, source: &SourceFact, leader: &PodFact) -> Option<&PodFact> {
+        let serves = leader.running && leader.ready && leader.is_reachable(source);
+        let yields = self.is_last_resort(leader) && (serves || leader.disrupted);
+        let mut others = self.pods.iter();
+        others.find(|other| {
+            other.uid != leader.uid
+                && other.is_eligible(source)
+                && (leader.terminating
+                    || (yields && !self.is_last_resort(other) && !self.judge.shuns()))
+        })
+    }
+
+    /// Whether a pod is about to go, by what is said of it or of its node.
+    fn is_last_resort(&self, pod: &PodFact) -> bool {
+        pod.disrupted || self.leaving.contains(&pod.node)
+    }
+
     /// Whom a source that does not stick to its leader has to follow, where that can be told without
     /// knowing the past.
     fn first_choice(&self, source: &SourceFact) -> Option<&PodFact> {
@@ -342,8 +368,9 @@ impl Cluster<'_> {
         eligible.min_by(|a, b| {
             let by_age = a.created.cmp(&b.created);
             let ports = |pod: &PodFact| Reverse(pod.resolved(source).len());
-            a.disrupted
-                .cmp(&b.disrupted)
+            let is_last = |pod: &PodFact| self.is_last_resort(pod);
+            is_last(a)
+                .cmp(&is_last(b))
                 .then_with(|| ports(a).cmp(&ports(b)))
                 .then_with(|| rank(b).cmp(&rank(a)))
                 .then(if is_newest { by_age.reverse() } else { by_age })

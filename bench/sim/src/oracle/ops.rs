@@ -1,9 +1,14 @@
 //! What operators ask for, once there is peace: a pause keeps who led, a switchover has happened.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
 
-use super::{Cluster, ensure};
-use crate::facts::{PodFact, SourceFact};
+use serde_json::Value;
+use simkube::SimKube;
+
+use super::{Cluster, SERVICE, SOURCE, ensure};
+use crate::event::name_of;
+use crate::facts::{PodFact, SourceFact, text};
+use crate::judge::Judge;
 
 /// The switchover that a leader Service remembers: the pod's name and its identity.
 pub(super) fn handled(service: &Value) -> Option<(&str, &str)> {
@@ -15,6 +20,25 @@ pub(super) fn handled(service: &Value) -> Option<(&str, &str)> {
 pub(super) fn was_handed_over(source: &SourceFact, service: &Value, leader: &PodFact) -> bool {
     source.setting("preferred-leader").is_some()
         || handled(service).is_some_and(|(_, uid)| uid == leader.uid)
+}
+
+/// Leader Services that publish a pod which does not serve, as only a budget may have them do.
+pub(crate) fn kept(kube: &SimKube, judge: &Judge) -> BTreeSet<String> {
+    let cluster = Cluster::of(kube, judge);
+    let label = |slice: &Value, key: &str| text(&slice["metadata"]["labels"][key]);
+    let kept = cluster.slices.iter().filter(|slice| {
+        let uid = &slice["endpoints"][0]["targetRef"]["uid"];
+        let source = label(slice, SOURCE);
+        let mut services = cluster.services.iter();
+        let source = services.find(|service| name_of(service) == source);
+        let pod = cluster.pods.iter().find(|pod| *uid == *pod.uid);
+        let serves = |pod: &PodFact| {
+            let reaches = |source| pod.is_reachable(&SourceFact::of(source));
+            pod.ready && pod.running && source.is_some_and(reaches)
+        };
+        judge.guards() && pod.is_some_and(|pod| !serves(pod))
+    });
+    kept.map(|slice| label(slice, SERVICE)).collect()
 }
 
 impl Cluster<'_> {
@@ -41,7 +65,9 @@ impl Cluster<'_> {
         if source.is_paused() || has_had_its_turn || self.judge.shuns() {
             return Ok(());
         }
-        let could = |pod: &&PodFact| pod.name == name && pod.is_eligible(source) && !pod.disrupted;
+        let could = |pod: &&PodFact| {
+            pod.name == name && pod.is_eligible(source) && !self.is_last_resort(pod)
+        };
         let could = self.pods.iter().any(|pod| could(&pod));
         ensure(!could, || {
             if leader.name == name {

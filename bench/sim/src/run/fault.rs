@@ -6,6 +6,7 @@ use simkube::{Kind, Rule};
 use tokio::time::Instant;
 
 use super::host::LEASE_NS;
+use super::kubelet::lead;
 use super::{Due, Stage};
 use crate::fault::{Fault, Whom};
 
@@ -13,9 +14,20 @@ impl Stage {
     /// `is_calm`: before it, nothing was wrong for a while.
     pub(super) async fn fault(&mut self, fault: &Fault, is_calm: bool) -> Result<(), String> {
         let what = fault.kind();
+        // Silent nodes are what is looked for, everything else may hide them.
+        if !matches!(fault, Fault::Silence { .. }) {
+            let lasts = Duration::from_millis(fault.lasts_ms());
+            self.judge.trouble(Instant::now() + lasts);
+        }
         match *fault {
             Fault::Requests { .. } | Fault::Frames { .. } | Fault::Lag { .. } => {
                 self.troubles.begin(fault, None);
+            }
+            Fault::Silence { nodes, for_ms } => {
+                if lead(&self.kube, nodes) {
+                    self.count(format!("fault {what}"));
+                }
+                self.kubelets.silence(nodes, for_ms);
             }
             Fault::Blackout { kind, for_ms } => {
                 self.count(format!("fault {what}"));
@@ -134,6 +146,7 @@ impl Stage {
 
     async fn crash(&mut self, host: usize, down_ms: u64) {
         self.trouble_for(down_ms);
+        self.judge.trouble(Instant::now());
         self.trace
             .say(&format!("{} crashes", self.hosts[host].name));
         self.hosts[host].crash().await;

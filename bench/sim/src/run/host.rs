@@ -30,12 +30,18 @@ pub(super) struct Host {
 }
 
 fn config(name: &str, world: &World) -> Config {
-    let (count, seconds) = world.guard.unwrap_or((0, 600));
     let renewal_s = world.renewal_s;
+    let budget = world.budget;
+    let leases = world.node_leases;
+    let (timeout_s, share_max) = leases.map_or((0, 30), |of| (of.timeout_s, of.share_max));
     let flags = [
         format!("--leader-election-namespace={LEASE_NS}"),
-        format!("--failover-budget-per-service={count}"),
-        format!("--failover-budget-window={seconds}s"),
+        format!("--failover-budget-per-service={}", budget.per_service),
+        format!("--failover-budget-global={}", budget.global),
+        format!("--failover-budget-window={}s", budget.window_s),
+        format!("--leave-cordoned-nodes={}", world.leave_cordoned),
+        format!("--node-lease-timeout={timeout_s}s"),
+        format!("--node-lease-max-stalled-percent={share_max}"),
         format!("--retry-period={renewal_s}s"),
         format!("--renew-deadline={}s", 3 * renewal_s),
         format!("--lease-duration={}s", 4 * renewal_s),
@@ -123,8 +129,12 @@ impl Host {
 
     /// Why the controller is not alive and well, if it is not.
     pub(super) fn trouble(&mut self) -> Option<String> {
-        let what = self.replica.as_mut()?.trouble()?;
-        Some(format!("{}: {what}", self.name))
+        let what = if self.gate.spins() {
+            Some("a task runs again and again, and waits for nothing".into())
+        } else {
+            self.replica.as_mut()?.trouble()
+        };
+        Some(format!("{}: {}", self.name, what?))
     }
 
     /// Makes the controller look at every source.

@@ -2,16 +2,18 @@
 
 mod fault;
 mod host;
+mod kubelet;
 mod lease;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use simkube::{Expiry, Kind, Options, Rule, SimKube};
+use simkube::{Kind, Rule, SimKube};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::host::{Host, LEASE_NS};
+use self::kubelet::Kubelets;
 use crate::event::{NS, SOURCES};
 use crate::judge::Judge;
 use crate::oracle;
@@ -50,7 +52,7 @@ pub struct Outcome {
 #[must_use]
 pub fn run(plan: &Plan) -> Outcome {
     let trace = Trace::new();
-    let judge = Arc::new(Judge::new(trace.clone(), plan.world.guard));
+    let judge = Arc::new(Judge::new(trace.clone(), &plan.world));
     let ear = Ear {
         trace: trace.clone(),
         judge: Arc::clone(&judge),
@@ -105,6 +107,7 @@ struct Stage {
     troubles: Arc<Troubles>,
     trace: Trace,
     hosts: Vec<Host>,
+    kubelets: Kubelets,
     began: Instant,
     due: BTreeSet<(u64, u64)>,
     what: BTreeMap<u64, Due>,
@@ -119,27 +122,9 @@ struct Stage {
     counts: BTreeMap<String, u64>,
 }
 
-fn options(plan: &Plan) -> Options {
-    let world = &plan.world;
-    Options {
-        seed: plan.seed,
-        dual_stack: world.dual_stack,
-        watch_list: world.streaming,
-        expiry: if world.refuses_by_status {
-            Expiry::Status
-        } else {
-            Expiry::Frame
-        },
-        history: world.history,
-        chunk: world.chunk,
-        log_limit: 20_000,
-        ..Options::default()
-    }
-}
-
 impl Stage {
     fn new(plan: &Plan, trace: Trace, judge: Arc<Judge>) -> Self {
-        let options = options(plan);
+        let options = plan.options();
         let epoch = options.epoch;
         let kube = SimKube::new(options);
         kube.namespace(NS);
@@ -149,6 +134,7 @@ impl Stage {
         kube.set_observer(Arc::clone(&judge) as _);
         let replicas = 0..plan.world.replicas;
         let mut stage = Self {
+            kubelets: Kubelets::start(&kube, &plan.world),
             kube,
             judge,
             troubles,
@@ -234,15 +220,17 @@ impl Stage {
         self.check_rest().await
     }
 
-    /// Whoever has come to rest stays so, and finds nothing to do when asked to look again.
+    /// Whoever has come to rest stays so, and finds nothing to do when asked to look again. A leader
+    /// that only an empty budget keeps is no rest: he is left once there is something in it.
     async fn check_rest(&mut self) -> Result<(), String> {
-        let before = self.writes();
+        let kept = oracle::kept(&self.kube, &self.judge);
+        let before = self.writes(&kept);
         self.wait_until(Instant::now() + QUIET).await?;
         for host in &self.hosts {
             host.look_again();
         }
         self.wait_until(Instant::now() + QUIET_AGAIN).await?;
-        let after = self.writes();
+        let after = self.writes(&kept);
         if after.len() > before.len() {
             return Err(format!("it still writes: {:?}", &after[before.len()..]));
         }
@@ -280,11 +268,13 @@ impl Stage {
         }
     }
 
-    /// Every request that was to change a Service or a slice.
-    fn writes(&self) -> Vec<String> {
+    /// Every request that was to change a Service or a slice, but for those of these leader Services.
+    fn writes(&self, but: &BTreeSet<String>) -> Vec<String> {
         let writes = self.kube.writes().into_iter();
+        let is_left_out = |name: &str| but.iter().any(|service| name.starts_with(service));
         writes
             .filter(|record| matches!(record.kind, Some(Kind::Service | Kind::EndpointSlice)))
+            .filter(|record| !is_left_out(&record.name))
             .map(|record| {
                 format!(
                     "{} {} {} -> {}",
@@ -384,6 +374,7 @@ impl Stage {
         self.troubles.end();
         self.denied.clear();
         self.deny();
+        self.kubelets.recover();
         for host in 0..self.hosts.len() {
             self.resume(host);
             self.start(host);
@@ -392,6 +383,7 @@ impl Stage {
 
     /// Drops what still runs.
     async fn leave(&mut self) {
+        self.kubelets.leave();
         for host in &mut self.hosts {
             host.crash().await;
         }

@@ -66,7 +66,7 @@ fn owners(world: &mut World, kind: Kind, name: &str) {
     }
 }
 
-pub(super) fn dual_stack(world: &mut World) {
+pub(in crate::logic) fn dual_stack(world: &mut World) {
     spec(world, "s", "ipFamilyPolicy", json!("PreferDualStack"));
 }
 

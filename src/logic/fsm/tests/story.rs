@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::matrix::{dual_stack, finalize, spec, stranger};
+use super::matrix::{dual_stack, finalize, native, spec, stranger};
 use crate::logic::contract::{
     ENABLED, FAILOVER_MIN_DELAY, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_UID,
     LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE, MIN_READY_DURATION, STICKY, STRATEGY, TRIGGER_TIME,
@@ -221,6 +221,17 @@ fn refused_and_served_after_all() {
         (|l| l.world.annotate("s", ENABLED, Some("True")), "Serving a | s-leader: a | InvalidAnnotation"),
         (|l| l.world.delete(Kind::Service, "s-leader"), "Serving a | s-leader: a"),
     ]);
+    check("a typo does not keep a Service from being made anew, not even with a restart (§1)", &[], &[
+        (|l| l.world.annotate("s", ENABLED, Some("ture")), "Serving a | s-leader: a | InvalidAnnotation"),
+        (|l| { native(&mut l.world); l.settle(); l.world.collect_garbage(); },
+         "Serving a | s-leader: a | LeaderServiceConflict, LeaderRoutingAvailable"),
+        (|l| { l.world.delete(Kind::Service, "s-leader"); l.crash(); }, "Serving a | s-leader: a | InvalidAnnotation"),
+    ]);
+    check("a typo in a name does not keep its Service from being made anew (§1)", &[], &[
+        (|l| l.world.annotate("s", LEADER_SERVICE_NAME, Some("a.b")), "Serving a | s-leader: a | InvalidLeaderServiceName"),
+        (|l| { native(&mut l.world); l.settle(); l.world.collect_garbage(); },
+         "Serving a | s-leader: a | LeaderServiceConflict, LeaderRoutingAvailable"),
+    ]);
     check("a typo in the type does not cut traffic, not even with a restart (§1)", &[(LEADER_SERVICE_TYPE, "Headless")], &[
         (|l| { l.world.annotate("s", LEADER_SERVICE_TYPE, Some("headless")); l.crash(); }, "Serving a | s-leader: a | InvalidAnnotation"),
         (|l| assert_eq!(l.world.services["s-leader"]["spec"]["clusterIP"], "None"), "Serving a | s-leader: a"),
@@ -305,6 +316,11 @@ fn writes_stand_in_an_order_that_is_safe_to_interrupt() {
         &["create service main", "create slice main", "patch service main, delete slice s-leader", "delete service s-leader"]);
     check_rounds("Headless on: traffic, then the Service, then all anew (§2 Leaving)", lab(&[]), |l| l.world.annotate("s", LEADER_SERVICE_TYPE, Some("Headless")),
         &["delete slice s-leader", "delete service s-leader", "create service s-leader", "create slice s-leader", "patch service s-leader"]);
+    check_rounds("a typo in enabled does not stop that half-way (§1)", lab(&[]), |l| {
+            l.world.annotate("s", ENABLED, Some("ture"));
+            l.world.annotate("s", LEADER_SERVICE_TYPE, Some("Headless"));
+        },
+        &["delete slice s-leader", "delete service s-leader", "create service s-leader", "create slice s-leader", "patch service s-leader"]);
     check_rounds("Headless off: likewise (§2 Leaving)", lab(&[(LEADER_SERVICE_TYPE, "Headless")]), |l| l.world.annotate("s", LEADER_SERVICE_TYPE, None),
         &["delete slice s-leader", "delete service s-leader", "create service s-leader", "create slice s-leader", "patch service s-leader"]);
     check_rounds("other types are patched in place (§2 Leaving)", lab(&[]), |l| l.world.annotate("s", LEADER_SERVICE_TYPE, Some("NodePort")),
@@ -375,7 +391,7 @@ fn a_leader_service_that_was_deleted_gets_its_addresses_back_and_a_renamed_one_o
 fn a_rebuild_asks_for_the_same_addresses_even_after_a_restart() {
     let mut lab = lab(&[]);
     let before = lab.world.services["s-leader"]["spec"]["clusterIPs"].clone();
-    super::matrix::native(&mut lab.world);
+    native(&mut lab.world);
     lab.crash();
     // One round withdraws the slice, one the Service; then the native slices are collected.
     lab.round();

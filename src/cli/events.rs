@@ -1,0 +1,96 @@
+//! What the controller has said: the Events that the commands go by. Who may not read them goes
+//! without.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::ask::Cluster;
+use super::report::Judged;
+use super::status;
+use crate::logic::contract::reason;
+use crate::logic::model::Key;
+use crate::shell::api::{self, Scope};
+
+/// So far the clocks of the machines that wrote an Event and a pod's condition may be apart.
+const CLOCKS_APART: Duration = Duration::from_secs(5);
+
+/// The latest Events about leaders.
+pub(super) struct Said {
+    /// That a leader was left, and why.
+    changes: Vec<Event>,
+    /// That one is kept although it is not Ready. The budgets are in the controller's memory alone.
+    guards: Vec<Event>,
+}
+
+struct Event {
+    source: Key,
+    /// RFC 3339 in UTC, which sorts as text.
+    at: String,
+    message: String,
+}
+
+impl Said {
+    pub(super) async fn of(cluster: &Cluster, scope: &Scope) -> Self {
+        Self {
+            changes: list(cluster, scope, reason::LEADER_CHANGED).await,
+            guards: list(cluster, scope, reason::FAILOVER_BUDGET_EXCEEDED).await,
+        }
+    }
+
+    /// Adds to what the facts show.
+    pub(super) fn complete(&self, mut judged: Judged) -> Judged {
+        let change = last(&self.changes, &judged.view.key);
+        judged.report.last_reason = change.and_then(|change| status::reason_of(&change.message));
+        judged.report.guarded = self.is_guarded(&judged).unwrap_or_default();
+        if let Some(pending) = judged.report.pending.as_mut()
+            && judged.report.guarded
+        {
+            pending.push_str("; the storm guard holds it back, see the Event ");
+            pending.push_str(reason::FAILOVER_BUDGET_EXCEEDED);
+        }
+        judged
+    }
+
+    /// Whether the failover that is due is held back: the controller has said so of this leader
+    /// since it turned not Ready.
+    fn is_guarded(&self, judged: &Judged) -> Option<bool> {
+        judged.report.pending.as_ref()?;
+        let leader = judged.report.leader.as_ref()?;
+        let event = last(&self.guards, &judged.view.key)?;
+        let rest = event.message.strip_prefix("Leader ")?;
+        let is_of_leader = rest
+            .strip_prefix(&*leader.pod)?
+            .starts_with(" is not Ready");
+        let said: jiff::Timestamp = event.at.parse().ok()?;
+        let turned = judged.view.pod(&leader.uid)?.ready_transition?;
+        Some(is_of_leader && said + CLOCKS_APART >= turned)
+    }
+}
+
+fn last<'a>(events: &'a [Event], source: &Key) -> Option<&'a Event> {
+    let about = events.iter().filter(|event| event.source == *source);
+    // Of two in the same second the later one listed counts.
+    about.max_by(|a, b| a.at.cmp(&b.at))
+}
+
+async fn list(cluster: &Cluster, scope: &Scope, reason: &str) -> Vec<Event> {
+    let path = match scope.namespace() {
+        Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
+        None => "/api/v1/events".into(),
+    };
+    let selector = format!("reason={reason}");
+    let uri = api::with_query(path, &[("fieldSelector", &selector)]);
+    let list = cluster.get(uri).await.ok().flatten().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let events = list["items"].as_array().into_iter().flatten();
+    let read = events.map(|event| {
+        let about = &event["involvedObject"];
+        Event {
+            source: Key::new(text(&about["namespace"]), text(&about["name"])),
+            at: text(&event["lastTimestamp"]),
+            message: text(&event["message"]),
+        }
+    });
+    read.collect()
+}

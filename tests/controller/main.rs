@@ -1,0 +1,15 @@
+//! The whole controller in process against simkube: what is made, moved and taken down. Each test
+//! names the row of `CONTRACT.md` that it is about.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod drift;
+mod failover;
+mod idle;
+mod lifecycle;
+mod names;
+mod outages;
+mod refusals;
+
+const NAME: &str = "zen-lead.io/leader-service-name";
