@@ -9,8 +9,7 @@ use kube_client::Client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use simkube::{Committed, Kind, Observer, Options, SimKube};
-use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, oneshot};
 use zen_lead::logic::backoff::Backoff;
 use zen_lead::logic::model::Pod;
 use zen_lead::logic::reflect::Change;
@@ -22,8 +21,6 @@ use zen_lead::shell::watch::{self, Selectors, WatchOptions};
 use crate::figures::cpu_time;
 use crate::fleet::{namespace, opted_in, service_name};
 
-/// Writes in flight, as the controller's failover lane has them.
-const IN_FLIGHT: usize = 64;
 /// Turns of the others without a change, after which nothing is under way.
 const QUIET_TURNS: usize = 64;
 /// So many requests are remembered: enough to count those of a failover.
@@ -193,28 +190,6 @@ impl Cluster {
         for service in 0..self.services {
             self.moved(service).await;
         }
-    }
-
-    /// Sends a bare PATCH for so many slices, 64 in flight; how long all of them take.
-    pub async fn bare_patches(&self, services: usize) -> Duration {
-        let client = self.kube.client_named("bare");
-        let slots = Arc::new(Semaphore::new(IN_FLIGHT));
-        let mut running = JoinSet::new();
-        // Another address each time: a patch that changes nothing is cheaper.
-        let salt = usize::try_from(self.kube.resource_version()).unwrap_or_default();
-        self.moves.last.lock().clear();
-        let from = cpu_time();
-        for service in 0..services {
-            let (client, slots) = (client.clone(), Arc::clone(&slots));
-            running.spawn(async move {
-                let _slot = slots.acquire().await;
-                let (namespace, slice) = (namespace(service), leader_service(service));
-                patch(&client, &namespace, &slice, salt + service).await;
-            });
-        }
-        while running.join_next().await.is_some() {}
-        let last = self.moves.last.lock().values().copied().max();
-        last.unwrap_or(from).saturating_sub(from)
     }
 }
 

@@ -55,13 +55,13 @@ fn one(criterion: &mut Criterion<CpuTime>, table: &mut Table, runtime: &Runtime)
 }
 
 fn mass(criterion: &mut Criterion<CpuTime>, table: &mut Table, runtime: &Runtime) {
-    let floor = runtime.block_on(Cluster::floor(MASS));
+    let mut floor = runtime.block_on(Cluster::floor(MASS));
     let mut ours = runtime.block_on(Cluster::controlled(MASS));
     let mut group = criterion.benchmark_group("mass");
     group.bench_function("bare", |b| {
         b.iter_custom(|rounds| {
             (0..rounds)
-                .map(|_| runtime.block_on(floor.bare_patches(MASS)))
+                .map(|_| runtime.block_on(floor.fail_over(0..MASS)))
                 .sum()
         });
     });
@@ -75,13 +75,10 @@ fn mass(criterion: &mut Criterion<CpuTime>, table: &mut Table, runtime: &Runtime
     group.finish();
     let (floors, times) = in_turns(
         MASS_ROUNDS,
-        || runtime.block_on(floor.bare_patches(MASS)),
+        || runtime.block_on(floor.fail_over(0..MASS)),
         || runtime.block_on(ours.fail_over(0..MASS)),
     );
-    table.compared(
-        "1000 leaders lost at once, in process",
-        &floors,
-        &times,
-        1.3,
-    );
+    // All CPU time of client, watch and server, with a server that costs next to nothing: the
+    // target is about time on a real one, see `bench-real`.
+    table.beside("1000 leaders lost at once, in process", &floors, &times);
 }
