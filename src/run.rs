@@ -216,12 +216,11 @@ impl Controller {
         self.sweep(&mut parts, scopes);
         self.watch_lease(&mut parts);
         self.watch_the_nodes(&mut parts);
-        let (client, is_active) = (self.clients.write.clone(), self.is_active());
+        let (client, writer) = (self.clients.write.clone(), self.writer.clone());
         let poster = self.poster;
-        let writer = self.writer.clone();
         parts.spawn("events", async move {
             poster
-                .run(|request| send_event(&client, &writer, &is_active, request))
+                .run(|request| send_event(&client, &writer, request))
                 .await;
         });
 
@@ -318,13 +317,12 @@ impl FirstSync {
 async fn send_event(
     client: &Client,
     writer: &Writer,
-    is_active: &Arc<dyn Fn() -> bool + Send + Sync>,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<Bytes>, CallError> {
     writer.leisure().await;
-    if !is_active() {
-        return Err(CallError::Transport("this replica stands by".into()));
-    }
+    let Some(_under_way) = writer.begin() else {
+        return Err(CallError::Transport("this replica writes no more".into()));
+    };
     let request = request.map(|body| body.to_vec());
     let answer = api::unary(client, request, EVENT_TIMEOUT).await?;
     let mut response = http::Response::new(answer.body);

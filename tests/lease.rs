@@ -125,6 +125,27 @@ async fn a_stopped_holder_hands_over_at_once() {
     assert_eq!(spec["leaseDurationSeconds"], 1);
 }
 
+/// SIGTERM while an Event is under way: it lands too.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_holder_has_its_say() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    world.on_any_request(|request| match request.kind {
+        Some(Kind::Event) => Verdict::Delay {
+            before: ms(50),
+            after: ms(0),
+        },
+        _ => Verdict::Pass,
+    });
+    world.kube.set_ready(NS, "a", false);
+    world.until_leader("web", "b").await;
+    sleep(ms(20)).await;
+    first.stop().await;
+    let events = world.events("web");
+    let is_told = events.iter().any(|event| event.contains("from a to b"));
+    assert!(is_told, "{events:?}");
+    until_active(&world, &second).await;
+}
+
 /// Traffic that should have moved while nobody could move it, moves first and at once; and what has
 /// not changed is not written, even though the former holder has decided a lot meanwhile.
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,7 @@
 //! What the controller has said: the Events that the commands go by. Who may not read them goes
 //! without.
 
-use std::time::Duration;
-
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::ask::Cluster;
@@ -13,7 +12,7 @@ use crate::logic::model::Key;
 use crate::shell::api::{self, Scope};
 
 /// So far the clocks of the machines that wrote an Event and a pod's condition may be apart.
-const CLOCKS_APART: Duration = Duration::from_secs(5);
+const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
 
 /// The latest Events about leaders.
 pub(super) struct Said {
@@ -64,7 +63,7 @@ impl Said {
             .starts_with(" is not Ready");
         let said: jiff::Timestamp = event.at.parse().ok()?;
         let turned = judged.view.pod(&leader.uid)?.ready_transition?;
-        Some(is_of_leader && said + CLOCKS_APART >= turned)
+        Some(is_of_leader && turned.duration_since(said) <= CLOCKS_APART)
     }
 }
 

@@ -209,6 +209,14 @@ impl Writer {
         let _ = tokio::time::timeout(LEISURE_MAX, line).await;
     }
 
+    /// Says that something else is about to be written, which [`Writer::close`] then waits for;
+    /// `None` if it must not be: another replica writes, or this one is stopping.
+    #[must_use]
+    pub fn begin(&self) -> Option<UnderWay> {
+        let may_begin = self.may_write() && !self.0.is_closed.load(Ordering::Relaxed);
+        may_begin.then(|| UnderWay::of(&self.0))
+    }
+
     /// Starts no more writes, and waits for those under way.
     pub async fn close(&self) {
         self.0.is_closed.store(true, Ordering::Relaxed);
@@ -218,6 +226,23 @@ impl Writer {
                 landed.await;
             }
         }
+    }
+}
+
+/// Something that is being written, for as long as it lives.
+pub struct UnderWay(Arc<Inner>);
+
+impl UnderWay {
+    fn of(inner: &Arc<Inner>) -> Self {
+        inner.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.landed.notify_waiters();
     }
 }
 
@@ -260,7 +285,7 @@ impl Inner {
                 continue;
             };
             // 3. Send it.
-            self.in_flight.fetch_add(1, Ordering::Relaxed);
+            let under_way = UnderWay::of(&self);
             let started = Instant::now();
             if lane == Lane::Failover && cause.pod_changed.is_some() && attempt == 1 {
                 self.metrics
@@ -288,8 +313,7 @@ impl Inner {
             if let Some(settle) = self.settle.get() {
                 settle(settled);
             }
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            self.landed.notify_waiters();
+            drop(under_way);
             if is_done {
                 return;
             }
