@@ -103,3 +103,17 @@ fn every_scenario_that_is_named_exists() {
     assert!(unknown.is_empty(), "no such test: {unknown:#?}");
     assert!(named > 20, "only {named} found: is this test reading?");
 }
+
+/// What a source may be told is in the contract and in the README, key by key.
+#[test]
+fn every_annotation_is_told_of() {
+    for page in ["docs/CONTRACT.md", "README.md"] {
+        let text = read(&root().join(page));
+        for key in zen_lead::logic::contract::INPUTS {
+            let name = key.strip_prefix("zen-lead.io/").expect("ours");
+            let is_row =
+                |line: &str| line.starts_with("| `") && line.contains(&format!("{name}` |"));
+            assert!(text.lines().any(is_row), "{page}: {key}");
+        }
+    }
+}

@@ -460,7 +460,7 @@ impl Rival {
     }
 }
 
-/// `DESIGN.md`: a fact that concerns many Services is worked off in chunks with a yield between
+/// A fact that concerns many Services is worked off in chunks with a yield between
 /// them, and none of them is served worse for being late.
 #[tokio::test(start_paused = true)]
 async fn one_fact_that_concerns_a_thousand_services() {
@@ -510,7 +510,7 @@ async fn one_fact_that_concerns_a_thousand_services() {
     assert_eq!(requests.len() - events.count(), 2 * COUNT);
 }
 
-/// `DESIGN.md` Fail-over path 6 and targets: 1,000 leaders lost at once; slices come first, 64 at
+/// `docs/ARCHITECTURE.md`, From frame to PATCH: 1,000 leaders lost at once; slices come first, 64 at
 /// a time, each once.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_leaders_lost_at_once() {

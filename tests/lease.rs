@@ -317,7 +317,7 @@ async fn a_holder_that_was_stopped_writes_nothing_afterwards() {
     world.until_leader("web", "a").await;
 }
 
-/// `DESIGN.md` Transport: a server takes 100 requests a connection. In a mass failover on one that
+/// A server takes 100 requests a connection. In a mass failover on one that
 /// answers no write, less than that are under way, and no renewal stands behind any of them.
 #[tokio::test(start_paused = true)]
 async fn writes_that_hang_hold_up_no_renewal() {

@@ -440,7 +440,7 @@ fn annotate(desk: &Desk, color: &str) -> bool {
     kube.annotate(Kind::Service, NS, "s", "color", Some(color))
 }
 
-/// `CONTRACT.md` §4: a namespace that goes, or is gone, is nothing to tell.
+/// §4: a namespace that goes, or is gone, is nothing to tell.
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_goes_is_met_with_patience() {
     for is_gone in [false, true] {
@@ -464,7 +464,7 @@ async fn a_namespace_that_goes_is_met_with_patience() {
     }
 }
 
-/// `DESIGN.md` Fail-over path 5, contract §6: quick at first, then a back-off that never gives up
+/// §6: quick at first, then a back-off that never gives up
 /// and never asks more than the ceiling allows.
 #[tokio::test(start_paused = true)]
 async fn retries_never_end_and_never_flood() {
@@ -577,7 +577,7 @@ async fn a_write_that_is_not_wanted_any_more_is_dropped() {
     assert_eq!(desk.waiting("web"), json!([]));
 }
 
-/// `DESIGN.md` Fail-over path 6: stuck ordinary writes and rate limits never stand before one that
+/// `docs/ARCHITECTURE.md`, From frame to PATCH: stuck ordinary writes and rate limits never stand before one that
 /// moves traffic.
 #[tokio::test(start_paused = true)]
 async fn failover_writes_have_a_lane_of_their_own() {

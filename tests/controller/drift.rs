@@ -141,7 +141,7 @@ async fn a_strangers_slice_is_reported_once() {
     assert_eq!(foreign(&world), json!([]));
 }
 
-/// `DESIGN.md` Watching: a slice that lost our label is out of the watch's sight; the next create
+/// A slice that lost our label is out of the watch's sight; the next create
 /// finds it, and puts the label back.
 #[tokio::test(start_paused = true)]
 async fn a_slice_without_our_label_is_found_and_healed() {

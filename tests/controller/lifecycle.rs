@@ -57,7 +57,7 @@ async fn opting_in_makes_a_leader_service_a_slice_and_events() {
     assert_eq!(slice["ports"][0]["port"], 8080);
 }
 
-/// `DESIGN.md`: a restart with nothing changed writes nothing.
+/// A restart with nothing changed writes nothing.
 #[tokio::test(start_paused = true)]
 async fn a_restart_with_nothing_changed_writes_nothing() {
     let mut world = World::new();

@@ -1,5 +1,5 @@
 //! The whole controller in process against simkube: what is made, moved and taken down. Each test
-//! names the row of `CONTRACT.md` that it is about.
+//! names the row of `docs/CONTRACT.md` that it is about.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,7 +6,7 @@ use simkube::{Kind, Verb, Verdict};
 use crate::NAME;
 use crate::support::{ENABLED, NS, World, ms, secs};
 
-/// `DESIGN.md` Watching: nothing is decided before every kind has synced.
+/// Nothing is decided before every kind has synced.
 #[tokio::test(start_paused = true)]
 async fn half_a_picture_decides_nothing() {
     for missing in [Kind::Service, Kind::Pod, Kind::EndpointSlice] {
@@ -34,7 +34,7 @@ async fn half_a_picture_decides_nothing() {
     }
 }
 
-/// `DESIGN.md` Watching: 410 → relist with a diff by key, so deletions missed meanwhile surface.
+/// 410 → relist with a diff by key, so deletions missed meanwhile surface.
 #[tokio::test(start_paused = true)]
 async fn what_a_watch_missed_surfaces() {
     for (broken, reason) in [(false, "deleted"), (true, "deleted")] {

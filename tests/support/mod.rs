@@ -30,7 +30,7 @@ pub const NS: &str = "shop";
 pub const LEASE_NS: &str = "zl";
 pub const ENABLED: &str = "zen-lead.io/enabled";
 
-/// Convergence once nothing is wrong any more: `DESIGN.md`, Proving it.
+/// Convergence once nothing is wrong any more.
 const CONVERGED: Duration = Duration::from_mins(1);
 
 type OnRequest = Box<dyn FnMut(&RequestInfo) -> Verdict + Send>;

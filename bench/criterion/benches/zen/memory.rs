@@ -15,7 +15,7 @@ use crate::{ALLOCATOR, CpuTime};
 
 const SERVICES: usize = 1_000;
 const PODS_EACH: usize = 10;
-/// What a pod may cost: `DESIGN.md`, Trimmed objects.
+/// What a pod may cost: `docs/PERFORMANCE.md`, targets.
 const POD_BYTES_MAX: f64 = 800.0;
 
 pub fn bench(_: &mut Criterion<CpuTime>, table: &mut Table) {
