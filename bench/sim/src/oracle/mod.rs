@@ -312,9 +312,10 @@ impl Cluster<'_> {
                 better.name
             ));
         }
+        // One that is about to go waits for a pod that is not, whatever the strategy says.
         if let Some(first) = self
             .first_choice(source)
-            .filter(|first| first.uid != pod.uid)
+            .filter(|first| first.uid != pod.uid && !self.is_last_resort(pod))
             .filter(|_| !is_kept && !was_handed_over(source, service, pod))
         {
             return Err(format!("{who} leads, and the strategy says {}", first.name));
