@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::access::rbac::Wish;
 use crate::access::{self, User, review};
 use crate::api::path::{self, Query, Target, Verb};
+use crate::api::selector;
 use crate::api::status::{self, ApiError};
 use crate::audit::{Audited, Stage};
 use crate::body::{SimBody, json_response, object_response, respond};
@@ -200,12 +201,16 @@ impl Call {
         } else {
             format!("{plural}/{}", target.subresource)
         };
+        let by_name = match self.verb {
+            Verb::List | Verb::Watch => selector::name_asked_for(self.query.get("fieldSelector")),
+            _ => None,
+        };
         let wish = Wish {
             verb: self.verb.name(),
             group: target.kind.group(),
             resource: &resource,
             namespace: &target.namespace,
-            name: &target.name,
+            name: by_name.unwrap_or(&target.name),
         };
         state.authorize(&user, &wish)
     }

@@ -50,11 +50,20 @@ impl Selector {
             && self.fields.iter().all(|f| f.matches(object))
     }
 
-    /// The one object that a selector by name can match: real watches by name use it as well.
     #[cfg(test)]
     fn is_everything(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
+}
+
+/// The name that a list or a watch is narrowed to by its field selector. The real server authorizes
+/// it as a request for that object, so that a role by `resourceNames` allows it.
+pub(crate) fn name_asked_for(fields: &str) -> Option<&str> {
+    fields.split(',').find_map(|part| {
+        let (path, value) = part.split_once('=')?;
+        let name = value.strip_prefix('=').unwrap_or(value).trim();
+        (path.trim() == "metadata.name").then_some(name)
+    })
 }
 
 /// Fields that are true or false.
@@ -277,6 +286,19 @@ mod tests {
         Selector::parse(Kind::Pod, labels, fields)
             .expect("valid")
             .matches(&object)
+    }
+
+    #[test]
+    fn a_selector_by_name_names_its_object() {
+        for (fields, name) in [
+            ("metadata.name=p", Some("p")),
+            ("status.phase!=Failed,metadata.name==p", Some("p")),
+            ("metadata.name!=p", None),
+            ("metadata.namespace=n", None),
+            ("", None),
+        ] {
+            assert_eq!(name_asked_for(fields), name, "{fields}");
+        }
     }
 
     #[test]
