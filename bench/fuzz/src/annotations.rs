@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use zen_lead::logic::contract::{
-    ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
-    LEADER_SERVICE_TYPE, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
+    ENABLED, FAILOVER_MIN_DELAY, INPUTS, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_TYPE,
+    MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
 use zen_lead::logic::duration;
 use zen_lead::logic::model::Labels;
@@ -14,19 +14,7 @@ use zen_lead::logic::settings::{Exposure, Settings, Strategy, read};
 use super::choices::Choices;
 use super::names::{is_annotation_key, is_subdomain};
 
-const KEYS: [&str; 11] = [
-    ENABLED,
-    LEADER_SERVICE_NAME,
-    LEADER_SERVICE_TYPE,
-    LEADER_SERVICE_ANNOTATIONS,
-    STICKY,
-    STRATEGY,
-    MIN_READY_DURATION,
-    FAILOVER_MIN_DELAY,
-    PREFERRED_LEADER,
-    PAUSED,
-    "example.com/other",
-];
+const OTHER: &str = "example.com/other";
 const VALUES: [&str; 23] = [
     "true",
     "false",
@@ -74,7 +62,7 @@ fn map(c: &mut Choices) -> Labels {
     let entry = |_| {
         let key = match c.below(12) {
             0 => format!("{PREFIX}{}", c.text()),
-            _ => c.pick(&KEYS).to_owned(),
+            _ => c.pick(&[&INPUTS[..], &[OTHER]].concat()).to_owned(),
         };
         let mut value = match c.below(4) {
             0 => c.text(),
