@@ -6,6 +6,7 @@
 mod election;
 mod feeds;
 mod hub;
+mod lookout;
 mod nodes;
 mod parts;
 mod unsaid;
@@ -36,6 +37,7 @@ use crate::store::Store;
 use election::asking;
 pub(crate) use feeds::LIVE_PODS;
 use hub::Hub;
+use lookout::Lookout;
 use parts::Parts;
 
 /// For one request about an Event.
@@ -88,7 +90,7 @@ pub struct Controller {
     health: Arc<Health>,
     readiness: Arc<Readiness>,
     board: Option<Arc<Board>>,
-    ask: mpsc::Sender<Key>,
+    lookout: Lookout,
     asked: mpsc::Receiver<Key>,
     poster: Poster,
 }
@@ -112,7 +114,8 @@ impl Controller {
             clock.clone(),
         );
         let (events, poster) = events::queue(&config.lease.identity);
-        let (ask, asked) = mpsc::channel(sweep::ASKED_MAX);
+        let (queue, asked) = mpsc::channel(sweep::ASKED_MAX);
+        let lookout = Lookout::new(Arc::clone(&store), queue);
         let hub = Arc::new(Hub::new(
             Arc::clone(&store),
             writer.clone(),
@@ -120,7 +123,7 @@ impl Controller {
             Arc::clone(&metrics),
             around.clone(),
             events,
-            ask.clone(),
+            lookout.clone(),
         ));
         let max = config.services_per_namespace_max;
         let settings = drive::Settings {
@@ -156,7 +159,7 @@ impl Controller {
             lease,
             metrics,
             board,
-            ask,
+            lookout,
             asked,
             poster,
         }

@@ -66,6 +66,20 @@ impl Stranger {
     }
 }
 
+/// Whether controllers may have attached slices of their own to a Service by now: it is a leader
+/// Service that is new, or had a selector until now.
+#[must_use]
+pub fn may_have_attracted_slices(before: Option<&Service>, after: &Service) -> bool {
+    let is_marked = |service: &Service| service.metadata.labels.get(SOURCE_SERVICE).is_some();
+    after.spec.selector.is_empty()
+        && match before {
+            None => is_marked(after),
+            Some(before) => {
+                !before.spec.selector.is_empty() && (is_marked(before) || is_marked(after))
+            }
+        }
+}
+
 impl View {
     /// The Service of that name, ours or not.
     #[must_use]

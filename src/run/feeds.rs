@@ -25,11 +25,12 @@ pub(crate) const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed
 impl Controller {
     pub(super) fn watch_services(&self, parts: &mut Parts, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
+        let lookout = self.lookout.clone();
         let within = scope.namespace().map(Arc::<str>::from);
         let mut synced = sync.once();
         self.watch::<Service>(parts, scope, Selectors::default(), move |change, at| {
             let touched = match change {
-                Change::Upsert(service) => store.put_service(service, Origin::Watch),
+                Change::Upsert(service) => lookout.put_service(service, Origin::Watch),
                 Change::Delete(gone) => store.remove_service(&gone.key, Some(&gone.version)),
                 Change::Retain { keys, version } => {
                     let touched = store.retain_services(within.as_deref(), &keys, &version);
@@ -53,7 +54,7 @@ impl Controller {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let within = scope.namespace().map(Arc::<str>::from);
         let mut synced = sync.once();
-        let ask = self.ask.clone();
+        let lookout = self.lookout.clone();
         let label = Some(SOURCE_SERVICE.to_owned());
         self.watch::<Slice>(
             parts,
@@ -67,11 +68,10 @@ impl Controller {
                         let touched = store.remove_slice(&gone.key, Some(&gone.version));
                         // Somebody else's doing, else its end would be known. Perhaps he only took
                         // the label off, and it still stands where we cannot see it.
-                        if let Some(slice) = known.filter(|_| store.slice(&gone.key).is_none()) {
-                            let service = slice.metadata.labels.shared(SERVICE_NAME);
-                            // A full queue means that everything will be looked at before long.
-                            let _ = service
-                                .map(|name| ask.try_send(gone.key.sibling(Arc::clone(name))));
+                        if let Some(slice) = known.filter(|_| store.slice(&gone.key).is_none())
+                            && let Some(name) = slice.metadata.labels.shared(SERVICE_NAME)
+                        {
+                            lookout.ask(gone.key.sibling(Arc::clone(name)));
                         }
                         touched
                     }
@@ -80,7 +80,7 @@ impl Controller {
                         synced();
                         for source in &touched {
                             for service in store.view(source).own_services() {
-                                let _ = ask.try_send(service.metadata.key());
+                                lookout.ask(service.metadata.key());
                             }
                         }
                         touched

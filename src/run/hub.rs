@@ -9,16 +9,16 @@ use kube_client::Client;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use super::Surroundings;
+use super::lookout::Lookout;
 use super::unsaid::Unsaid;
 use crate::logic::contract::reason;
 use crate::logic::event::{Note, Severity, Subject};
 use crate::logic::fsm::Cause;
 use crate::logic::heal::Fought;
 use crate::logic::model::{Key, Service, Slice};
-use crate::logic::plan::{Action, Kind, Op, Target, Write};
+use crate::logic::plan::{Action, Kind, Target, Write};
 use crate::logic::time::Now;
 use crate::metrics::{Metrics, Operation, Outcome};
 use crate::planted::{self, Bug};
@@ -39,8 +39,7 @@ pub(super) struct Hub {
     metrics: Arc<Metrics>,
     around: Surroundings,
     events: Events,
-    /// Leader Services to be looked at for foreign slices.
-    ask: mpsc::Sender<Key>,
+    lookout: Lookout,
     /// What the server said of each object that it refuses, by source: told once, not per retry,
     /// and forgotten with the wish. Locked for a look-up.
     refusals: Mutex<HashMap<Key, Refusals, FixedState>>,
@@ -55,7 +54,7 @@ impl Hub {
         metrics: Arc<Metrics>,
         around: Surroundings,
         events: Events,
-        ask: mpsc::Sender<Key>,
+        lookout: Lookout,
     ) -> Self {
         Self {
             store,
@@ -64,7 +63,7 @@ impl Hub {
             metrics,
             around,
             events,
-            ask,
+            lookout,
             refusals: Mutex::default(),
             unsaid: Unsaid::default(),
         }
@@ -106,10 +105,6 @@ impl Hub {
                 self.forget_refusals(&source, |target| *target != write.target);
                 self.announce(&source, &write);
                 drive.acknowledge(&source, &write);
-                if may_attract_slices(&write) {
-                    // A full queue means that everything will be looked at before long.
-                    let _ = self.ask.try_send(write.target.key.clone());
-                }
                 if !planted::is(Bug::AnswerIgnored) {
                     touched = self.apply(observed);
                 }
@@ -142,7 +137,7 @@ impl Hub {
     /// An answer is a fact like any other.
     fn apply(&self, observed: Observed) -> Vec<Key> {
         match observed {
-            Observed::Service(service) => self.store.put_service(*service, Origin::Answer),
+            Observed::Service(service) => self.lookout.put_service(*service, Origin::Answer),
             Observed::Slice(slice) => self.store.put_slice(*slice, Origin::Answer),
             Observed::Gone(Target {
                 kind: Kind::Service,
@@ -342,18 +337,6 @@ fn send(events: &Events, service: &Service, note: Note, at: Now) {
         version: meta.resource_version.clone(),
     };
     events.note(subject, note, at);
-}
-
-/// Whether native controllers may attach slices of their own because of what was just written.
-fn may_attract_slices(write: &Write) -> bool {
-    write.target.kind == Kind::Service
-        && match &write.action {
-            Action::Create(_) => true,
-            Action::Patch { ops, .. } => ops
-                .iter()
-                .any(|op| matches!(op, Op::Remove { path } if path == "/spec/selector")),
-            Action::Delete { .. } => false,
-        }
 }
 
 #[derive(Deserialize)]

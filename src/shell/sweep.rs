@@ -1,7 +1,7 @@
 //! Looks for slices that others attached to leader Services: each is a second endpoint. Our watch
 //! does not show them, since it asks for our label only. Changes nothing itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,9 @@ const RETRY: Duration = Duration::from_secs(10);
 /// After a look, before the next one: while many Services are made, one look at everything a second
 /// does, and leaves the server to those who make them.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After it was asked for, a Service is looked at once more: those who attach to a new one take a
+/// moment, as the controller does that mirrors an Endpoints object of its name.
+const AGAIN: Duration = Duration::from_secs(5);
 /// A targeted list each up to this many Services; one look at everything is cheaper beyond.
 const TARGETED_MAX: usize = 64;
 /// So often a replica that stands by asks itself whether it still does.
@@ -68,43 +71,39 @@ where
     L: Fn(&Key) -> bool,
     R: Fn(&Key, Vec<Slice>),
 {
-    /// Looks at everything now and every ten minutes, and at single Services when asked.
+    /// Looks at everything now and every ten minutes, and at single Services when asked and again five
+    /// seconds later.
     pub async fn run(self, mut asked: mpsc::Receiver<Key>, alive: impl Fn()) -> Infallible {
-        let mut everything_at = Instant::now();
-        let mut pending: BTreeSet<Key> = BTreeSet::new();
+        let mut agenda = Agenda::new(Instant::now());
         let mut not_before = Instant::now();
         loop {
             alive();
-            while let Ok(key) = asked.try_recv() {
-                pending.insert(key);
-            }
             let now = Instant::now();
+            while let Ok(key) = asked.try_recv() {
+                agenda.add(key, now);
+            }
             if !(self.is_active)() {
-                pending.clear();
-                everything_at = now;
+                agenda = Agenda::new(now);
                 tokio::time::sleep(STANDBY).await;
                 continue;
             }
-            if now < not_before || (pending.is_empty() && now < everything_at) {
-                let wake = if pending.is_empty() {
-                    everything_at.max(not_before)
-                } else {
-                    not_before
-                };
+            agenda.ripen(now);
+            let due = agenda.due_at(now).max(not_before);
+            if now < due {
                 tokio::select! {
                     biased;
-                    key = asked.recv(), if now >= not_before => pending.extend(key),
-                    () = tokio::time::sleep_until(wake.min(now + HEARTBEAT)) => {}
+                    Some(key) = asked.recv(), if now >= not_before => agenda.add(key, now),
+                    () = tokio::time::sleep_until(due.min(now + HEARTBEAT)) => {}
                 }
                 continue;
             }
-            let looked = if now >= everything_at || pending.len() > TARGETED_MAX {
+            let looked = if now >= agenda.everything_at || agenda.pending.len() > TARGETED_MAX {
                 self.look_at_everything().await.map(|()| {
-                    everything_at = Instant::now() + INTERVAL;
-                    pending.clear();
+                    agenda.everything_at = Instant::now() + INTERVAL;
+                    agenda.pending.clear();
                 })
             } else {
-                self.look_at(&mut pending).await
+                self.look_at(&mut agenda.pending).await
             };
             let pause = match looked {
                 Ok(()) => PAUSE,
@@ -177,6 +176,46 @@ where
                 return Ok(slices);
             }
         }
+    }
+}
+
+/// What is to be looked at, and when.
+struct Agenda {
+    everything_at: Instant,
+    /// Now.
+    pending: BTreeSet<Key>,
+    /// Once more, in order of time.
+    again: VecDeque<(Instant, Key)>,
+}
+
+impl Agenda {
+    const fn new(now: Instant) -> Self {
+        Self {
+            everything_at: now,
+            pending: BTreeSet::new(),
+            again: VecDeque::new(),
+        }
+    }
+
+    fn add(&mut self, key: Key, now: Instant) {
+        self.again.push_back((now + AGAIN, key.clone()));
+        self.pending.insert(key);
+    }
+
+    /// What was to be looked at once more, and is due.
+    fn ripen(&mut self, now: Instant) {
+        while let Some((_, key)) = self.again.pop_front_if(|(at, _)| *at <= now) {
+            self.pending.insert(key);
+        }
+    }
+
+    /// When the next look is due.
+    fn due_at(&self, now: Instant) -> Instant {
+        if !self.pending.is_empty() {
+            return now;
+        }
+        let again = self.again.front().map(|(at, _)| *at);
+        again.map_or(self.everything_at, |at| at.min(self.everything_at))
     }
 }
 

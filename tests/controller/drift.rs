@@ -1,7 +1,7 @@
 //! What others do to our objects, and to their names.
 
 use serde_json::{Value, json};
-use simkube::Kind;
+use simkube::{Kind, Verb, Verdict};
 
 use crate::support::{NS, World, ms, secs};
 
@@ -96,6 +96,68 @@ async fn a_selector_on_the_leader_service_is_taken_off_and_cleaned_up_after() {
     assert_eq!(world.cluster_ip("web"), address);
     let slices = world.kube.list(Kind::EndpointSlice, NS);
     assert_eq!(slices.len(), 1, "{slices:?}");
+}
+
+/// The same where the answer says nothing of what became of the patch.
+#[tokio::test(start_paused = true)]
+async fn a_selector_that_went_without_an_answer_is_cleaned_up_after() {
+    let applied = true;
+    let unavailable = Verdict::Answer {
+        code: 503,
+        retry_after: None,
+        applied,
+    };
+    for (fate, within) in [
+        (Verdict::Twice, secs(1)),
+        (Verdict::Drop { applied }, secs(1)),
+        // The next write waits for the end of this one.
+        (Verdict::Hang { applied }, secs(11)),
+        (unavailable, secs(1)),
+    ] {
+        let world = World::serving(&["a"]).await;
+        let before = world.leader_service("web").expect("there");
+        tokio::time::sleep(secs(60)).await;
+        let mut left = 1;
+        let then = fate.clone();
+        world.on_request(move |request| {
+            if request.kind == Some(Kind::Service) && request.verb == Verb::Patch && left > 0 {
+                left -= 1;
+                return then.clone();
+            }
+            Verdict::Pass
+        });
+        let edit = |service: &mut Value| service["spec"]["selector"] = json!({"app": "web"});
+        let edited = world.kube.edit(Kind::Service, NS, "web-leader", edit);
+        edited.expect("accepted");
+        let native = "endpointslice-controller.k8s.io";
+        let born = attached("web-leader-x7k2p", native, Some(&before));
+        world.kube.create(Kind::EndpointSlice, NS, &born);
+        let uid = |service: &Value| service["metadata"]["uid"].clone();
+        let took = world
+            .until("a new leader Service", |world| {
+                world.kube.gc();
+                let service = world.leader_service("web");
+                service.is_some_and(|service| uid(&service) != uid(&before))
+            })
+            .await;
+        assert!(took <= within, "{fate:?}: {took:?}");
+        world.until_leader("web", "a").await;
+    }
+}
+
+/// §1 "Other slices": controllers that attach to a new Service take their time; an Endpoints object
+/// that waits for a Service of its name is mirrored a moment after we made one.
+#[tokio::test(start_paused = true)]
+async fn a_slice_attached_soon_after_the_leader_service_was_made_is_reported_soon() {
+    let world = World::serving(&["a"]).await;
+    tokio::time::sleep(secs(2)).await;
+    let mirroring = "endpointslicemirroring-controller.k8s.io";
+    let slice = attached("web-leader-abcde", mirroring, None);
+    world.kube.create(Kind::EndpointSlice, NS, &slice);
+    tokio::time::sleep(secs(10)).await;
+    let told = world.told("web", "LeaderServiceConflict");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("web-leader-abcde"), "{told:?}");
 }
 
 pub(crate) fn attached(name: &str, manager: &str, owner: Option<&Value>) -> Value {

@@ -21,6 +21,7 @@ scenarios! {
     Shared Both many_services_of_the_same_pods "§3 each Service decides for itself";
     Shared Both flapping_pods_settle "§3 bounded writes, one endpoint, the right end";
     Own RealOnly("simkube has no controller that mirrors Endpoints objects") endpoints_object_is_reported "§1 an Endpoints object that is mirrored";
+    Shared RealOnly("simkube has no controller that mirrors Endpoints objects") waiting_endpoints_object_is_reported "§1 looked for after each create, and again a moment later";
     Alone Both writes_only_what_it_may "§2 nothing else is written";
 }
 
@@ -228,6 +229,20 @@ async fn endpoints_object_is_reported(t: Arc<Test>) -> Result<()> {
     );
     t.canary().await?;
     t.untouched(Slice, &mirrored)?;
+    t.leads("web-leader", &pods[0]).await.map(drop)
+}
+
+/// The mirroring controller waits for a Service of that name, and comes after the leader Service.
+async fn waiting_endpoints_object_is_reported(t: Arc<Test>) -> Result<()> {
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "web-leader"},
+        "subsets": [{"addresses": [{"ip": "192.0.2.8"}], "ports": [{"port": 80, "name": "main"}]}],
+    });
+    let path = format!("/api/v1/namespaces/{}/endpoints", t.ns);
+    t.api.create(&path, &endpoints).await?;
+    let pods = t.served("web", 1).await?;
+    t.event("web", "LeaderServiceConflict", &["endpointslicemirroring"])
+        .await?;
     t.leads("web-leader", &pods[0]).await.map(drop)
 }
 
