@@ -53,6 +53,8 @@ pub struct Desired {
     pub labels: Labels,
     /// Annotations that the source lends or asks for.
     pub annotations: Labels,
+    /// Those of them that it asks for.
+    pub asked_annotations: Labels,
     /// The source's own labels: a leader Service of the Go program has no list of what it mirrors,
     /// there every key that equals the source's counts.
     pub source_labels: Labels,
@@ -108,8 +110,11 @@ pub fn within_limit(
     foreign: usize,
 ) -> (Labels, Vec<String>) {
     type Entry = (Arc<str>, Arc<str>);
-    // `mirrored` repeats every key once, with quotes and a comma.
-    let cost = |(key, value): &Entry| 2 * key.len() + value.len() + 4;
+    // `mirrored` repeats every key, with quotes and a comma: once, or twice if it is asked for.
+    let cost = |(is_asked, (key, value)): &(bool, &Entry)| {
+        let times = 1 + usize::from(*is_asked);
+        key.len() + value.len() + times * (key.len() + 4)
+    };
     let remembered: usize = labels.iter().map(|(key, _)| key.len() + 4).sum();
     let mut wanted: Vec<(bool, &Entry)> = lent
         .entries()
@@ -118,15 +123,14 @@ pub fn within_limit(
         .map(|entry| (false, entry))
         .chain(asked.entries().iter().map(|entry| (true, entry)))
         .collect();
-    wanted.sort_by_key(|(is_asked, entry)| (*is_asked, std::cmp::Reverse(cost(entry))));
-    let mut total =
-        wanted.iter().map(|(_, entry)| cost(entry)).sum::<usize>() + remembered + foreign;
+    wanted.sort_by_key(|entry| (entry.0, std::cmp::Reverse(cost(entry))));
+    let mut total = wanted.iter().map(cost).sum::<usize>() + remembered + foreign;
     let mut dropped = Vec::new();
-    let kept = wanted.into_iter().filter(|(_, entry)| {
+    let kept = wanted.into_iter().filter(|entry| {
         let fits = total <= ANNOTATIONS_MAX;
         if !fits {
             total -= cost(entry);
-            dropped.push(entry.0.to_string());
+            dropped.push(entry.1.0.to_string());
         }
         fits
     });

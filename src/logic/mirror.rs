@@ -92,6 +92,10 @@ pub struct Mirrored {
     pub labels: BTreeSet<String>,
     /// Keys of annotations, mirrored and asked for.
     pub annotations: BTreeSet<String>,
+    /// Those of them that `leader-service-annotations` asks for. Were it to become invalid, a process
+    /// that starts then could not tell them from what the source has ceased to lend.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub asked: BTreeSet<String>,
 }
 
 impl Mirrored {
@@ -109,6 +113,7 @@ impl Mirrored {
         Self {
             labels: common(source_labels, &meta.labels),
             annotations: common(source_annotations, &meta.annotations),
+            asked: BTreeSet::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::notes::Topic;
 use super::{Context, Machine, Phase};
 use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE, reason};
 use crate::logic::event::Note;
-use crate::logic::mirror::{Mirror, Mirrored};
+use crate::logic::mirror::Mirrored;
 use crate::logic::model::{Service, ServiceType};
 use crate::logic::settings::{self, Exposure, OptIn, Settings};
 use crate::logic::view::View;
@@ -50,7 +50,7 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
     let own = view.own_services();
     let is_served = is_served(machine, view, &own);
     if machine.phase == Phase::Unmanaged && machine.settings == Settings::default() {
-        recall(machine, source, &own, context.mirror);
+        recall(machine, &own);
     }
     let (settings, problems) = settings::read(&meta.annotations, &machine.settings);
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -109,7 +109,7 @@ fn forget(machine: &mut Machine, intent: Intent) -> Intent {
 
 /// Where this process has seen no valid value yet, the leader Service shows what was asked for:
 /// a typo must not cut traffic, not even together with a restart.
-fn recall(machine: &mut Machine, source: &Service, own: &[&Arc<Service>], mirror: &Mirror) {
+fn recall(machine: &mut Machine, own: &[&Arc<Service>]) {
     let Some(leader) = own.first() else {
         return;
     };
@@ -121,11 +121,9 @@ fn recall(machine: &mut Machine, source: &Service, own: &[&Arc<Service>], mirror
             Exposure::ClusterIP
         }
     };
-    let lent = mirror.annotations(&source.metadata.annotations);
     let mirrored = Mirrored::read(leader).unwrap_or_default();
     let entries = leader.metadata.annotations.entries().iter();
-    let asked =
-        entries.filter(|(key, _)| mirrored.annotations.contains(&**key) && lent.get(key).is_none());
+    let asked = entries.filter(|(key, _)| mirrored.asked.contains(&**key));
     machine.settings.leader_annotations = asked.cloned().collect();
 }
 

@@ -46,6 +46,7 @@ impl Machine {
                 .clone()
                 .filter(|_| is_balanced),
             labels: mirror.labels(&meta.labels),
+            asked_annotations: asked_of(&annotations, &self.settings.leader_annotations),
             annotations,
             source_labels: meta.labels.clone(),
             source_annotations: meta.annotations.clone(),
@@ -109,6 +110,13 @@ impl Machine {
         });
         annotations
     }
+}
+
+/// Those annotations whose keys are asked for.
+fn asked_of(annotations: &Labels, asked: &Labels) -> Labels {
+    let entries = annotations.entries().iter();
+    let chosen = entries.filter(|(key, _)| asked.get(key).is_some());
+    chosen.cloned().collect()
 }
 
 fn without_node_port(port: &Port) -> Port {

@@ -210,6 +210,7 @@ fn lend_annotations<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
     let lent = Mirrored {
         labels: keys(&desired.labels),
         annotations: keys(&desired.annotations),
+        asked: keys(&desired.asked_annotations),
     };
     // Plain data always serializes.
     annotations.set(MIRRORED, serde_json::to_string(&lent).unwrap_or_default());

@@ -288,6 +288,37 @@ fn annotations_that_are_asked_for_are_there_from_the_first_create_on() {
     );
 }
 
+/// With the question unreadable, the leader Service itself has to say which of its keys are asked for.
+#[test]
+fn what_is_asked_for_and_what_is_lent_stay_apart_across_a_restart() {
+    let mut lab = lab(|body| {
+        body["metadata"]["annotations"] = json!({
+            "zen-lead.io/enabled": "true", "note": "lent", "team": "blue",
+            "zen-lead.io/leader-service-annotations": r#"{"note":"asked"}"#,
+        });
+    });
+    let annotation = |key: &'static str, value: Option<&'static str>| {
+        move |object: &mut Value| set_key(&mut object["metadata"], "annotations", key, value)
+    };
+    let question = "zen-lead.io/leader-service-annotations";
+    lab.world.edit_service("s", annotation(question, Some("{")));
+    lab.settle().crash();
+    follows(
+        "a key that the source loses meanwhile goes (§2)",
+        &mut lab,
+        annotation("team", None),
+        "/metadata/annotations/team",
+        &Value::Null,
+    );
+    check(
+        "one that is asked for stays, though the source has another value (§1)",
+        &lab,
+        Kind::Service,
+        "/metadata/annotations/note",
+        &json!("asked"),
+    );
+}
+
 #[test]
 fn annotations_stay_within_the_servers_limit() {
     let kib = |count: usize| "x".repeat(count * 1024);
