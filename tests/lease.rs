@@ -191,6 +191,56 @@ async fn a_standby_follows_what_is_published() {
     assert_eq!(world.words(), [""; 0]);
 }
 
+/// A standby that takes over before it has heard of the last failovers keeps to them when it does,
+/// whichever kinds of news were late.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_keeps_what_it_hears_of_late() {
+    for late in [
+        &[Kind::EndpointSlice][..],
+        &[Kind::EndpointSlice, Kind::Service],
+    ] {
+        let (world, first, second) = two(&["a", "b"]).await;
+        world.on_frame(move |frame| {
+            if frame.client == "watch-2" && late.contains(&frame.kind) {
+                return FrameVerdict::HoldUntil(frame.at + secs(10));
+            }
+            FrameVerdict::Deliver
+        });
+        world.kube.set_ready(NS, "a", false);
+        world.kube.set_ready(NS, "a", true);
+        world.until_leader("web", "b").await;
+        sleep(secs(1)).await;
+        first.crash();
+        world.clear();
+        until_active(&world, &second).await;
+        sleep(secs(30)).await;
+        assert_eq!(world.leader("web").as_deref(), Some("b"));
+        let of_slices = |word: &String| word.contains("EndpointSlice");
+        let words = world.words();
+        assert!(!words.iter().any(of_slices), "{late:?}: {words:?}");
+        assert_eq!(world.identity("web").as_deref(), Some("b"));
+    }
+}
+
+/// What somebody does by hand is healed again as soon as the new holder knows what it took over.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_heals_by_and_by() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    first.crash();
+    until_active(&world, &second).await;
+    sleep(secs(6)).await;
+    let pod = world.kube.get(Kind::Pod, NS, "b").expect("there");
+    let edit = |slice: &mut Value| {
+        let endpoint = &mut slice["endpoints"][0];
+        endpoint["addresses"] = json!([pod["status"]["podIP"]]);
+        endpoint["targetRef"]["name"] = "b".into();
+        endpoint["targetRef"]["uid"] = pod["metadata"]["uid"].clone();
+    };
+    let edited = world.kube.edit(Kind::EndpointSlice, NS, "web-leader", edit);
+    edited.expect("accepted");
+    world.until_leader("web", "a").await;
+}
+
 /// What the holder took down stays down: a pod that goes never becomes leader anew, not even by the
 /// memory of another replica.
 #[tokio::test(start_paused = true)]
@@ -504,6 +554,9 @@ async fn missing_rights_are_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn standing_by_costs_no_requests() {
     let (world, _first, _second) = two(&["a"]).await;
+    // The second look for slices that others attached to the new leader Service.
+    sleep(secs(5)).await;
+    world.clear();
     sleep(secs(60)).await;
     let mut count: BTreeMap<(String, Verb), usize> = BTreeMap::new();
     for record in world.kube.requests() {

@@ -3,6 +3,7 @@
 
 mod deadlines;
 mod decide;
+mod inherited;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
 use self::decide::Together;
+use self::inherited::Inherited;
 use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
 use crate::board::Board;
@@ -25,7 +27,7 @@ use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
 use crate::logic::heal::{Fought, Heals};
 use crate::logic::mirror::Mirror;
-use crate::logic::model::{Key, Service};
+use crate::logic::model::{Key, Service, Version};
 use crate::logic::plan::{Target, Write};
 use crate::logic::time::Moment;
 use crate::metrics::{Metrics, Outcome, ServiceStats};
@@ -81,6 +83,8 @@ pub struct Drive {
     is_open: AtomicBool,
     /// A machine is locked for one step and never across an await.
     cells: DashMap<Key, Arc<Mutex<Cell>>, FixedState>,
+    /// What this replica finds and did not write. Locked for one look.
+    inherited: Mutex<Inherited>,
     /// When to look at which source again. Locked for one insertion or removal.
     deadlines: Mutex<Deadlines>,
     earlier: Notify,
@@ -92,6 +96,8 @@ pub struct Drive {
 #[derive(Default)]
 struct Cell {
     machine: Machine,
+    /// The version of the slice that names the leader, at the last look.
+    shown: Option<Version>,
     heals: Heals,
     deadline: Option<Entry>,
     /// The node that its leader is counted on.
@@ -128,6 +134,7 @@ impl Drive {
             settings,
             clock,
             is_open: AtomicBool::new(false),
+            inherited: Mutex::default(),
             cells: DashMap::with_capacity_and_hasher_and_shard_amount(
                 0,
                 FixedState::default(),
@@ -158,6 +165,7 @@ impl Drive {
     /// From now on this replica writes: a full pass, those first whose traffic should have moved
     /// while nobody could move it.
     pub fn take_over(&self) {
+        *self.inherited.lock() = Inherited::Everything;
         if !self.is_open() {
             return;
         }
@@ -221,7 +229,8 @@ impl Drive {
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
         let is_active = self.outlet.is_active();
-        if !is_active && !planted::is(Bug::NotFollowed) {
+        let is_legacy = self.is_legacy(&mut cell, &view);
+        if (!is_active || is_legacy) && !planted::is(Bug::NotFollowed) {
             cell.machine.follow(&view, now);
         }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
