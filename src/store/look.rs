@@ -87,11 +87,13 @@ impl Namespace {
             slices: Vec::new(),
             strangers: Vec::new(),
         };
-        // Slices by label, and by every name that a slice of a Service in question can have.
+        // Slices by labels, and by every name that a slice of a Service in question can have.
         let related = self.related_slices.get(name);
         let mut slices: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
         for service in &names {
             slices.extend(view.slice_names(service));
+            let evasive = self.evasive.get(service);
+            slices.extend(evasive.into_iter().flat_map(Few::iter).cloned());
             view.strangers
                 .extend(self.strangers.get(service).into_iter().flatten().cloned());
         }

@@ -11,7 +11,7 @@ use super::names::{Pointers, relate};
 use super::news::{Origin, bury, is_news, may_go};
 use super::roster::{ByName, Roster};
 use super::selectors::Selectors;
-use crate::logic::contract::SOURCE_SERVICE;
+use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE};
 use crate::logic::model::{Labels, Meta, Pod, Service, Slice, Version};
 use crate::logic::settings::{self, OptIn};
 use crate::logic::time::Now;
@@ -38,6 +38,9 @@ pub(super) struct Namespace {
     /// Objects that could belong to a source, by its name; it need not exist.
     pub(super) related_services: Map<Few>,
     pub(super) related_slices: Map<Few>,
+    /// Slices under a Service that do not bear its name, by the Service: whoever else asks for its
+    /// name has to see them.
+    pub(super) evasive: Map<Few>,
     /// The name that an opted-in Service asks for.
     pub(super) requested: Pointers,
     /// The name that a source is served under though it asks for another, or for none that can be
@@ -204,7 +207,10 @@ impl Namespace {
             Some(&slice.metadata),
             labelled,
         );
-        touched.extend(self.sources_by_owner(&slice.metadata));
+        self.relate_evasive(before.as_deref(), Some(&slice));
+        for slice in before.iter().chain([&slice]) {
+            touched.extend(self.sources_by_service(&slice.metadata));
+        }
         touched
     }
 
@@ -223,16 +229,26 @@ impl Namespace {
             None,
             labelled,
         );
-        touched.extend(self.sources_by_owner(&before.metadata));
+        self.relate_evasive(Some(&before), None);
+        touched.extend(self.sources_by_service(&before.metadata));
         touched
     }
 
-    /// The sources of the leader Services that own a slice, or whose name it holds.
-    fn sources_by_owner(&self, slice: &Meta) -> Touched {
+    fn relate_evasive(&mut self, before: Option<&Slice>, after: Option<&Slice>) {
+        let (before, after) = (
+            before.map(|slice| &slice.metadata),
+            after.map(|slice| &slice.metadata),
+        );
+        let _ = relate(&mut self.evasive, before, after, evaded);
+    }
+
+    /// The sources of the leader Services that own a slice, that it is of, or whose name it holds.
+    fn sources_by_service(&self, slice: &Meta) -> Touched {
         let owners = slice
             .owner_references
             .iter()
             .map(|owner| &owner.name)
+            .chain(evaded(slice))
             .chain([&slice.name]);
         owners
             .flat_map(|owner| self.sources_behind(owner))
@@ -323,4 +339,12 @@ impl Namespace {
 /// The source that a slice names; its owner is a leader Service, not a source.
 fn labelled(slice: &Meta) -> impl Iterator<Item = &Arc<str>> {
     slice.labels.shared(SOURCE_SERVICE).into_iter()
+}
+
+/// The Service that a slice is of, unless it bears the same name.
+fn evaded(slice: &Meta) -> impl Iterator<Item = &Arc<str>> {
+    let service = slice.labels.shared(SERVICE_NAME);
+    service
+        .filter(|service| **service != slice.name)
+        .into_iter()
 }

@@ -75,7 +75,7 @@ impl World {
                     .is_some();
             names.extend(settings::requested_name(source).ok().filter(|_| asks));
         }
-        // 2. Slices by label, and under every name that a slice of those can have.
+        // 2. Slices by labels, and under every name that a slice of those can have.
         let possible: BTreeSet<Arc<str>> = names
             .iter()
             .flat_map(|name| view.slice_names(name))
@@ -84,7 +84,12 @@ impl World {
             .values()
             .filter(|slice| {
                 let meta = &slice.metadata;
-                meta.labels.get(SOURCE_SERVICE) == Some(&*key.name) || possible.contains(&meta.name)
+                meta.labels.get(SOURCE_SERVICE) == Some(&*key.name)
+                    || meta
+                        .labels
+                        .shared(SERVICE_NAME)
+                        .is_some_and(|service| names.contains(service))
+                    || possible.contains(&meta.name)
             })
             .cloned()
             .collect();
