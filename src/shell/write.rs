@@ -153,6 +153,8 @@ impl Writer {
                 return;
             }
             let slots = all.entry(source.clone()).or_default();
+            // They are wanted again, or not, when the source is looked at after that.
+            writes.retain(|write| !slots.iter().any(|slot| slot.holds_up(write)));
             slots.retain(|slot| slot.keep(&writes));
             // Mostly one, and a cold start has thousands of sources wait.
             slots.reserve_exact(writes.len());

@@ -1,11 +1,12 @@
 //! Which name a leader Service has, and who holds it already.
 
 use serde_json::{Value, json};
-use simkube::{Kind, Rule};
+use simkube::{Kind, Rule, Verb, Verdict};
+use tokio::time::sleep;
 
 use crate::NAME;
 use crate::drift::attached;
-use crate::support::{ENABLED, NS, World, secs};
+use crate::support::{ENABLED, NS, World, ms, secs};
 
 /// §2 "name changed (the new one is served first)".
 #[tokio::test(start_paused = true)]
@@ -33,6 +34,63 @@ async fn a_rename_makes_before_it_breaks() {
     assert_eq!(
         slice.expect("served")["endpoints"][0]["targetRef"]["name"],
         "a"
+    );
+}
+
+/// A name that changes back while a request about the other one is still on its way: a Service never
+/// goes while a slice under it is being made, and no slice is made under a Service that is going.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_changes_back_keeps_the_order() {
+    let slow = |kind, verb, name: &'static str| {
+        move |request: &simkube::RequestInfo| {
+            if request.kind == Some(kind) && request.verb == verb && request.name == name {
+                return Verdict::Delay {
+                    before: ms(200),
+                    after: ms(50),
+                };
+            }
+            Verdict::Pass
+        }
+    };
+    // 1. The new slice is being made.
+    let world = World::serving(&["a"]).await;
+    world.clear();
+    world.on_request(slow(Kind::EndpointSlice, Verb::Create, "primary"));
+    world.annotate("web", NAME, Some("primary"));
+    sleep(ms(100)).await;
+    world.annotate("web", NAME, None);
+    sleep(secs(1)).await;
+    let slices = [
+        "create Service primary",
+        "create EndpointSlice primary",
+        "delete EndpointSlice primary",
+        "delete Service primary",
+    ];
+    assert_eq!(world.writes(), slices);
+
+    // 2. The old Service is going.
+    let world = World::serving(&["a"]).await;
+    world.clear();
+    world.on_request(slow(Kind::Service, Verb::Delete, "web-leader"));
+    world.annotate("web", NAME, Some("primary"));
+    sleep(ms(100)).await;
+    world.annotate("web", NAME, None);
+    world.until_leader("web", "a").await;
+    sleep(secs(1)).await;
+    assert_eq!(
+        world.writes(),
+        [
+            "create Service primary",
+            "create EndpointSlice primary",
+            "patch Service primary",
+            "delete EndpointSlice web-leader",
+            "delete Service web-leader",
+            "create Service web-leader",
+            "create EndpointSlice web-leader",
+            "patch Service web-leader",
+            "delete EndpointSlice primary",
+            "delete Service primary",
+        ]
     );
 }
 

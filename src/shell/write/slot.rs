@@ -75,6 +75,11 @@ impl Slot {
         stays
     }
 
+    /// Whether a write has to wait for what is under way here.
+    pub(super) fn holds_up(&self, write: &Write) -> bool {
+        self.state == State::InFlight && write.must_wait_for(&self.write)
+    }
+
     /// Takes a newer decision in. Returns whether a worker has to be started.
     pub(super) fn replace(&mut self, write: Write, cause: Cause, options: &WriterOptions) -> bool {
         match self.state {
