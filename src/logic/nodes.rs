@@ -7,7 +7,9 @@
 //! not been renewed for the time that was asked for, *and* others prove meanwhile that the control
 //! plane works: of all nodes, no more than a set share may be without a renewal since this one's was
 //! due. When an API server dies, or our watch, no node is heard of any more; whichever falls silent
-//! first, the others do not renew after it either, and nothing moves.
+//! first, the others do not renew after it either, and nothing moves. When we hear again, it is of one
+//! after the other, and perhaps of some of them only before the watch breaks anew: so whoever was not
+//! overdue when it became quiet has the whole time again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +21,9 @@ use crate::planted::{self, Bug};
 
 /// How often a kubelet renews the Lease of its node: a quarter of 40 s.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Nobody renewed for so long: as long as there are two nodes of which one works, it is not they.
+const QUIET: Duration = Duration::from_secs(15);
 
 /// What is known where nobody asks.
 pub static NOTHING: Nodes = Nodes {
@@ -62,19 +67,27 @@ pub struct Patience {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeats {
     seen: BTreeMap<Arc<str>, (Version, Moment)>,
+    /// When any of them was last seen to be renewed.
+    latest: Option<Moment>,
 }
 
 impl Heartbeats {
     /// A node's Lease has been read: in another version than before, it was renewed. At first sight
     /// nobody knows when that was, and it counts as just now.
     pub fn read(&mut self, node: &Arc<str>, version: &Version, at: Moment) {
-        match self.seen.get_mut(node) {
-            Some((known, _)) if known == version => {}
-            Some(known) => *known = (version.clone(), at),
-            None => {
-                self.seen.insert(Arc::clone(node), (version.clone(), at));
+        if let Some((known, _)) = self.seen.get(node)
+            && known == version
+        {
+            return;
+        }
+        let before = self.latest.replace(at);
+        if let Some(before) = before.filter(|before| at.since(*before) > QUIET) {
+            let seen = self.seen.values_mut().map(|(_, seen)| seen);
+            for seen in seen.filter(|seen| before.since(**seen) <= QUIET) {
+                *seen = at;
             }
         }
+        self.seen.insert(Arc::clone(node), (version.clone(), at));
     }
 
     /// A node is gone together with its Lease; its pods go by themselves.
@@ -123,11 +136,18 @@ mod tests {
 
     /// The nodes a, b, c … with when each was last heard of, in seconds; who is down at second 100.
     fn down(seen: &[i64]) -> String {
-        let mut all = Heartbeats::default();
-        for (name, seconds) in ('a'..).zip(seen) {
-            all.read(&name.to_string().as_str().into(), &"1".into(), at(*seconds));
+        Vec::from_iter(heard(seen).down(PATIENCE, at(100))).concat()
+    }
+
+    fn heard(seen: &[i64]) -> Heartbeats {
+        let nodes = ('a'..).zip(seen).map(|(name, seconds)| {
+            let name: Arc<str> = name.to_string().into();
+            (name, ("1".into(), at(*seconds)))
+        });
+        Heartbeats {
+            seen: nodes.collect(),
+            latest: seen.iter().copied().max().map(at),
         }
-        Vec::from_iter(all.down(PATIENCE, at(100))).concat()
     }
 
     #[test]
@@ -179,12 +199,40 @@ mod tests {
         assert!(all.down(PATIENCE, at(100)).is_empty());
     }
 
+    /// Each step: the second, and who is heard of then; who is down at the end of it.
+    #[test]
+    fn who_is_heard_of_first_does_not_tell_of_the_others() {
+        let mut all = Heartbeats::default();
+        let mut version = 0;
+        for (seconds, heard, expected) in [
+            (10, "abc", ""),
+            (20, "ab", ""),
+            // Nobody is heard of, and then one.
+            (45, "a", ""),
+            (55, "ab", ""),
+            (65, "ab", "c"),
+            // Who was down before stays so.
+            (90, "a", "c"),
+            (100, "ab", "c"),
+            (110, "abc", ""),
+        ] {
+            for node in heard.chars() {
+                version += 1;
+                let version = version.to_string().as_str().into();
+                all.read(&node.to_string().as_str().into(), &version, at(seconds));
+            }
+            let patience = Patience {
+                share_max: 70,
+                ..PATIENCE
+            };
+            let down = Vec::from_iter(all.down(patience, at(seconds))).concat();
+            assert_eq!(down, expected, "at second {seconds}");
+        }
+    }
+
     #[test]
     fn a_node_that_is_gone_is_not_down() {
-        let mut all = Heartbeats::default();
-        for (name, seconds) in [("a", 10), ("b", 99), ("c", 99)] {
-            all.read(&name.into(), &"1".into(), at(seconds));
-        }
+        let mut all = heard(&[10, 99, 99]);
         assert_eq!(all.down(PATIENCE, at(100)).len(), 1);
         let mut one = all.clone();
         one.gone("a");
