@@ -259,6 +259,15 @@ pub fn evasive_name(source: &Key, name: &str) -> Arc<str> {
     format!("{name}-{hash:08x}").into()
 }
 
+/// Whether one name is what [`evasive_name`] makes of the other, for some source.
+#[must_use]
+pub fn is_evasion_of(name: &str, other: &str) -> bool {
+    let ending = name
+        .strip_prefix(other)
+        .and_then(|rest| rest.strip_prefix('-'));
+    ending.is_some_and(|hash| hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// The name of the source that an object of ours would belong to, by its label and by its owners.
 pub fn sources_of(meta: &Meta) -> impl Iterator<Item = &Arc<str>> {
     let by_label = meta.labels.shared(SOURCE_SERVICE);

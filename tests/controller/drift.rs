@@ -264,3 +264,42 @@ async fn an_evasive_slice_without_our_label_is_no_second_endpoint() {
         assert_eq!(slices[0]["endpoints"][0]["targetRef"]["name"], "a");
     }
 }
+
+/// A slice is being made under a name that another one turns out to have, or to have had: whether it
+/// comes about is waited for before any other is written, or there would be two.
+#[tokio::test(start_paused = true)]
+async fn a_slice_is_not_made_twice_under_two_names() {
+    let world = World::serving(&["a"]).await;
+    tokio::time::sleep(secs(10)).await;
+    world.clear();
+    world.on_request(|request| {
+        if request.kind == Some(Kind::EndpointSlice) && request.verb == Verb::Create {
+            return Verdict::Delay {
+                before: ms(300),
+                after: ms(0),
+            };
+        }
+        Verdict::Pass
+    });
+    // Out of sight; and with its Service gone, a stranger that holds our name.
+    let edit = |slice: &mut Value| {
+        slice["metadata"]["labels"] = json!({"kubernetes.io/service-name": "web-leader"});
+    };
+    let edited = world.kube.edit(Kind::EndpointSlice, NS, "web-leader", edit);
+    edited.expect("accepted");
+    tokio::time::sleep(ms(100)).await;
+    world.kube.delete(Kind::Service, NS, "web-leader");
+    tokio::time::sleep(ms(100)).await;
+    world.kube.delete(Kind::EndpointSlice, NS, "web-leader");
+    world.until_leader("web", "a").await;
+    world.settle().await;
+    assert_eq!(
+        world.writes(),
+        [
+            "create EndpointSlice web-leader",
+            "create Service web-leader",
+            "patch EndpointSlice web-leader",
+            "patch Service web-leader",
+        ]
+    );
+}

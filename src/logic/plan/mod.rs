@@ -7,6 +7,7 @@
 //! writes leaves a state from which the same rules lead on. Planning what is already so gives
 //! nothing.
 
+mod order;
 mod patch;
 mod service;
 mod slice;
@@ -49,23 +50,6 @@ pub struct Write {
     pub action: Action,
     /// Whether somebody's traffic waits for it.
     pub lane: Lane,
-}
-
-impl Write {
-    /// Whether this must wait for the end of `under_way`, since one of them deletes a leader Service
-    /// and the other one makes or changes a slice, possibly under that very Service: what comes of the
-    /// first decides what has to be done about the second. Slices begin with their Service's name.
-    #[must_use]
-    pub fn must_wait_for(&self, under_way: &Self) -> bool {
-        let goes_with = |going: &Self, slice: &Self| {
-            going.target.kind == Kind::Service
-                && slice.target.kind == Kind::Slice
-                && matches!(going.action, Action::Delete { .. })
-                && !matches!(slice.action, Action::Delete { .. })
-                && slice.target.key.name.starts_with(&*going.target.key.name)
-        };
-        goes_with(self, under_way) || goes_with(under_way, self)
-    }
 }
 
 /// What is done to an object.
