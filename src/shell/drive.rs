@@ -96,7 +96,7 @@ pub struct Drive {
 #[derive(Default)]
 struct Cell {
     machine: Machine,
-    /// The version of the slice that names the leader, at the last look.
+    /// The newest version of a slice that named a leader so far.
     shown: Option<Version>,
     heals: Heals,
     deadline: Option<Entry>,

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use super::serve::{by_rank, published};
+use super::serve::published;
 use super::{Machine, Phase, Serving};
 use crate::logic::contract::{HANDLED_SWITCHOVER, LAST_SWITCH_TIME, LEADER_POD_UID};
 use crate::logic::elect::Hold;
-use crate::logic::model::{Slice, Uid};
+use crate::logic::model::Uid;
 use crate::logic::time::Now;
 use crate::logic::view::View;
 
@@ -55,13 +55,6 @@ impl Machine {
             None if self.leader().is_some() => self.enter(Phase::Electing),
             None => {}
         }
-    }
-
-    /// The slice that says who leads.
-    #[must_use]
-    pub fn publisher<'a>(&self, view: &'a View) -> Option<&'a Arc<Slice>> {
-        let slices = by_rank(view, self.name.as_ref()?);
-        slices.into_iter().find(|slice| slice.leader().is_some())
     }
 
     /// A slice that somebody deleted took no leadership with it, if the pod could be published

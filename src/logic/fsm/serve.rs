@@ -12,7 +12,7 @@ use crate::logic::contract::{
 use crate::logic::desired::Goal;
 use crate::logic::elect::{self, Ballot, Candidate, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
 use crate::logic::handover::Handover;
-use crate::logic::model::{Pod, Service, Slice, TargetRef, Uid};
+use crate::logic::model::{Pod, Service, TargetRef, Uid};
 use crate::logic::settings::Settings;
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
@@ -259,12 +259,6 @@ fn rules<'a>(
 /// The pod that our slices name, those of the Service `name` before others.
 #[must_use]
 pub fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
-    let mut slices = by_rank(view, name).into_iter();
-    slices.find_map(|slice| slice.leader())
-}
-
-/// Our slices, those of the Service `name` before others.
-pub(super) fn by_rank<'a>(view: &'a View, name: &str) -> Vec<&'a Arc<Slice>> {
     let mut slices = view.own_slices();
     slices.sort_by_key(|slice| {
         let meta = &slice.metadata;
@@ -273,5 +267,5 @@ pub(super) fn by_rank<'a>(view: &'a View, name: &str) -> Vec<&'a Arc<Slice>> {
             &*meta.name != name,
         )
     });
-    slices
+    slices.into_iter().find_map(|slice| slice.leader())
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Cell, Drive};
-use crate::logic::model::{Pod, Version};
+use crate::logic::model::{Pod, Uid, Version};
 use crate::logic::view::View;
 
 /// The slices as the one before left them.
@@ -45,19 +45,31 @@ impl Drive {
     /// Whether a slice names another leader than we do, as the one left it who wrote before us: we only
     /// hear of it now. If that leader is lost by now, ours is as good.
     pub(super) fn is_legacy(&self, cell: &mut Cell, view: &View) -> bool {
-        let slice = cell.machine.publisher(view);
-        let version = slice.map(|slice| &slice.metadata.resource_version);
-        if version == cell.shown.as_ref() {
-            return false;
+        // Of two families the newer word counts; the older one may have been ours to overrule.
+        let mut newest: Option<(&Version, &Uid)> = None;
+        for slice in view.own_slices() {
+            let version = &slice.metadata.resource_version;
+            if let Some(named) = slice.leader()
+                && newest.is_none_or(|(known, _)| known.is_older_than(version))
+            {
+                newest = Some((version, &named.uid));
+            }
         }
-        cell.shown = version.cloned();
-        let Some(named) = slice.and_then(|slice| slice.leader()) else {
+        let Some((version, named)) = newest else {
             return false;
         };
+        let is_news = cell
+            .shown
+            .as_ref()
+            .is_some_and(|shown| shown.is_older_than(version));
+        if is_news || cell.shown.is_none() {
+            cell.shown = Some(version.clone());
+        }
         let ours = cell.machine.leader().map(|leader| &leader.uid);
-        let is_fit = |pod: &Arc<Pod>| pod.uid == named.uid && pod.ready && !pod.terminating;
-        ours != Some(&named.uid)
+        let is_fit = |pod: &Arc<Pod>| pod.uid == *named && pod.ready && !pod.terminating;
+        is_news
+            && ours != Some(named)
             && view.pods.iter().any(is_fit)
-            && version.is_some_and(|version| self.inherited.lock().covers(version))
+            && self.inherited.lock().covers(version)
     }
 }
