@@ -225,6 +225,7 @@ impl Ledger {
         let known = self.slices.get(name);
         let source = known.map_or_else(|| text(&labels[SOURCE]), |slice| slice.source.clone());
         let changed = known.is_none_or(|slice| slice.leaders != leaders);
+        let names_nobody = known.is_none_or(|slice| slice.leaders.is_empty()) && leaders.is_empty();
         let fact = SliceFact {
             source: source.clone(),
             service: text(&labels["kubernetes.io/service-name"]),
@@ -254,8 +255,9 @@ impl Ledger {
             .flat_map(|slice| slice.leaders.iter().cloned())
             .collect();
         let leaders = self.leaders.entry(source.clone()).or_default();
-        if !by_us {
-            // What hands did, a restart takes for the truth; without one the leader stays.
+        if !by_us || names_nobody {
+            // What hands did, a restart takes for the truth; without one the leader stays. A slice of
+            // another family says nothing of it.
             published.extend(leaders.iter().cloned());
         }
         let gone = leaders.difference(&published).map(|uid| Former {
