@@ -17,6 +17,8 @@ const RENEWAL: Duration = Duration::from_secs(10);
 const LAG: Duration = Duration::from_secs(6);
 /// A watch has caught up so long after a fault.
 const CALM: Duration = Duration::from_secs(15);
+/// Nobody was heard of for so long, or for a little longer.
+const QUIET: Duration = Duration::from_secs(14);
 /// It is looked every second who has fallen silent, and what follows takes its time.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -107,10 +109,20 @@ impl Nodes {
         let (Some(leases), Some(last)) = (self.leases, last.copied()) else {
             return false;
         };
-        let known = last + Duration::from_secs(leases.timeout_s.into()) + LOOK;
+        let from = self.quiet_until(last).unwrap_or(last);
+        let known = from + Duration::from_secs(leases.timeout_s.into()) + LOOK;
         self.was_calm(last)
             && known <= now
             && self.is_believed(leases, last, now.checked_sub(LOOK).unwrap_or(now))
+    }
+
+    /// When somebody was heard of again, after nobody had been for long and later than `from`. Who was
+    /// silent until then has all the time again.
+    fn quiet_until(&self, from: Instant) -> Option<Instant> {
+        let mut all: Vec<Instant> = self.beats.values().flatten().copied().collect();
+        all.sort();
+        let gaps = all.windows(2).filter(|gap| gap[1] - gap[0] > QUIET);
+        gaps.map(|gap| gap[1]).rfind(|until| *until > from)
     }
 
     /// Whether others prove by then that it is the node which is silent since `from`, and not the
