@@ -1,4 +1,4 @@
-//! `just bench-real [--quick] [single] [cold] [many]`: failovers, mass failovers, cold starts and
+//! `just bench-real [--quick] [wire] [single] [cold] [many]`: failovers, mass failovers, cold starts and
 //! restarts on a real control plane, in turns with the floor and, where there is one, the native
 //! controller. Naming parts runs only those.
 //!
@@ -15,6 +15,7 @@ mod floor;
 mod mass;
 mod observe;
 mod plane;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,9 +33,9 @@ use plane::Plane;
 /// The argument with which this program plays the floor.
 const FLOOR_ROLE: &str = "floor";
 
-/// What a run can be narrowed to: failovers of one Service; cold starts and restarts; failovers
+/// What a run can be narrowed to: the form of a write; failovers of one Service; cold starts and restarts; failovers
 /// amid many Services, and many at once.
-const PARTS: [&str; 3] = ["single", "cold", "many"];
+const PARTS: [&str; 4] = ["wire", "single", "cold", "many"];
 
 /// How much is done.
 struct Plan {
@@ -145,6 +146,9 @@ async fn run(plane: &Plane, binary: &Path, plan: &Plan) -> Result<()> {
     }
     let floor = Process::start(&this, &[], &[FLOOR_ROLE, &admin])?;
     let mut table = Table::new("bench-real");
+    if plan.has("wire") {
+        stage.wire(&mut table).await?;
+    }
     stage.single(&mut table).await?;
     if plan.has("cold") || plan.has("many") {
         stage.fill().await?;
@@ -208,6 +212,22 @@ impl Stage<'_> {
             metrics,
             probes,
         })
+    }
+
+    /// What the form of a write costs, with nobody else about.
+    async fn wire(&self, table: &mut Table) -> Result<()> {
+        let forms = wire::compare(&self.cluster.api, 6 * self.plan.rounds).await?;
+        table.beside(
+            "a PUT in JSON beside a JSON patch",
+            &forms.patch,
+            &forms.json,
+        );
+        table.beside(
+            "a PUT in protobuf beside a JSON patch",
+            &forms.patch,
+            &forms.protobuf,
+        );
+        Ok(())
     }
 
     /// Failovers with one Service of ours.
