@@ -222,6 +222,34 @@ async fn a_takeover_keeps_what_it_hears_of_late() {
     }
 }
 
+/// The same of a leader who was taken down: about to go, he could stay, and cannot come back.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_publishes_nobody_who_was_taken_down() {
+    let (world, first, second) = two(&["a"]).await;
+    world.kube.delete_pod(NS, "a", 600);
+    sleep(secs(1)).await;
+    world.on_frame(|frame| {
+        if frame.client == "watch-2" && frame.kind == Kind::EndpointSlice {
+            return FrameVerdict::HoldUntil(frame.at + secs(10));
+        }
+        FrameVerdict::Deliver
+    });
+    world.kube.set_ready(NS, "a", false);
+    world.kube.set_ready(NS, "a", true);
+    world.until_none("web").await;
+    sleep(secs(1)).await;
+    first.crash();
+    world.clear();
+    until_active(&world, &second).await;
+    sleep(secs(30)).await;
+    assert_eq!(world.leader("web"), None);
+    let words = world.words();
+    assert!(
+        !words.iter().any(|word| word.contains("EndpointSlice")),
+        "{words:?}"
+    );
+}
+
 /// What somebody does by hand is healed again as soon as the new holder knows what it took over.
 #[tokio::test(start_paused = true)]
 async fn a_takeover_heals_by_and_by() {

@@ -96,7 +96,7 @@ pub struct Drive {
 #[derive(Default)]
 struct Cell {
     machine: Machine,
-    /// The newest version of a slice that named a leader so far.
+    /// The newest version at which its slices said who leads, or that nobody does.
     shown: Option<Version>,
     heals: Heals,
     deadline: Option<Entry>,

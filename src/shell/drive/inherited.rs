@@ -42,20 +42,11 @@ impl Drive {
         }
     }
 
-    /// Whether a slice names another leader than we do, as the one left it who wrote before us: we only
-    /// hear of it now. If that leader is lost by now, ours is as good.
+    /// Whether the slices say of the leader what we do not, as the one left them who wrote before us:
+    /// we only hear of it now. If their leader is lost by now, or they have none, ours is as good while
+    /// he could be elected.
     pub(super) fn is_legacy(&self, cell: &mut Cell, view: &View) -> bool {
-        // Of two families the newer word counts; the older one may have been ours to overrule.
-        let mut newest: Option<(&Version, &Uid)> = None;
-        for slice in view.own_slices() {
-            let version = &slice.metadata.resource_version;
-            if let Some(named) = slice.leader()
-                && newest.is_none_or(|(known, _)| known.is_older_than(version))
-            {
-                newest = Some((version, &named.uid));
-            }
-        }
-        let Some((version, named)) = newest else {
+        let Some((version, named)) = last_word(view) else {
             return false;
         };
         let is_news = cell
@@ -66,10 +57,32 @@ impl Drive {
             cell.shown = Some(version.clone());
         }
         let ours = cell.machine.leader().map(|leader| &leader.uid);
-        let is_fit = |pod: &Arc<Pod>| pod.uid == *named && pod.ready && !pod.terminating;
+        let is_fit = |uid: &Uid| {
+            let is_fit = |pod: &Arc<Pod>| pod.uid == *uid && pod.ready && !pod.terminating;
+            view.pods.iter().any(is_fit)
+        };
         is_news
-            && ours != Some(named)
-            && view.pods.iter().any(is_fit)
+            && named != ours
+            && named.map_or_else(|| !ours.is_some_and(is_fit), is_fit)
             && self.inherited.lock().covers(version)
     }
+}
+
+/// Whom our slices name, and since which version. Of two that name one the newer word counts: the older
+/// one may have been ours to overrule.
+fn last_word(view: &View) -> Option<(&Version, Option<&Uid>)> {
+    let mut last: Option<(&Version, Option<&Uid>)> = None;
+    for slice in view.own_slices() {
+        let version = &slice.metadata.resource_version;
+        let named = slice.leader().map(|leader| &leader.uid);
+        let is_better = last.is_none_or(|(known, before)| {
+            let is_newer = known.is_older_than(version);
+            (named.is_some() && before.is_none())
+                || (named.is_some() == before.is_some() && is_newer)
+        });
+        if is_better {
+            last = Some((version, named));
+        }
+    }
+    last
 }
