@@ -10,6 +10,9 @@ use crate::logic::model::{Object, Version};
 /// A watch that the server closed after this long has served its time, even if nothing came.
 const SERVED: Duration = Duration::from_secs(5);
 
+/// Said of a list that is older than what was shown before.
+const STALE_LIST: &str = "the list is older than what has been seen: the server lags behind, or the cluster was restored from a backup, and then zen-lead has to be restarted";
+
 /// After this many breaks a streaming list that is cut in the middle gives way to a paged one.
 const STREAMS_CUT: u32 = 3;
 
@@ -120,6 +123,7 @@ impl Pace {
             }
             Frame::Bookmark(bookmark) if bookmark.initial_events_end => {
                 let version = bookmark.version.clone();
+                self.reach(&version);
                 let retain = Change::Retain {
                     keys: seen,
                     version: bookmark.version,
@@ -196,6 +200,10 @@ impl Pace {
                 });
             }
         };
+        if version.is_none() && self.is_past(&page.version) {
+            let failure = Failure::Malformed(STALE_LIST.into());
+            return self.after_failure(State::paging(), &failure, jitter);
+        }
         seen.extend(page.objects.iter().map(|object| self.share(object.key())));
         seen.extend(page.unreadable.iter().filter_map(|item| item.key.clone()));
         let skipped = page.unreadable.into_iter().map(Change::Skipped);
@@ -209,6 +217,7 @@ impl Pace {
                 token: page.continue_token,
             }
         } else {
+            self.reach(&version);
             changes.push(Change::Retain {
                 keys: seen,
                 version: version.clone(),
@@ -302,6 +311,7 @@ impl Pace {
         let Some(to) = to else { return };
         if to != version && !to.is_older_than(version) && *to != Version::default() {
             version.clone_from(to);
+            self.reach(to);
             self.progress();
         }
     }

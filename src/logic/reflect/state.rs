@@ -81,6 +81,8 @@ pub(super) struct Pace {
     pub(super) breaks: u32,
     /// Lists that are still to be paged because a streaming one was refused.
     paged: u8,
+    /// The newest version that was shown: a list of an older one would have what is gone come back.
+    reached: Option<Version>,
     /// Of the last key that a list showed. They come namespace by namespace, and a hundred thousand
     /// keys need not each hold a copy of the same text.
     namespace: Arc<str>,
@@ -92,6 +94,7 @@ impl Pace {
             backoff,
             breaks: 0,
             paged: 0,
+            reached: None,
             namespace: "".into(),
         }
     }
@@ -104,6 +107,20 @@ impl Pace {
             self.namespace = Arc::clone(&key.namespace);
         }
         key
+    }
+
+    /// Everything up to this version has been shown.
+    pub(super) fn reach(&mut self, version: &Version) {
+        if !self.is_past(version) {
+            self.reached = Some(version.clone());
+        }
+    }
+
+    /// Whether more than that has been shown already.
+    pub(super) fn is_past(&self, version: &Version) -> bool {
+        self.reached
+            .as_ref()
+            .is_some_and(|reached| version.is_older_than(reached))
     }
 
     pub(super) fn progress(&mut self) {

@@ -573,6 +573,25 @@ fn a_list_that_lost_its_token_starts_over() {
     assert_eq!(show(&step), "+b@6, =b@20, watch 20");
 }
 
+/// What has been deleted since would come back, and nothing would tell of its end a second time.
+#[test]
+fn a_list_that_is_older_than_what_was_shown_is_asked_for_again() {
+    let mut script = paging();
+    script.extend([
+        page(&[("a", 5)], 10, None),
+        Response::Opened,
+        applied("a", 25),
+        status(410, ""),
+    ]);
+    let reflector = after(&script);
+    let (reflector, step) = reflector.step(page(&[("a", 5), ("b", 6)], 24, None), || 0.5);
+    assert_eq!(show(&step), "wait 200ms, error");
+    let (reflector, step) = reflector.step(Response::<Thing>::Waited, || 0.5);
+    assert_eq!(show(&step), "list");
+    let (_, step) = reflector.step(page(&[("a", 25)], 25, None), || 0.5);
+    assert_eq!(show(&step), "+a@25, =a@25, watch 25");
+}
+
 #[test]
 fn unreadable_objects_advance_the_version() {
     let mut script = watching();
