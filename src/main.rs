@@ -62,6 +62,8 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         .notices
         .iter()
         .for_each(|notice| tracing::warn!("{notice}"));
+    // Before anything shows that we run: whoever sees it may stop us, and that is no crash.
+    let told_to_stop = told_to_stop()?;
     let listeners = Listeners::bind(config.metrics, config.probes, config.debug)?;
     let api = transport::config(config.kubeconfig.as_deref()).await?;
     tracing::info!(server = %api.cluster_url, version = env!("CARGO_PKG_VERSION"), "zen-lead starts");
@@ -92,15 +94,9 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served = serve::spawn(listeners, handlers, async move { drop(stopped.await) })?;
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let outcome = controller
         .run(async move {
-            tokio::select! {
-                biased;
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            told_to_stop.await;
             tracing::info!("stopping; leader routing stays as it is");
         })
         .await;
@@ -108,4 +104,17 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     // It ends within a second; what it serves until then is still true.
     let _ = served.join();
     outcome.map_err(|part| anyhow::anyhow!("{part} ended, which it never should"))
+}
+
+/// Ends with the first SIGTERM or SIGINT from now on.
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
