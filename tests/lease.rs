@@ -582,8 +582,8 @@ async fn missing_rights_are_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn standing_by_costs_no_requests() {
     let (world, _first, _second) = two(&["a"]).await;
-    // The second look for slices that others attached to the new leader Service.
-    sleep(secs(5)).await;
+    // The last look for slices that others attached to the new leader Service.
+    sleep(secs(60)).await;
     world.clear();
     sleep(secs(60)).await;
     let mut count: BTreeMap<(String, Verb), usize> = BTreeMap::new();

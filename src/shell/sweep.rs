@@ -1,7 +1,7 @@
 //! Looks for slices that others attached to leader Services: each is a second endpoint. Our watch
 //! does not show them, since it asks for our label only. Changes nothing itself.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,10 @@ const RETRY: Duration = Duration::from_secs(10);
 /// After a look, before the next one: while many Services are made, one look at everything a second
 /// does, and leaves the server to those who make them.
 const PAUSE: Duration = Duration::from_secs(1);
-/// After it was asked for, a Service is looked at once more: those who attach to a new one take a
-/// moment, as the controller does that mirrors an Endpoints object of its name.
-const AGAIN: Duration = Duration::from_secs(5);
+/// After it was asked for, a Service is looked at again: those who attach to a new one take a moment,
+/// as the controller does that mirrors an Endpoints object of its name, or longer, if it has to be
+/// started first; and a server that lags behind does not show them yet.
+const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_mins(1)];
 /// A targeted list each up to this many Services; one look at everything is cheaper beyond.
 const TARGETED_MAX: usize = 64;
 /// So often a replica that stands by asks itself whether it still does.
@@ -79,8 +80,8 @@ where
     V: Fn(Version),
     R: Fn(&Key, Vec<Slice>),
 {
-    /// Looks at everything now and every ten minutes, and at single Services when asked and again five
-    /// seconds later.
+    /// Looks at everything now and every ten minutes, and at single Services when asked, and again
+    /// later.
     pub async fn run(self, mut asked: mpsc::Receiver<Key>, alive: impl Fn()) -> Infallible {
         let mut agenda = Agenda::new(Instant::now());
         let mut not_before = Instant::now();
@@ -103,7 +104,7 @@ where
             if now < due {
                 tokio::select! {
                     biased;
-                    Some(key) = asked.recv(), if now >= not_before => agenda.add(key, now),
+                    Some(key) = asked.recv() => agenda.add(key, Instant::now()),
                     () = tokio::time::sleep_until(due.min(now + HEARTBEAT)) => {}
                 }
                 continue;
@@ -200,31 +201,53 @@ where
 
 /// What is to be looked at, and when.
 struct Agenda {
+    began: Instant,
     everything_at: Instant,
     /// Now.
     pending: BTreeSet<Key>,
-    /// Once more, in order of time.
-    again: VecDeque<(Instant, Key)>,
+    /// Again, in order of time; `None` is everything.
+    again: BTreeSet<(Instant, Option<Key>)>,
 }
 
 impl Agenda {
     const fn new(now: Instant) -> Self {
         Self {
+            began: now,
             everything_at: now,
             pending: BTreeSet::new(),
-            again: VecDeque::new(),
+            again: BTreeSet::new(),
         }
     }
 
     fn add(&mut self, key: Key, now: Instant) {
-        self.again.push_back((now + AGAIN, key.clone()));
+        for delay in AGAIN {
+            let due = now + delay;
+            self.again.insert(if self.again.len() < TARGETED_MAX {
+                (due, Some(key.clone()))
+            } else {
+                (self.second_after(due), None)
+            });
+        }
         self.pending.insert(key);
     }
 
-    /// What was to be looked at once more, and is due.
+    /// The end of the second in which a moment lies: of those that are many, all at once.
+    fn second_after(&self, at: Instant) -> Instant {
+        let within = at.duration_since(self.began).subsec_nanos();
+        at + PAUSE - Duration::from_nanos(within.into())
+    }
+
+    /// What was to be looked at again, and is due.
     fn ripen(&mut self, now: Instant) {
-        while let Some((_, key)) = self.again.pop_front_if(|(at, _)| *at <= now) {
-            self.pending.insert(key);
+        while let Some(entry) = self.again.pop_first() {
+            if entry.0 > now {
+                self.again.insert(entry);
+                return;
+            }
+            match entry.1 {
+                Some(key) => _ = self.pending.insert(key),
+                None => self.everything_at = self.everything_at.min(now),
+            }
         }
     }
 
@@ -233,7 +256,7 @@ impl Agenda {
         if !self.pending.is_empty() {
             return now;
         }
-        let again = self.again.front().map(|(at, _)| *at);
+        let again = self.again.first().map(|(at, _)| *at);
         again.map_or(self.everything_at, |at| at.min(self.everything_at))
     }
 }
@@ -242,4 +265,47 @@ impl Agenda {
 fn bears_our_labels(slice: &Slice) -> bool {
     let labels = &slice.metadata.labels;
     labels.get(SLICE_MANAGED_BY) == Some(MANAGER) && labels.get(SOURCE_SERVICE).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_are_looked_at_again_together() {
+        let now = Instant::now();
+        let mut agenda = Agenda::new(now);
+        let mut last = now;
+        for number in 0..10_000 {
+            last = now + Duration::from_millis(number);
+            agenda.add(Key::new("shop", number.to_string()), last);
+        }
+        assert_eq!(agenda.pending.len(), 10_000);
+        assert!(agenda.again.len() < 100, "{}", agenda.again.len());
+        agenda.pending.clear();
+        for delay in AGAIN {
+            let due = last + delay;
+            let covered = |(at, what): &(Instant, Option<Key>)| {
+                what.is_none() && *at >= due && *at <= due + PAUSE
+            };
+            assert!(agenda.again.iter().any(covered), "{delay:?}");
+            agenda.ripen(due + PAUSE);
+            assert!(agenda.everything_at <= due + PAUSE);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_are_looked_at_one_by_one() {
+        let now = Instant::now();
+        let mut agenda = Agenda::new(now + INTERVAL);
+        let key = Key::new("shop", "web-leader");
+        agenda.add(key.clone(), now);
+        for delay in AGAIN {
+            assert_eq!(agenda.pending.pop_first(), Some(key.clone()));
+            assert_eq!(agenda.due_at(now), now + delay);
+            agenda.ripen(now + delay);
+        }
+        assert_eq!(agenda.pending.pop_first(), Some(key));
+        assert_eq!(agenda.due_at(now), now + INTERVAL);
+    }
 }

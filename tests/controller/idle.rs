@@ -19,8 +19,8 @@ async fn an_idle_hour_is_quiet_and_healthy() {
     world.assert_words("idle", &[]);
     let requests = world.kube.requests();
     let lists = requests.iter().filter(|record| record.verb == Verb::List);
-    // The first is the second look at the Service that was made just before.
-    assert_eq!(lists.count(), 1 + 6, "a sweep every ten minutes");
+    // Two are further looks at the Service that was made just before.
+    assert_eq!(lists.count(), 2 + 6, "a sweep every ten minutes");
     let watches = requests.iter().filter(|record| record.verb == Verb::Watch);
     let watches = watches.count();
     // Each of the four ends after 261 to 290 s and goes on where it was.
