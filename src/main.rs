@@ -62,10 +62,11 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         .notices
         .iter()
         .for_each(|notice| tracing::warn!("{notice}"));
-    // Before anything shows that we run: whoever sees it may stop us, and that is no crash.
-    let told_to_stop = told_to_stop()?;
     let listeners = Listeners::bind(config.metrics, config.probes, config.debug)?;
     let api = transport::config(config.kubeconfig.as_deref()).await?;
+    // Before anything shows that we run: whoever sees it may stop us, and that is no crash. Not
+    // before the credentials: a program that fetches them may hang, and a signal ends that.
+    let told_to_stop = told_to_stop()?;
     tracing::info!(server = %api.cluster_url, version = env!("CARGO_PKG_VERSION"), "zen-lead starts");
     let tuning = Tuning::default();
     let clients = Clients {
