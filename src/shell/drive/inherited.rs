@@ -72,7 +72,8 @@ impl Drive {
 /// one may have been ours to overrule.
 fn last_word(view: &View) -> Option<(&Version, Option<&Uid>)> {
     let mut last: Option<(&Version, Option<&Uid>)> = None;
-    for slice in view.own_slices() {
+    // On the way of every piece of news: no list is made and sorted for it.
+    for slice in view.slices.iter().filter(|slice| view.owns_slice(slice)) {
         let version = &slice.metadata.resource_version;
         let named = slice.leader().map(|leader| &leader.uid);
         let is_better = last.is_none_or(|(known, before)| {
