@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ struct Desk {
     writer: Writer,
     log: Arc<Mutex<Vec<(Duration, String)>>>,
     began: Instant,
+    gave_up: Arc<AtomicBool>,
 }
 
 impl Desk {
@@ -53,10 +55,12 @@ impl Desk {
         let writer = Writer::new(client, options, Arc::new(Metrics::new(500)), clock);
         let log = Arc::new(Mutex::new(Vec::new()));
         let (began, heard, again) = (Instant::now(), Arc::clone(&log), writer.clone());
+        let gave_up = Arc::new(AtomicBool::new(false));
+        let wants_nothing = Arc::clone(&gave_up);
         writer.settle_with(Arc::new(move |settled| {
             let line = (began.elapsed(), describe(&settled));
             heard.lock().expect("no panic").push(line);
-            let wanted = replan(&settled);
+            let wanted = replan(&settled).filter(|_| !wants_nothing.load(Ordering::Relaxed));
             again.submit(&settled.source, Vec::from_iter(wanted), cause());
         }));
         Self {
@@ -64,7 +68,13 @@ impl Desk {
             writer,
             log,
             began,
+            gave_up,
         }
+    }
+
+    /// From the next outcome on the machine wants nothing.
+    fn give_up(&self) {
+        self.gave_up.store(true, Ordering::Relaxed);
     }
 
     fn submit(&self, source: &str, writes: Vec<Write>) {
@@ -193,6 +203,8 @@ fn describe(settled: &Settled) -> String {
         Verdict::Accepted(_) => "accepted".into(),
         Verdict::Overtaken(Observed::Gone(_)) => "overtaken: gone".into(),
         Verdict::Overtaken(_) => "overtaken".into(),
+        Verdict::Found(Observed::Gone(_)) => "found: gone".into(),
+        Verdict::Found(_) => "found".into(),
         Verdict::AddressHeld(_) => "address held".into(),
         Verdict::AddressTaken(_) => "address taken".into(),
         Verdict::Refused(status) => format!("refused {}", status.code),
@@ -713,6 +725,77 @@ async fn an_unknown_outcome_is_found_out() {
         assert_eq!(asked, requests);
         assert_eq!(desk.waiting("web"), json!([]));
     }
+}
+
+/// The same when it is not wanted any more: a create may have had its effect all the same, which
+/// nothing else would tell for as long as the watch lags. It is asked for, and never made again.
+#[tokio::test(start_paused = true)]
+async fn what_came_of_a_create_is_found_out_though_nobody_wants_it() {
+    for (applied, heard) in [(true, "found"), (false, "found: gone")] {
+        let desk = Desk::new();
+        let lost = Fault::Hang { applied };
+        desk.faults(&[lost, answer(500)]);
+        desk.submit("web", vec![create(NS, "new")]);
+        sleep(secs(5)).await;
+        desk.give_up();
+        sleep(secs(60)).await;
+        let verdicts: Vec<_> = desk.heard().into_iter().map(|(_, what)| what).collect();
+        assert_eq!(verdicts, ["failed", "failed", heard]);
+        let sent: Vec<_> = desk.sent().into_iter().map(|(_, what)| what).collect();
+        assert_eq!(
+            sent,
+            ["create Service new", "get Service new", "get Service new"]
+        );
+        assert_eq!(desk.waiting("web"), json!([]));
+    }
+}
+
+/// What hangs on it waits for that, and a new wish for the same object ends the question.
+#[tokio::test(start_paused = true)]
+async fn what_hangs_on_a_create_waits_until_its_outcome_is_known() {
+    let desk = Desk::new();
+    desk.service("web-leader");
+    desk.faults(&[Fault::Drop { applied: true }, answer(500)]);
+    let slice = |action| Write {
+        target: Target {
+            kind: plan::Kind::Slice,
+            key: Key::new(NS, "web-leader"),
+        },
+        action,
+        lane: Lane::Ordinary,
+    };
+    let body = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": { "namespace": NS, "name": "web-leader" }, "endpoints": [],
+    });
+    desk.submit("web", vec![slice(Action::Create(body.into()))]);
+    sleep(ms(1)).await;
+    desk.give_up();
+    desk.submit("web", vec![desk.delete("web-leader")]);
+    sleep(ms(300)).await;
+    let sent = || -> Vec<String> { desk.sent().into_iter().map(|(_, what)| what).collect() };
+    let so_far = [
+        "create EndpointSlice web-leader",
+        "get EndpointSlice web-leader",
+    ];
+    assert_eq!(sent(), so_far, "the deletion waits");
+    let slices = desk.world.kube.list(Kind::EndpointSlice, NS);
+    let text = |key: &str| slices[0]["metadata"][key].as_str().expect("set").to_owned();
+    let seen = Action::Delete {
+        uid: text("uid").as_str().into(),
+        version: text("resourceVersion").as_str().into(),
+    };
+    desk.submit("web", vec![slice(seen)]);
+    sleep(secs(60)).await;
+    desk.submit("web", vec![desk.delete("web-leader")]);
+    sleep(secs(60)).await;
+    assert_eq!(
+        sent()[2..],
+        [
+            "delete EndpointSlice web-leader",
+            "delete Service web-leader"
+        ]
+    );
 }
 
 /// A read that fails after a lost race is a failure like any other.

@@ -109,7 +109,9 @@ impl Hub {
                     touched = self.apply(observed);
                 }
             }
-            Verdict::Overtaken(observed) => touched = self.apply(observed),
+            Verdict::Overtaken(observed) | Verdict::Found(observed) => {
+                touched = self.apply(observed);
+            }
             Verdict::AddressTaken(status) => {
                 drive.forget_addresses(&source);
                 let name = &write.target.key.name;
@@ -160,6 +162,9 @@ impl Hub {
             Action::Patch { .. } => Operation::Patch,
             Action::Delete { .. } => Operation::Delete,
         };
+        if matches!(settled.verdict, Verdict::Found(_)) {
+            return; // Nothing was written.
+        }
         let is_accepted = matches!(settled.verdict, Verdict::Accepted(_));
         stats.api_call(
             operation,
@@ -174,7 +179,7 @@ impl Hub {
             Verdict::Accepted(_) if settled.attempt > 1 => {
                 return stats.succeeded_after_retry(operation);
             }
-            Verdict::Accepted(_) => return,
+            Verdict::Accepted(_) | Verdict::Found(_) => return,
             Verdict::Overtaken(_) => return stats.cache_missed(),
             Verdict::AddressHeld(_) => stats.failed("addressHeld"),
             Verdict::AddressTaken(_) => stats.failed("addressTaken"),

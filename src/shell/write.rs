@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use answer::{Observed, Settled, Verdict};
-use slot::{Slot, State};
+use slot::{Errand, Slot, State};
 
 use super::api::{self, CallError};
 use super::clock::Clock;
@@ -155,7 +155,7 @@ impl Writer {
             let slots = all.entry(source.clone()).or_default();
             // They are wanted again, or not, when the source is looked at after that.
             writes.retain(|write| !slots.iter().any(|slot| slot.holds_up(write)));
-            slots.retain(|slot| slot.keep(&writes));
+            slots.retain_mut(|slot| slot.keep(&writes));
             // Mostly one, and a cold start has thousands of sources wait.
             slots.reserve_exact(writes.len());
             for write in writes {
@@ -195,7 +195,7 @@ impl Writer {
     /// Drops whatever waits: another replica writes now. What is under way comes to its end.
     pub fn stand_down(&self) {
         self.0.slots.lock().retain(|_, slots| {
-            slots.retain(|slot| slot.keep(&[]));
+            slots.retain_mut(|slot| slot.keep(&[]));
             !slots.is_empty()
         });
     }
@@ -248,6 +248,15 @@ impl Drop for UnderWay {
     }
 }
 
+/// What a worker has to do now.
+struct Turn {
+    errand: Errand,
+    write: Write,
+    cause: Cause,
+    /// From 1.
+    attempt: u32,
+}
+
 /// A place in a lane, and for what trails its share of it. The lanes are never closed.
 type Place<'a> = (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>);
 
@@ -283,7 +292,13 @@ impl Inner {
                     () = wake.notified() => continue,
                 }
             }
-            let Some((write, cause, attempt)) = self.take(&source, &target, lane) else {
+            let Some(Turn {
+                errand,
+                write,
+                cause,
+                attempt,
+            }) = self.take(&source, &target, lane)
+            else {
                 continue;
             };
             // 3. Send it.
@@ -294,7 +309,7 @@ impl Inner {
                     .decided_within(self.clock.moment().since(cause.at));
             }
             // Boxed, so that the thousands that wait for a place take no room for an exchange.
-            let verdict = match Box::pin(self.send(&write)).await {
+            let verdict = match Box::pin(self.run(errand, &write)).await {
                 // The server tells of a deletion before it gives the Service's address back.
                 Verdict::AddressTaken(status) if attempt < ADDRESS_ATTEMPTS => {
                     Verdict::AddressHeld(status)
@@ -351,14 +366,14 @@ impl Inner {
     }
 
     /// Takes the write, unless the decision changed lanes or was dropped.
-    fn take(&self, source: &Key, target: &Target, lane: Lane) -> Option<(Write, Cause, u32)> {
+    fn take(&self, source: &Key, target: &Target, lane: Lane) -> Option<Turn> {
         if self.is_closed.load(Ordering::Relaxed) {
             return None;
         }
-        if !(self.options.may_write)() {
+        let may_write = (self.options.may_write)();
+        if !may_write {
             // Its time came without anybody having been told yet, for instance during a SIGSTOP.
             self.drop_waiting(source, target);
-            return None;
         }
         let mut slots = self.slots.lock();
         let slot = slots
@@ -368,18 +383,24 @@ impl Inner {
         if slot.state != State::Waiting
             || slot.write.lane != lane
             || slot.not_before.is_some_and(|at| Instant::now() < at)
+            || (slot.errand == Errand::Write && !may_write)
         {
             return None;
         }
         slot.state = State::InFlight;
         slot.attempt += 1;
-        Some((slot.write.clone(), slot.cause, slot.attempt))
+        Some(Turn {
+            errand: slot.errand,
+            write: slot.write.clone(),
+            cause: slot.cause,
+            attempt: slot.attempt,
+        })
     }
 
     fn drop_waiting(&self, source: &Key, target: &Target) {
         let mut all = self.slots.lock();
         if let Some(slots) = all.get_mut(source) {
-            slots.retain(|slot| slot.write.target != *target || slot.state == State::InFlight);
+            slots.retain_mut(|slot| slot.write.target != *target || slot.keep(&[]));
             if slots.is_empty() {
                 all.remove(source);
             }
@@ -402,7 +423,7 @@ impl Inner {
                 slots.swap_remove(at);
                 true
             }
-            Verdict::Accepted(_) | Verdict::AddressTaken(_) => {
+            Verdict::Accepted(_) | Verdict::Found(_) | Verdict::AddressTaken(_) => {
                 slots.swap_remove(at);
                 if slots.is_empty() {
                     all.remove(source);
@@ -426,6 +447,7 @@ impl Inner {
                 false
             }
             Verdict::Failed { retry_after, .. } => {
+                slot.doubt();
                 slot.delay(
                     false,
                     retry_after.unwrap_or_default().min(DELAY_MAX),
@@ -450,6 +472,17 @@ impl Inner {
         }
         let now = Instant::now();
         *next = Some(next.map_or(now, |next| next.max(now)) + period);
+    }
+
+    /// Does what there is to be done about a write.
+    async fn run(&self, errand: Errand, write: &Write) -> Verdict {
+        if errand == Errand::Write {
+            return self.send(write).await;
+        }
+        match self.read(write, TIMEOUT).await {
+            Verdict::Overtaken(observed) => Verdict::Found(observed),
+            verdict => verdict,
+        }
     }
 
     /// One request, and a second one to learn the truth where the first one met a surprise.

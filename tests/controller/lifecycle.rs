@@ -1,7 +1,8 @@
 //! How a source comes, stays and leaves.
 
 use serde_json::{Value, json};
-use simkube::{Kind, Verb, Verdict};
+use simkube::{FrameVerdict, Kind, Verb, Verdict};
+use tokio::time::Instant;
 
 use crate::support::{ENABLED, NS, World, ms, secs};
 
@@ -251,4 +252,47 @@ async fn a_failed_create_dies_with_the_wish() {
     assert_eq!(world.writes(), ["create Service web-leader"]);
     let series = world.replica().metrics.states();
     assert_eq!(series, [], "§5: a series goes when its Service goes");
+}
+
+/// A create that landed without an answer, and of which no watch shows anything: what hangs on it
+/// waits until somebody has asked, even if a server that is away has no answer to that at first.
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_create_has_made_goes_before_its_service() {
+    for answers_lost in [0, 1, 3] {
+        let mut world = World::new();
+        world.pods("web", &["a"]);
+        world.start("").await;
+        let dark_until = Instant::now() + secs(300);
+        world.on_frame(move |frame| match frame.kind {
+            Kind::EndpointSlice => FrameVerdict::HoldUntil(dark_until),
+            _ => FrameVerdict::Deliver,
+        });
+        let mut left = answers_lost;
+        world.on_request(move |request| match (request.kind, request.verb) {
+            (Some(Kind::EndpointSlice), Verb::Create) => Verdict::Hang { applied: true },
+            (Some(Kind::EndpointSlice), Verb::Get) if left > 0 => {
+                left -= 1;
+                Verdict::Drop { applied: false }
+            }
+            _ => Verdict::Pass,
+        });
+        world.source("web").create();
+        let exists = |world: &World| world.slice("web").is_some();
+        world.until("the slice", exists).await;
+        world.annotate("web", ENABLED, None);
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(
+            world.writes(),
+            [
+                "create Service web-leader",
+                "create EndpointSlice web-leader",
+                "delete EndpointSlice web-leader",
+                "delete Service web-leader",
+            ],
+            "{answers_lost} answers lost"
+        );
+        let asked = world.words();
+        let gets = asked.iter().filter(|what| what.starts_with("get "));
+        assert_eq!(gets.count(), answers_lost + 1, "{asked:?}");
+    }
 }

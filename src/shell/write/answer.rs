@@ -28,6 +28,8 @@ pub enum Verdict {
     Accepted(Observed),
     /// Somebody else was faster; this is the object now.
     Overtaken(Observed),
+    /// A create without an answer, which nobody wants any more: this is what came of it.
+    Found(Observed),
     /// The cluster address that a leader Service had before is not given back yet, it seems.
     AddressHeld(ApiStatus),
     /// The cluster address that a leader Service had before is gone.

@@ -30,12 +30,25 @@ pub(super) struct Slot {
     pub(super) attempt: u32,
     pub(super) not_before: Option<Instant>,
     pub(super) wake: Arc<Notify>,
+    /// What is to be done about it when its turn has come.
+    pub(super) errand: Errand,
+    /// Set from a create without an answer until it is known what came of it.
+    is_in_doubt: bool,
     /// Set when the server refused the content, so that another content may be tried at once.
     is_refused: bool,
     /// Set while only races that were lost make it wait, and not the server.
     is_raced: bool,
     backoff: Option<Backoff>,
     races: u32,
+}
+
+/// What a worker does about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// Sends it.
+    Write,
+    /// Asks what came of it, which nobody wants any more.
+    Ask,
 }
 
 /// What happens to it.
@@ -58,6 +71,8 @@ impl Slot {
             attempt: 0,
             not_before: None,
             wake: Arc::new(Notify::new()),
+            errand: Errand::Write,
+            is_in_doubt: false,
             is_refused: false,
             is_raced: false,
             backoff: None,
@@ -65,19 +80,26 @@ impl Slot {
         }
     }
 
-    /// Whether it survives a new set of writes: what waits and is no longer wanted does not.
-    pub(super) fn keep(&self, writes: &[Write]) -> bool {
-        let stays = self.state == State::InFlight
-            || writes.iter().any(|write| write.target == self.write.target);
-        if !stays {
-            self.wake.notify_one();
+    /// Whether it survives a new set of writes: what waits and is no longer wanted does not, unless
+    /// it may have had its effect already.
+    pub(super) fn keep(&mut self, writes: &[Write]) -> bool {
+        let is_wanted = writes.iter().any(|write| write.target == self.write.target);
+        if self.state == State::InFlight || is_wanted {
+            return true;
         }
-        stays
+        self.wake.notify_one();
+        self.errand = Errand::Ask;
+        self.is_in_doubt
     }
 
-    /// Whether a write has to wait for what is under way here.
+    /// Whether a write has to wait for what comes of this one.
     pub(super) fn holds_up(&self, write: &Write) -> bool {
-        self.state == State::InFlight && write.must_wait_for(&self.write)
+        (self.state == State::InFlight || self.is_in_doubt) && write.must_wait_for(&self.write)
+    }
+
+    /// Nothing is known of what came of it.
+    pub(super) fn doubt(&mut self) {
+        self.is_in_doubt = matches!(self.write.action, Action::Create(_));
     }
 
     /// Takes a newer decision in. Returns whether a worker has to be started.
@@ -100,6 +122,9 @@ impl Slot {
                     }
                     self.wake.notify_one();
                 }
+                // Who wants it changed or deleted has seen it.
+                self.is_in_doubt &= matches!(write.action, Action::Create(_));
+                self.errand = Errand::Write;
                 self.write = write;
                 false
             }
@@ -135,6 +160,7 @@ impl Slot {
     /// A race was lost: the truth is known now, and the machine decides anew.
     pub(super) fn rest(&mut self) {
         self.state = State::Resting;
+        self.is_in_doubt = false;
         self.races = self.races.saturating_add(1);
         self.not_before = None;
     }
@@ -175,6 +201,7 @@ impl Slot {
             "verb": self.write.action.verb(),
             "lane": format!("{:?}", self.write.lane),
             "state": format!("{:?}", self.state),
+            "isInDoubt": self.is_in_doubt,
             "attempts": self.attempt,
             "retryInSeconds": self.not_before.map(|at| at.saturating_duration_since(now).as_secs_f64()),
         })
