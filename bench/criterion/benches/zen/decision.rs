@@ -1,5 +1,6 @@
 //! From the bytes of a pod's frame to the write in the writer's slot.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion};
@@ -13,6 +14,8 @@ use crate::CpuTime;
 const PODS_EACH: usize = 3;
 /// Decisions for the percentiles of each size.
 const DECISIONS: usize = 2_000;
+/// So many runs tell how long one takes usually.
+const WARM_UP: usize = 200;
 
 pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let mut all: Vec<_> = [10, 1_000, 10_000]
@@ -37,11 +40,18 @@ pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     }
     group.finish();
 
+    let (services, fleet) = all.last_mut().expect("three sizes");
+    let usual: Times = (0..WARM_UP)
+        .map(|round| decide(fleet, spread(round, *services)))
+        .collect();
+    let arithmetic = Arithmetic::as_long_as(usual.at(50));
     let mut times: Vec<Times> = vec![Times::default(); all.len()];
+    let mut machine = Times::default();
     for round in 0..DECISIONS {
         for ((services, fleet), times) in all.iter_mut().zip(&mut times) {
             times.push(decide(fleet, spread(round, *services)));
         }
+        machine.push(arithmetic.run());
     }
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     for ((services, _), times) in all.iter().zip(&times) {
@@ -50,12 +60,38 @@ pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
         table.figure(&format!("{what}, p99"), micros(times.at(99)), 100.0, "µs");
         table.note(&format!("{what}, max"), micros(times.at(100)), "µs");
     }
+    let what = "arithmetic that takes as long";
+    table.note(&format!("{what}, p50"), micros(machine.at(50)), "µs");
+    table.note(&format!("{what}, p99"), micros(machine.at(99)), "µs");
     table.compared(
         "decision at 10000 Services, 10 as floor",
         &times[0],
         &times[2],
         1.5,
     );
+}
+
+/// Works in registers alone. What it takes now and then beyond its usual time is the machine's doing,
+/// the scheduler's clock tick above all, and happens to a decision of that length as often.
+struct Arithmetic {
+    steps: u64,
+}
+
+impl Arithmetic {
+    /// Sized to take that long.
+    fn as_long_as(time: Duration) -> Self {
+        let sample = Self { steps: 10_000 };
+        let samples: Times = (0..WARM_UP).map(|_| sample.run()).collect();
+        let usual = samples.at(50).as_nanos().max(1);
+        let steps = u128::from(sample.steps) * time.as_nanos() / usual;
+        let steps = u64::try_from(steps).unwrap_or(sample.steps);
+        Self { steps }
+    }
+
+    fn run(&self) -> Duration {
+        let step = |number: u64, _| black_box(number.wrapping_mul(6_364_136_223_846_793_005) ^ 1);
+        timed(|| black_box((0..self.steps).fold(1, step))).0
+    }
 }
 
 /// Neighbours in time are no neighbours in memory.
