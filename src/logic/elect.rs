@@ -135,6 +135,14 @@ pub struct Verdict {
     pub deadline: Option<Moment>,
 }
 
+impl Verdict {
+    /// Whether this pod leads on, and nothing speaks against it.
+    pub(super) fn confirms(&self, incumbent: Option<&Uid>) -> bool {
+        let leader = self.leader.as_ref().map(|pod| &pod.uid);
+        leader.is_some() && leader == incumbent && self.hold == Hold::Firm
+    }
+}
+
 /// How a leader that is kept stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hold {

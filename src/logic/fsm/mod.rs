@@ -133,6 +133,10 @@ pub struct Switch {
     pub from: Option<Arc<str>>,
     /// Identity of that leader.
     pub from_uid: Option<Uid>,
+    /// Since when it leads, by our own clock.
+    pub from_since: Option<Moment>,
+    /// The same, by the wall clock.
+    pub from_switched: Option<jiff::Timestamp>,
     /// Why it was left; `None` for a first election or a recovery.
     pub reason: Option<Reason>,
     /// When the news that caused it arrived.

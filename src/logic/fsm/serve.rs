@@ -37,8 +37,7 @@ impl Machine {
         let rules = rules(&self.settings, source, context, &asked);
         let families = source.families();
         let incumbent = self.leader().map(|leader| leader.uid.clone());
-        let ballot = self.ballot(view, incumbent.as_ref());
-        let verdict = elect::elect(&rules, &ballot, now.moment);
+        let verdict = self.elect(view, &rules, &name, incumbent.as_ref(), now.moment);
         report.elected(view, &rules, &verdict, incumbent.is_some());
         let deadline = verdict.deadline;
         self.apply(&verdict, incumbent, context.cause, now);
@@ -59,6 +58,35 @@ impl Machine {
         let rules = rules(&self.settings, source, context, &asked);
         let incumbent = self.leader().map(|leader| &leader.uid);
         elect::scrutinize(&rules, &self.ballot(view, incumbent), now.moment)
+    }
+
+    /// Holds the election. Who was decided upon and has not been shown by any slice yet has to be
+    /// beyond doubt. If he is not, whoever he was to follow goes on where he can: clients have seen
+    /// nobody else.
+    fn elect(
+        &self,
+        view: &View,
+        rules: &Rules<'_>,
+        name: &str,
+        incumbent: Option<&Uid>,
+        now: Moment,
+    ) -> Verdict {
+        let verdict = elect::elect(rules, &self.ballot(view, incumbent), now);
+        if verdict.confirms(incumbent) {
+            return verdict;
+        }
+        let switch = self.pending.as_ref().filter(|_| incumbent.is_some());
+        let former = switch.and_then(|switch| switch.from_uid.as_ref());
+        let is_shown = |uid: &&Uid| published(view, name).is_some_and(|shown| shown.uid == **uid);
+        let Some(former) = former.filter(is_shown) else {
+            return verdict;
+        };
+        let again = elect::elect(rules, &self.ballot(view, Some(former)), now);
+        if again.confirms(Some(former)) {
+            again
+        } else {
+            verdict
+        }
     }
 
     fn ballot<'b>(&'b self, view: &'b View, incumbent: Option<&'b Uid>) -> Ballot<'b> {
@@ -163,8 +191,9 @@ impl Machine {
     fn apply(&mut self, verdict: &Verdict, incumbent: Option<Uid>, cause: Cause, now: Now) {
         let next = verdict.leader.as_ref().map(|pod| (&pod.uid, &pod.name));
         let stays = next.map(|(uid, _)| uid) == incumbent.as_ref();
+        let mut returned = None;
         if !stays {
-            self.switch(verdict, incumbent.as_ref(), cause);
+            returned = self.switch(verdict, incumbent.as_ref(), cause);
         } else if self.is_called_off(incumbent.as_ref()) {
             self.pending = None;
         }
@@ -174,14 +203,19 @@ impl Machine {
         }
         match next {
             Some((uid, pod)) => {
-                if !stays {
-                    self.switched = Some(now.wall);
-                }
                 self.last = Some(uid.clone());
-                let since = self
-                    .leader()
-                    .filter(|_| stays)
-                    .map_or(now.moment, |leader| leader.since);
+                let since = match (returned, self.leader()) {
+                    // He has led all the time.
+                    (Some(switch), _) => {
+                        self.switched = switch.from_switched;
+                        switch.from_since.unwrap_or(now.moment)
+                    }
+                    (None, Some(leader)) if stays => leader.since,
+                    (None, _) => {
+                        self.switched = Some(now.wall);
+                        now.moment
+                    }
+                };
                 self.enter(Phase::Serving(Serving {
                     uid: uid.clone(),
                     pod: Arc::clone(pod),
@@ -202,18 +236,26 @@ impl Machine {
     }
 
     /// Remembers a change of leader. One on top of another that no slice has shown yet makes one
-    /// of both: what counts is who is published, since when he had to go, and why.
-    fn switch(&mut self, verdict: &Verdict, incumbent: Option<&Uid>, cause: Cause) {
+    /// of both: what counts is who is published, since when he had to go, and why. Returns it if it
+    /// leads back to him.
+    fn switch(
+        &mut self,
+        verdict: &Verdict,
+        incumbent: Option<&Uid>,
+        cause: Cause,
+    ) -> Option<Switch> {
         let next = verdict.leader.as_ref().map(|pod| &pod.uid);
         let switch = self.pending.take().unwrap_or_else(|| Switch {
             from: self.leader().map(|leader| Arc::clone(&leader.pod)),
             from_uid: incumbent.cloned(),
+            from_since: self.leader().map(|leader| leader.since),
+            from_switched: self.switched,
             reason: verdict.left,
             at: cause.at,
             trigger: cause.pod_changed,
         });
         if switch.from_uid.as_ref() == next {
-            return;
+            return Some(switch);
         }
         let reason = match switch.reason {
             Some(Reason::NotReady | Reason::NoneReady) if next.is_none() => Some(Reason::NoneReady),
@@ -221,6 +263,7 @@ impl Machine {
             other => other,
         };
         self.pending = Some(Switch { reason, ..switch });
+        None
     }
 }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::matrix::{dual_stack, finalize, native, spec, stranger};
 use crate::logic::contract::{
     ENABLED, FAILOVER_MIN_DELAY, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_UID,
-    LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE, MIN_READY_DURATION, STICKY, STRATEGY, TRIGGER_TIME,
+    LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE, MIN_READY_DURATION, PREFERRED_LEADER, STICKY,
+    STRATEGY, TRIGGER_TIME,
 };
 use crate::logic::plan::{Action, Kind, Lane};
 use crate::logic::testkit::{Lab, pod, source};
@@ -461,6 +462,56 @@ fn a_switch_that_is_taken_back_before_it_is_published_is_not_told() {
     lab.world.edit_pod("a", |pod| pod.ready = true);
     lab.settle();
     assert_eq!(lab.summary(), "Serving a | s-leader: a");
+}
+
+#[test]
+fn a_switch_that_comes_to_nothing_before_it_is_published_moves_nothing() {
+    type Ends = fn(&mut Lab);
+    let ends: [(&str, Ends); 5] = [
+        ("he terminates", |l| {
+            l.world.edit_pod("c", |pod| pod.terminating = true);
+        }),
+        ("he is gone", |l| l.world.delete_pod("c")),
+        ("he turns NotReady, for a delay", |l| ready(l, "c", false)),
+        ("he is about to be evicted", |l| {
+            l.world.edit_pod("c", |pod| pod.disrupted = true);
+        }),
+        ("he loses his label", |l| {
+            l.world.edit_pod("c", |pod| pod.labels.clear());
+        }),
+    ];
+    for (how, end) in ends {
+        let mut lab = lab(&[(FAILOVER_MIN_DELAY, "30s")]);
+        ready(&mut lab, "a", false);
+        wait(&mut lab, 30);
+        ready(&mut lab, "a", true);
+        lab.settle();
+        assert_eq!(
+            lab.objects(),
+            "s-leader: b",
+            "neither the first choice nor the one asked for"
+        );
+        lab.world.annotate("s", PREFERRED_LEADER, Some("c"));
+        assert_eq!(lab.look().len(), 1, "a switchover");
+        lab.forget();
+        lab.world.advance(Duration::from_secs(2));
+        end(&mut lab);
+        assert!(!lab.round(), "{how}: {:?}", lab.writes);
+        assert_eq!(lab.summary(), "Serving b | s-leader: b", "{how}");
+    }
+}
+
+#[test]
+fn a_switch_that_comes_to_nothing_goes_on_to_somebody_else_where_nobody_can_stay() {
+    let mut lab = lab(&[]);
+    lab.world.edit_pod("a", |pod| pod.terminating = true);
+    assert_eq!(lab.look().len(), 1, "to b");
+    lab.world.edit_pod("b", |pod| pod.ready = false);
+    lab.settle();
+    assert_eq!(
+        lab.summary(),
+        "Serving c | s-leader: c | LeaderChanged (terminating)"
+    );
 }
 
 #[test]
