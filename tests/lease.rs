@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use simkube::{FrameVerdict, Kind, Rule, Verb, Verdict};
+use simkube::{FrameVerdict, Kind, Options, Rule, Verb, Verdict};
 use support::{LEASE_NS, NS, Replica, World, ms, secs, word};
 use tokio::time::{Instant, sleep};
 use zen_lead::logic::time::Now;
@@ -17,7 +17,10 @@ const LEASE: &str = "zen-lead-controller-leader-election";
 
 /// A world in which `a` leads `web`, written by the first of two replicas that are both synced.
 async fn two(pods: &[&str]) -> (World, Replica, Replica) {
-    let mut world = World::new();
+    two_in(World::new(), pods).await
+}
+
+async fn two_in(mut world: World, pods: &[&str]) -> (World, Replica, Replica) {
     world.source("web").create();
     world.pods("web", pods);
     let first = world.another("-1", "");
@@ -248,6 +251,57 @@ async fn a_takeover_publishes_nobody_who_was_taken_down() {
         !words.iter().any(|word| word.contains("EndpointSlice")),
         "{words:?}"
     );
+}
+
+/// Nor where a write of another family's slice is the latest word that it has heard: the leader has an
+/// address in one family only, and the ports of both slices change while the news of them are late.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_publishes_nobody_who_was_taken_down_in_his_family() {
+    let world = World::with(Options {
+        dual_stack: true,
+        ..Options::default()
+    });
+    let (world, first, second) = two_in(world, &["a"]).await;
+    let edit = |service: &mut Value| {
+        service["spec"]["ipFamilyPolicy"] = "RequireDualStack".into();
+        service["spec"]["ipFamilies"] = json!(["IPv4", "IPv6"]);
+    };
+    let edited = world.kube.edit(Kind::Service, NS, "web", edit);
+    edited.expect("accepted");
+    let of_the_second = |world: &World| world.kube.get(Kind::EndpointSlice, NS, "web-leader-ipv6");
+    world
+        .until("the other slice", |world| of_the_second(world).is_some())
+        .await;
+    world.kube.delete_pod(NS, "a", 600);
+    sleep(secs(1)).await;
+    world.on_frame(|frame| {
+        if frame.client == "watch-2" && frame.kind == Kind::EndpointSlice {
+            return FrameVerdict::HoldUntil(frame.at + secs(60));
+        }
+        FrameVerdict::Deliver
+    });
+    world.kube.set_ready(NS, "a", false);
+    world.kube.set_ready(NS, "a", true);
+    world.until_none("web").await;
+    sleep(secs(1)).await;
+    first.crash();
+    until_active(&world, &second).await;
+    sleep(secs(10)).await;
+    // The answer about the slice that he is in comes last.
+    world.on_request(|request| match (request.verb, &*request.name) {
+        (Verb::Patch, "web-leader") => Verdict::Delay {
+            before: ms(50),
+            after: ms(0),
+        },
+        _ => Verdict::Pass,
+    });
+    let port = |service: &mut Value| service["spec"]["ports"][0]["targetPort"] = json!(9_090);
+    let edited = world.kube.edit(Kind::Service, NS, "web", port);
+    edited.expect("accepted");
+    sleep(secs(30)).await;
+    let port = |slice: &Value| slice["ports"][0]["port"].clone();
+    assert_eq!(port(&of_the_second(&world).expect("there")), 9_090);
+    assert_eq!(world.leader("web"), None);
 }
 
 /// What somebody does by hand is healed again as soon as the new holder knows what it took over.

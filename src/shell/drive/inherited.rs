@@ -1,10 +1,11 @@
 //! What the one who wrote before us left behind. Whoever takes over may hear late of what that one
 //! published last, and that is nothing to be healed.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Cell, Drive};
-use crate::logic::model::{Pod, Uid, Version};
+use crate::logic::model::{AddressType, Pod, Slice, Uid, Version};
 use crate::logic::view::View;
 
 /// The slices as the one before left them.
@@ -69,21 +70,36 @@ impl Drive {
 }
 
 /// Whom our slices name, and since which version. Of two that name one the newer word counts: the older
-/// one may have been ours to overrule.
+/// one may have been ours to overrule. Of two that name none it is that of the first family, in which
+/// a leader must have an address: the other may have been empty all along, and written by us.
 fn last_word(view: &View) -> Option<(&Version, Option<&Uid>)> {
-    let mut last: Option<(&Version, Option<&Uid>)> = None;
+    let source = view.source.as_ref();
+    let primary = source.map(|source| AddressType::from(source.families()[0]));
+    let mut last: Option<(&Slice, Option<&Uid>)> = None;
     // On the way of every piece of news: no list is made and sorted for it.
     for slice in view.slices.iter().filter(|slice| view.owns_slice(slice)) {
-        let version = &slice.metadata.resource_version;
         let named = slice.leader().map(|leader| &leader.uid);
         let is_better = last.is_none_or(|(known, before)| {
-            let is_newer = known.is_older_than(version);
-            (named.is_some() && before.is_none())
-                || (named.is_some() == before.is_some() && is_newer)
+            let counts = |slice: &Slice, named: Option<&Uid>| {
+                (
+                    named.is_some(),
+                    named.is_some() || Some(slice.address_type) == primary,
+                )
+            };
+            let is_newer = || version(known).is_older_than(version(slice));
+            match counts(slice, named).cmp(&counts(known, before)) {
+                Ordering::Greater => true,
+                Ordering::Equal => is_newer(),
+                Ordering::Less => false,
+            }
         });
         if is_better {
-            last = Some((version, named));
+            last = Some((slice, named));
         }
     }
-    last
+    last.map(|(slice, named)| (version(slice), named))
+}
+
+fn version(slice: &Slice) -> &Version {
+    &slice.metadata.resource_version
 }
