@@ -15,7 +15,7 @@ const PODS_EACH: usize = 3;
 /// Decisions for the percentiles of each size.
 const DECISIONS: usize = 2_000;
 /// So many runs tell how long one takes usually.
-const WARM_UP: usize = 200;
+const WARM_UP: usize = 500;
 
 pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let mut all: Vec<_> = [10, 1_000, 10_000]
@@ -40,19 +40,10 @@ pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     }
     group.finish();
 
-    let (services, fleet) = all.last_mut().expect("three sizes");
-    let usual: Times = (0..WARM_UP)
-        .map(|round| decide(fleet, spread(round, *services)))
-        .collect();
-    let arithmetic = Arithmetic::as_long_as(usual.at(50));
-    let mut times: Vec<Times> = vec![Times::default(); all.len()];
-    let mut machine = Times::default();
-    for round in 0..DECISIONS {
-        for ((services, fleet), times) in all.iter_mut().zip(&mut times) {
-            times.push(decide(fleet, spread(round, *services)));
-        }
-        machine.push(arithmetic.run());
-    }
+    let mut arithmetic = Arithmetic::SAMPLE;
+    let (decisions, samples) = in_turns(WARM_UP, &mut all, &arithmetic);
+    arithmetic.last_as_long_as(decisions[all.len() - 1].at(50), samples.at(50));
+    let (times, machine) = in_turns(DECISIONS, &mut all, &arithmetic);
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     for ((services, _), times) in all.iter().zip(&times) {
         let what = format!("decision at {services} Services");
@@ -78,20 +69,35 @@ struct Arithmetic {
 }
 
 impl Arithmetic {
-    /// Sized to take that long.
-    fn as_long_as(time: Duration) -> Self {
-        let sample = Self { steps: 10_000 };
-        let samples: Times = (0..WARM_UP).map(|_| sample.run()).collect();
-        let usual = samples.at(50).as_nanos().max(1);
-        let steps = u128::from(sample.steps) * time.as_nanos() / usual;
-        let steps = u64::try_from(steps).unwrap_or(sample.steps);
-        Self { steps }
+    const SAMPLE: Self = Self { steps: 10_000 };
+
+    /// Sizes it to take `time`, where now it takes `so_far`.
+    fn last_as_long_as(&mut self, time: Duration, so_far: Duration) {
+        let steps = u128::from(self.steps) * time.as_nanos() / so_far.as_nanos().max(1);
+        self.steps = u64::try_from(steps).unwrap_or(self.steps);
     }
 
     fn run(&self) -> Duration {
         let step = |number: u64, _| black_box(number.wrapping_mul(6_364_136_223_846_793_005) ^ 1);
         timed(|| black_box((0..self.steps).fold(1, step))).0
     }
+}
+
+/// A decision of each fleet and the arithmetic in turns, so that all have the same machine.
+fn in_turns(
+    rounds: usize,
+    all: &mut [(usize, Fleet)],
+    arithmetic: &Arithmetic,
+) -> (Vec<Times>, Times) {
+    let mut decisions = vec![Times::default(); all.len()];
+    let mut machine = Times::default();
+    for round in 0..rounds {
+        for ((services, fleet), times) in all.iter_mut().zip(&mut decisions) {
+            times.push(decide(fleet, spread(round, *services)));
+        }
+        machine.push(arithmetic.run());
+    }
+    (decisions, machine)
 }
 
 /// Neighbours in time are no neighbours in memory.
