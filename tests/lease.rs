@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use simkube::{FrameVerdict, Kind, Options, Rule, Verb, Verdict};
@@ -35,7 +36,7 @@ async fn two_in(mut world: World, pods: &[&str]) -> (World, Replica, Replica) {
     (world, first, second)
 }
 
-async fn until_active(world: &World, replica: &Replica) -> std::time::Duration {
+async fn until_active(world: &World, replica: &Replica) -> Duration {
     world
         .until("it being active", |_| replica.tenure.is_active())
         .await
@@ -225,15 +226,14 @@ async fn a_takeover_keeps_what_it_hears_of_late() {
     }
 }
 
-/// The same of a leader who was taken down: about to go, he could stay, and cannot come back.
-#[tokio::test(start_paused = true)]
-async fn a_takeover_publishes_nobody_who_was_taken_down() {
-    let (world, first, second) = two(&["a"]).await;
+/// Has `a` taken down, who is about to go and then Ready again. The second replica hears of the slice
+/// so much later.
+async fn take_down_unseen(world: &World, later: Duration) {
     world.kube.delete_pod(NS, "a", 600);
     sleep(secs(1)).await;
-    world.on_frame(|frame| {
+    world.on_frame(move |frame| {
         if frame.client == "watch-2" && frame.kind == Kind::EndpointSlice {
-            return FrameVerdict::HoldUntil(frame.at + secs(10));
+            return FrameVerdict::HoldUntil(frame.at + later);
         }
         FrameVerdict::Deliver
     });
@@ -241,6 +241,13 @@ async fn a_takeover_publishes_nobody_who_was_taken_down() {
     world.kube.set_ready(NS, "a", true);
     world.until_none("web").await;
     sleep(secs(1)).await;
+}
+
+/// The same of a leader who was taken down: about to go, he could stay, and cannot come back.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_publishes_nobody_who_was_taken_down() {
+    let (world, first, second) = two(&["a"]).await;
+    take_down_unseen(&world, secs(10)).await;
     first.crash();
     world.clear();
     until_active(&world, &second).await;
@@ -272,18 +279,7 @@ async fn a_takeover_publishes_nobody_who_was_taken_down_in_his_family() {
     world
         .until("the other slice", |world| of_the_second(world).is_some())
         .await;
-    world.kube.delete_pod(NS, "a", 600);
-    sleep(secs(1)).await;
-    world.on_frame(|frame| {
-        if frame.client == "watch-2" && frame.kind == Kind::EndpointSlice {
-            return FrameVerdict::HoldUntil(frame.at + secs(60));
-        }
-        FrameVerdict::Deliver
-    });
-    world.kube.set_ready(NS, "a", false);
-    world.kube.set_ready(NS, "a", true);
-    world.until_none("web").await;
-    sleep(secs(1)).await;
+    take_down_unseen(&world, secs(60)).await;
     first.crash();
     until_active(&world, &second).await;
     sleep(secs(10)).await;
