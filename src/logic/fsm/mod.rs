@@ -129,13 +129,9 @@ pub struct Machine {
 /// A change of leader on its way to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {
-    /// Name of the leader that is published until then.
-    pub from: Option<Arc<str>>,
-    /// Identity of that leader.
-    pub from_uid: Option<Uid>,
-    /// Since when it leads, by our own clock.
-    pub from_since: Option<Moment>,
-    /// The same, by the wall clock.
+    /// The leader that is published until then.
+    pub from: Option<Serving>,
+    /// Since when it leads, by the wall clock.
     pub from_switched: Option<jiff::Timestamp>,
     /// Why it was left; `None` for a first election or a recovery.
     pub reason: Option<Reason>,
@@ -143,6 +139,13 @@ pub struct Switch {
     pub at: Moment,
     /// When the pod itself changed, if a pod did.
     pub trigger: Option<jiff::Timestamp>,
+}
+
+impl Switch {
+    /// Identity of the leader that is published until then.
+    fn former_uid(&self) -> Option<&Uid> {
+        self.from.as_ref().map(|former| &former.uid)
+    }
 }
 
 /// What a step goes by beside the facts.

@@ -76,7 +76,7 @@ impl Machine {
             return verdict;
         }
         let switch = self.pending.as_ref().filter(|_| incumbent.is_some());
-        let former = switch.and_then(|switch| switch.from_uid.as_ref());
+        let former = switch.and_then(Switch::former_uid);
         let is_shown = |uid: &&Uid| published(view, name).is_some_and(|shown| shown.uid == **uid);
         let Some(former) = former.filter(is_shown) else {
             return verdict;
@@ -193,7 +193,8 @@ impl Machine {
         let stays = next.map(|(uid, _)| uid) == incumbent.as_ref();
         let mut returned = None;
         if !stays {
-            returned = self.switch(verdict, incumbent.as_ref(), cause);
+            let called_off = self.switch(verdict, cause);
+            returned = called_off.and_then(|switch| Some((switch.from?, switch.from_switched)));
         } else if self.is_called_off(incumbent.as_ref()) {
             self.pending = None;
         }
@@ -206,9 +207,9 @@ impl Machine {
                 self.last = Some(uid.clone());
                 let since = match (returned, self.leader()) {
                     // He has led all the time.
-                    (Some(switch), _) => {
-                        self.switched = switch.from_switched;
-                        switch.from_since.unwrap_or(now.moment)
+                    (Some((former, switched)), _) => {
+                        self.switched = switched;
+                        former.since
                     }
                     (None, Some(leader)) if stays => leader.since,
                     (None, _) => {
@@ -232,29 +233,22 @@ impl Machine {
     /// has kept it.
     fn is_called_off(&self, leader: Option<&Uid>) -> bool {
         let pending = self.pending.as_ref();
-        pending.is_some_and(|switch| switch.from_uid.as_ref() == leader)
+        pending.is_some_and(|switch| switch.former_uid() == leader)
     }
 
     /// Remembers a change of leader. One on top of another that no slice has shown yet makes one
     /// of both: what counts is who is published, since when he had to go, and why. Returns it if it
     /// leads back to him.
-    fn switch(
-        &mut self,
-        verdict: &Verdict,
-        incumbent: Option<&Uid>,
-        cause: Cause,
-    ) -> Option<Switch> {
+    fn switch(&mut self, verdict: &Verdict, cause: Cause) -> Option<Switch> {
         let next = verdict.leader.as_ref().map(|pod| &pod.uid);
         let switch = self.pending.take().unwrap_or_else(|| Switch {
-            from: self.leader().map(|leader| Arc::clone(&leader.pod)),
-            from_uid: incumbent.cloned(),
-            from_since: self.leader().map(|leader| leader.since),
+            from: self.leader().cloned(),
             from_switched: self.switched,
             reason: verdict.left,
             at: cause.at,
             trigger: cause.pod_changed,
         });
-        if switch.from_uid.as_ref() == next {
+        if switch.former_uid() == next {
             return Some(switch);
         }
         let reason = match switch.reason {

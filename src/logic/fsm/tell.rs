@@ -157,7 +157,7 @@ impl Machine {
         }
         let took: Duration = now.moment.since(pending.at);
         let switched = Switched {
-            from: pending.from.clone(),
+            from: pending.from.as_ref().map(|former| Arc::clone(&former.pod)),
             to: to.map(|(_, pod)| Arc::clone(pod)),
             reason: pending.reason,
             took,
