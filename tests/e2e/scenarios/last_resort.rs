@@ -105,6 +105,8 @@ async fn disrupted_pod_is_second_choice(t: Arc<Test>) -> Result<()> {
     let pods = t.pods("web", 2).await?;
     t.status(&pods[0], status("Running", &pods[0].ips, true, None, true))
         .await?;
+    // Seen before the Service is, or web-0 would lead, and be left for good.
+    t.canary().await?;
     t.service(Svc::opted_in("web")).await?;
     t.leads("web-leader", &pods[1]).await?;
     // The other way round: nobody else is eligible, so it leads, and as it is.

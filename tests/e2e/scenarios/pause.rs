@@ -83,6 +83,8 @@ async fn paused_and_empty_stays_empty(t: Arc<Test>) -> Result<()> {
 async fn paused_obeys_its_owner(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 2).await?;
     t.ask("web", "paused", Some("true")).await?;
+    // Services and pods are watched apart: the pause has to be seen first.
+    t.canary().await?;
     t.ready(&pods[0], false).await?;
     t.canary().await?;
     let ports = json!([{"name": "main", "port": 81, "targetPort": 8081, "protocol": "TCP"}]);
