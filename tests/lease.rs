@@ -300,6 +300,32 @@ async fn a_takeover_publishes_nobody_who_was_taken_down_in_his_family() {
     assert_eq!(world.leader("web"), None);
 }
 
+/// Nor one who was left for another, if that one is gone as well when the news of it come.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_goes_not_back_to_who_was_left() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    world.on_frame(|frame| {
+        if frame.client == "watch-2" && frame.kind == Kind::EndpointSlice {
+            return FrameVerdict::HoldUntil(frame.at + secs(60));
+        }
+        FrameVerdict::Deliver
+    });
+    world.kube.delete_pod(NS, "a", 600);
+    world.until_leader("web", "b").await;
+    sleep(secs(1)).await;
+    first.crash();
+    world.kube.set_phase(NS, "b", "Succeeded");
+    world.clear();
+    until_active(&world, &second).await;
+    sleep(secs(30)).await;
+    assert_eq!(world.leader("web"), None);
+    // The first of them comes from what it saw last, is refused, and tells it of b.
+    let about = |word: &String| word.ends_with("EndpointSlice web-leader");
+    let words: Vec<String> = world.words().into_iter().filter(about).collect();
+    let slice = |verb: &str| format!("{verb} EndpointSlice web-leader");
+    assert_eq!(words, ["patch", "get", "patch"].map(slice));
+}
+
 /// What somebody does by hand is healed again as soon as the new holder knows what it took over.
 #[tokio::test(start_paused = true)]
 async fn a_takeover_heals_by_and_by() {

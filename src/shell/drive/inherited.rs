@@ -44,8 +44,8 @@ impl Drive {
     }
 
     /// Whether the slices say of the leader what we do not, as the one left them who wrote before us:
-    /// we only hear of it now. If their leader is lost by now, or they have none, ours is as good while
-    /// he could be elected.
+    /// we only hear of it now. If theirs is lost by now, or they have none, ours is as good while he
+    /// could be elected, and not if he could merely stay.
     pub(super) fn is_legacy(&self, cell: &mut Cell, view: &View) -> bool {
         let Some((version, named)) = last_word(view) else {
             return false;
@@ -64,7 +64,7 @@ impl Drive {
         };
         is_news
             && named != ours
-            && named.map_or_else(|| !ours.is_some_and(is_fit), is_fit)
+            && (named.is_some_and(is_fit) || !ours.is_some_and(is_fit))
             && self.inherited.lock().covers(version)
     }
 }
