@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use simkube::{Kind, Rule};
+use simkube::{FrameVerdict, Kind, Rule, Verb, Verdict};
 use support::{NS, World, ms, secs};
 
 const LEASES: &str = "kube-node-lease";
@@ -155,6 +155,36 @@ async fn a_node_that_falls_silent_is_left() {
     rounds(&world, &["y", "z"], 4).await;
     world.kube.set_ready(NS, "b", false);
     world.until_leader("web", "c").await;
+}
+
+/// Nor by a watch that lags: what it shows of the others came before what it does not show yet.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_lags_moves_nobody() {
+    let world = world("--node-lease-timeout=20s").await;
+    rounds(&world, &["x", "y", "z"], 2).await;
+    renew(&world, &["x"]);
+    world.settle().await;
+    world.on_frame(|frame| match frame.kind {
+        Kind::Lease => FrameVerdict::HoldUntil(frame.at + secs(11)),
+        _ => FrameVerdict::Deliver,
+    });
+    for _ in 0..6 {
+        tokio::time::sleep(secs(1)).await;
+        renew(&world, &["y", "z"]);
+        tokio::time::sleep(secs(9)).await;
+        renew(&world, &["x"]);
+        assert_eq!(world.leader("web").as_deref(), Some("a"));
+    }
+    // Where it cannot be asked for, nobody is taken for down.
+    world.on_any_request(|request| match (request.verb, request.kind) {
+        (Verb::List, Some(Kind::Lease)) => Verdict::Hang { applied: false },
+        _ => Verdict::Pass,
+    });
+    rounds(&world, &["y", "z"], 6).await;
+    assert_eq!(world.leader("web").as_deref(), Some("a"));
+    world.on_any_request(|_| Verdict::Pass);
+    rounds(&world, &["y", "z"], 2).await;
+    assert_eq!(world.leader("web").as_deref(), Some("b"));
 }
 
 /// Dead nodes: if no node is heard of, it is the control plane, or our watch.

@@ -9,7 +9,9 @@
 //! due. When an API server dies, or our watch, no node is heard of any more; whichever falls silent
 //! first, the others do not renew after it either, and nothing moves. When we hear again, it is of one
 //! after the other, and perhaps of some of them only before the watch breaks anew: so whoever was not
-//! overdue when it became quiet has the whole time again.
+//! overdue when it became quiet has the whole time again. And a watch can lag: the others' renewals are
+//! proof that it shows something, not that it shows everything. So before a node is taken for down, the
+//! server is asked for the Leases (`run::nodes`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,10 +75,11 @@ pub struct Heartbeats {
 
 impl Heartbeats {
     /// A node's Lease has been read: in another version than before, it was renewed. At first sight
-    /// nobody knows when that was, and it counts as just now.
+    /// nobody knows when that was, and it counts as just now. An older one, which a watch shows that
+    /// lags behind a list, tells nothing.
     pub fn read(&mut self, node: &Arc<str>, version: &Version, at: Moment) {
         if let Some((known, _)) = self.seen.get(node)
-            && known == version
+            && (known == version || version.is_older_than(known))
         {
             return;
         }
@@ -195,6 +198,8 @@ mod tests {
         all.read(&node, &"1".into(), at(10));
         all.read(&node, &"1".into(), at(99));
         assert_eq!(all.down(PATIENCE, at(100)).len(), 1, "a list read it again");
+        all.read(&node, &"0".into(), at(99));
+        assert_eq!(all.down(PATIENCE, at(100)).len(), 1, "a watch lags");
         all.read(&node, &"2".into(), at(99));
         assert!(all.down(PATIENCE, at(100)).is_empty());
     }

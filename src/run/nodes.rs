@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube_client::Client;
 use parking_lot::Mutex;
+use serde::Deserialize;
 
 use super::Controller;
 use super::feeds::skipped;
@@ -17,7 +19,7 @@ use crate::logic::nodes::{Heartbeats, Patience};
 use crate::logic::reflect::Change;
 use crate::logic::time::Moment;
 use crate::planted::{self, Bug};
-use crate::shell::api::Scope;
+use crate::shell::api::{self, Scope};
 use crate::shell::drive::Drive;
 use crate::shell::watch::Selectors;
 
@@ -25,6 +27,8 @@ use crate::shell::watch::Selectors;
 const NODE_LEASES: &str = "kube-node-lease";
 /// How often it is looked who has fallen silent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the server has for an answer before a node is taken for down.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Controller {
     pub(super) fn watch_the_nodes(&self, parts: &mut Parts) {
@@ -99,21 +103,56 @@ impl Controller {
             },
         );
         let (drive, clock) = (Arc::clone(&self.drive), self.around.clock.clone());
+        let client = self.clients.watch.clone();
         let alive = self.alive("node Leases");
         parts.spawn("node Leases", async move {
             let mut known = BTreeSet::new();
             loop {
                 alive();
                 tokio::time::sleep(LOOK_EVERY).await;
-                let now = clock.moment();
-                let down = heartbeats.lock().down(patience, now);
+                let mut down = heartbeats.lock().down(patience, clock.moment());
+                if !down.is_subset(&known) {
+                    match leases(&client).await {
+                        Ok(leases) => {
+                            let (at, mut heard) = (clock.moment(), heartbeats.lock());
+                            for lease in leases {
+                                heard.read(&lease.key().name, lease.version(), at);
+                            }
+                            down = heard.down(patience, at);
+                        }
+                        Err(why) => {
+                            tracing::warn!(%why, "cannot ask for the Leases of nodes; nobody is taken for down");
+                            down.retain(|node| known.contains(node));
+                        }
+                    }
+                }
                 if down != known {
-                    tell(&drive, &down, &known, now);
+                    tell(&drive, &down, &known, clock.moment());
                     known = down;
                 }
             }
         });
     }
+}
+
+/// What of a list is read. Without `limit`: what the server knows now, in one answer.
+#[derive(Deserialize)]
+struct Leases {
+    #[serde(default)]
+    items: Option<Vec<Lease>>,
+}
+
+/// The Leases of all nodes, as the server has them: a watch that lags tells of renewals late.
+async fn leases(client: &Client) -> Result<Vec<Lease>, String> {
+    let request = api::get(api::path::<Lease>(Some(NODE_LEASES), None));
+    let answer = api::unary(client, request, ASK_TIMEOUT)
+        .await
+        .map_err(|why| why.to_string())?;
+    if !answer.status.is_success() {
+        return Err(answer.to_status().to_string());
+    }
+    let list: Leases = serde_json::from_slice(&answer.body).map_err(|why| why.to_string())?;
+    Ok(list.items.unwrap_or_default())
 }
 
 /// Has those look again whose pods are on a node that fell silent, or is heard of again.
