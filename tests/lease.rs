@@ -326,6 +326,24 @@ async fn a_takeover_goes_not_back_to_who_was_left() {
     assert_eq!(words, ["patch", "get", "patch"].map(slice));
 }
 
+/// What a standby has decided and nobody has shown ends with a pause: who takes over publishes nobody
+/// in the place of a slice that was deleted meanwhile, until the pause ends.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_elects_nobody_during_a_pause() {
+    let (world, first, second) = two(&["a", "b"]).await;
+    first.crash();
+    world.kube.delete(Kind::EndpointSlice, NS, "web-leader");
+    world.kube.set_ready(NS, "a", false);
+    sleep(secs(1)).await;
+    world.annotate("web", "zen-lead.io/paused", Some("true"));
+    until_active(&world, &second).await;
+    sleep(secs(30)).await;
+    assert!(world.slice("web").is_some());
+    assert_eq!(world.leader("web"), None);
+    world.annotate("web", "zen-lead.io/paused", None);
+    world.until_leader("web", "b").await;
+}
+
 /// What somebody does by hand is healed again as soon as the new holder knows what it took over.
 #[tokio::test(start_paused = true)]
 async fn a_takeover_heals_by_and_by() {

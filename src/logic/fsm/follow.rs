@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use super::serve::published;
-use super::{Machine, Phase, Serving};
-use crate::logic::contract::{HANDLED_SWITCHOVER, LAST_SWITCH_TIME, LEADER_POD_UID};
+use super::{Machine, Phase, Serving, Switch};
+use crate::logic::contract::{
+    HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_UID, PAUSED,
+};
 use crate::logic::elect::Hold;
 use crate::logic::model::Uid;
 use crate::logic::time::Now;
@@ -60,16 +62,43 @@ impl Machine {
     /// A slice that somebody deleted took no leadership with it, if the pod could be published
     /// anew. Where the Service is gone as well, it was withdrawn, and nothing of it is taken up.
     fn follow_without_slices(&mut self, view: &View) {
+        let is_paused = is_paused(view);
+        if let Some(switch) = self.pending.take_if(|_| is_paused) {
+            self.go_back(view, switch);
+        }
         let Some(leader) = self.leader() else {
             return;
         };
         let pod = view.pod(&leader.uid);
-        let may_stay =
-            pod.is_some_and(|pod| self.settings.paused || (pod.ready && !pod.terminating));
+        let may_stay = pod.is_some_and(|pod| is_paused || (pod.ready && !pod.terminating));
         if view.own_services().is_empty() || !may_stay {
             self.enter(Phase::Electing);
         }
     }
+
+    /// A pause has begun, and nobody has shown what was decided before it: who led until then still
+    /// does, if anybody.
+    fn go_back(&mut self, view: &View, switch: Switch) {
+        let services = view.own_services();
+        let mut remembered = services.iter().filter_map(|service| {
+            let uid = service.metadata.annotations.get(LAST_LEADER_POD_UID);
+            uid.map(Uid::from)
+        });
+        let led = switch.former_uid().cloned();
+        self.last = led.or_else(|| remembered.next());
+        self.switched = switch.from_switched;
+        let phase = switch.from.map_or(Phase::Electing, Phase::Serving);
+        if self.phase != phase {
+            self.enter(phase);
+        }
+    }
+}
+
+/// Whether the source asks for a pause, as it is seen now: any value but one asks for it.
+fn is_paused(view: &View) -> bool {
+    let source = view.source.as_ref();
+    let asked = source.and_then(|source| source.metadata.annotations.get(PAUSED));
+    asked.is_some_and(|value| value != "false")
 }
 
 /// Whom the leader Service names, and since when.
