@@ -62,7 +62,7 @@ impl Machine {
 
     /// Holds the election. Who was decided upon and has not been shown by any slice yet has to be
     /// beyond doubt. If he is not, whoever he was to follow goes on where he can: clients have seen
-    /// nobody else.
+    /// nobody else. If neither can, another follows: nobody begins to lead by being kept.
     fn elect(
         &self,
         view: &View,
@@ -75,15 +75,25 @@ impl Machine {
         if verdict.confirms(incumbent) {
             return verdict;
         }
-        let switch = self.pending.as_ref().filter(|_| incumbent.is_some());
-        let former = switch.and_then(Switch::former_uid);
-        let is_shown = |uid: &&Uid| published(view, name).is_some_and(|shown| shown.uid == **uid);
-        let Some(former) = former.filter(is_shown) else {
+        let Some(switch) = self.pending.as_ref().filter(|_| incumbent.is_some()) else {
             return verdict;
         };
-        let again = elect::elect(rules, &self.ballot(view, Some(former)), now);
-        if again.confirms(Some(former)) {
-            again
+        let shown = published(view, name).map(|shown| &shown.uid);
+        let former = switch.former_uid().filter(|uid| shown == Some(*uid));
+        // This failover is decided and paid for; it goes on.
+        let unspent = Rules {
+            spent: None,
+            ..*rules
+        };
+        let again = elect::elect(&unspent, &self.ballot(view, former), now);
+        let goes_on = again.confirms(former);
+        let stays = verdict.leader.as_ref().map(|pod| &pod.uid) == incumbent;
+        let begins_by_staying = stays && shown != incumbent && !rules.paused;
+        if goes_on || begins_by_staying {
+            Verdict {
+                left: None,
+                ..again
+            }
         } else {
             verdict
         }

@@ -297,6 +297,34 @@ fn a_budget_that_is_used_up_keeps_leaders_while_they_have_an_address() {
 }
 
 #[test]
+fn who_was_never_shown_is_not_kept() {
+    let decided = |settings: &[(&str, &str)], others: &[&str]| {
+        let mut lab = lab(settings);
+        for pod in others {
+            lab.world.delete_pod(pod);
+        }
+        assert_eq!(lab.look().len(), 1, "not sent");
+        assert_eq!(lab.state(), "Serving b");
+        lab
+    };
+    let mut guarded = decided(&[], &["a"]);
+    spend(&mut guarded, Some(60));
+    ready(&mut guarded, "b", false);
+    guarded.settle();
+    assert_eq!(guarded.objects(), "s-leader: c", "that failover goes on");
+
+    let mut suspect = decided(&[(FAILOVER_MIN_DELAY, "30s")], &["a"]);
+    ready(&mut suspect, "b", false);
+    suspect.settle();
+    assert_eq!(suspect.objects(), "s-leader: c");
+
+    let mut leaving = decided(&[], &["a", "c"]);
+    leaving.world.edit_pod("b", |pod| pod.terminating = true);
+    leaving.settle();
+    assert_eq!(leaving.objects(), "s-leader: -", "nor without a successor");
+}
+
+#[test]
 fn a_budget_has_a_deadline() {
     let mut lab = lab(&[]);
     spend(&mut lab, Some(60));
