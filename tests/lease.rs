@@ -326,6 +326,44 @@ async fn a_takeover_goes_not_back_to_who_was_left() {
     assert_eq!(words, ["patch", "get", "patch"].map(slice));
 }
 
+/// Nor one who is Ready and could merely stay, since his ports are gone and the budget is used up: the
+/// one before has taken him down, and the news of it come one by one.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_keeps_nobody_whose_ports_are_gone() {
+    let (mut world, first, second) = two(&["a"]).await;
+    second.stop().await;
+    let second = world.another("-2", "--failover-budget-per-service=1");
+    sleep(secs(1)).await;
+    world.on_frame(|frame| {
+        if frame.client == "watch-2" && frame.kind == Kind::EndpointSlice {
+            return FrameVerdict::HoldUntil(frame.at + secs(60));
+        }
+        FrameVerdict::Deliver
+    });
+    world.on_request(|request| match (request.verb, &*request.client) {
+        (Verb::Patch, "write-2") => Verdict::Hang { applied: false },
+        _ => Verdict::Pass,
+    });
+    let port = |to: Value| {
+        let edit = |service: &mut Value| service["spec"]["ports"][0]["targetPort"] = to;
+        let edited = world.kube.edit(Kind::Service, NS, "web", edit);
+        edited.expect("accepted");
+    };
+    for number in [9_090, 9_091] {
+        port(json!(number));
+        sleep(secs(1)).await;
+    }
+    port(json!("missing"));
+    world.until_none("web").await;
+    sleep(secs(1)).await;
+    first.crash();
+    until_active(&world, &second).await;
+    sleep(secs(50)).await;
+    world.heal();
+    sleep(secs(60)).await;
+    assert_eq!(world.leader("web"), None);
+}
+
 /// What a standby has decided and nobody has shown ends with a pause: who takes over publishes nobody
 /// in the place of a slice that was deleted meanwhile, until the pause ends.
 #[tokio::test(start_paused = true)]

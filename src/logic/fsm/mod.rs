@@ -143,7 +143,8 @@ pub struct Switch {
 
 impl Switch {
     /// Identity of the leader that is published until then.
-    fn former_uid(&self) -> Option<&Uid> {
+    #[must_use]
+    pub fn former_uid(&self) -> Option<&Uid> {
         self.from.as_ref().map(|former| &former.uid)
     }
 }

@@ -66,8 +66,12 @@ impl Drive {
         cause: Cause,
         now: Now,
     ) -> Step {
-        // A standby decides anew until its decision, or another, is published: that is paid for once.
-        let is_repeated = cell.machine.pending.is_some() && !self.outlet.is_active();
+        // A standby decides anew until its decision, or another, is published, and so does who took
+        // over and hears late of whom it has left already: that is paid for once.
+        let is_active = self.outlet.is_active();
+        let leader = cell.machine.leader().map(|leader| &leader.uid);
+        let pending = cell.machine.pending.as_ref();
+        let is_repeated = pending.is_some_and(|switch| !is_active || switch.former_uid() == leader);
         let spent = self.spent(cell, now).filter(|_| !is_repeated);
         let nodes = Arc::clone(&self.together.nodes.lock());
         let mut spread = self.together.spread.lock();

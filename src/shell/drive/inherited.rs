@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Cell, Drive};
+use crate::logic::elect::Hold;
 use crate::logic::model::{AddressType, Pod, Slice, Uid, Version};
 use crate::logic::view::View;
 
@@ -57,14 +58,16 @@ impl Drive {
         if is_news || cell.shown.is_none() {
             cell.shown = Some(version.clone());
         }
-        let ours = cell.machine.leader().map(|leader| &leader.uid);
+        let leader = cell.machine.leader();
+        let ours = leader.map(|leader| &leader.uid);
+        let firm = leader.filter(|leader| leader.hold == Hold::Firm);
         let is_fit = |uid: &Uid| {
             let is_fit = |pod: &Arc<Pod>| pod.uid == *uid && pod.ready && !pod.terminating;
             view.pods.iter().any(is_fit)
         };
         is_news
             && named != ours
-            && (named.is_some_and(is_fit) || !ours.is_some_and(is_fit))
+            && (named.is_some_and(is_fit) || !firm.is_some_and(|leader| is_fit(&leader.uid)))
             && self.inherited.lock().covers(version)
     }
 }
