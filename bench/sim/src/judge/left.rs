@@ -212,8 +212,10 @@ impl Ledger {
                     .is_none_or(|pod| Some(&pod.uid) != uid || holds(pod))
             })
         };
+        // Who takes over with a late view may not know of a pod yet that leads already.
+        let is_young = versions.first().is_some_and(|version| recent(version.at));
         let holds = match reason {
-            "deleted" => any(&|pod| !pod.running),
+            "deleted" => is_young || any(&|pod| !pod.running),
             "noIP" => any(&|pod| pod.ips.is_empty() || pod.ips.len() == 1),
             "terminating" => any(&|pod| pod.terminating),
             "disrupted" => any(&|pod| pod.disrupted || self.nodes.may_leave(&pod.node, now)),
