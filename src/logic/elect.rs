@@ -9,6 +9,7 @@ mod standing;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(in crate::logic) use eligible::is_unfit;
 pub use eligible::{Candidate, Obstacle, scrutinize};
 pub use ports::{resolve, resolve_without_pod};
 pub use rank::priority;

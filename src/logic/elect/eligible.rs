@@ -63,6 +63,11 @@ pub fn scrutinize(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Vec<Ca
     pods.into_iter().map(judge).collect()
 }
 
+/// Whether more speaks against this pod as a leader than a node that has fallen silent.
+pub(in crate::logic) fn is_unfit(rules: &Rules<'_>, pod: &Pod) -> bool {
+    lasting(rules, pod).is_some_and(|obstacle| obstacle != Obstacle::NodeDown)
+}
+
 /// What keeps a pod from becoming leader now.
 pub(super) fn obstacle(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Obstacle> {
     let ripe = pod.ready_since + rules.min_ready;

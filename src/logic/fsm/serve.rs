@@ -87,8 +87,11 @@ impl Machine {
         };
         let again = elect::elect(&unspent, &self.ballot(view, former), now);
         let goes_on = again.confirms(former);
-        let stays = verdict.leader.as_ref().map(|pod| &pod.uid) == incumbent;
-        let begins_by_staying = stays && shown != incumbent && !rules.paused;
+        let stays = |pod: &&Arc<Pod>| Some(&pod.uid) == incumbent && shown != incumbent;
+        let kept = verdict.leader.as_ref().filter(stays);
+        // A silent node says nothing of its pod: with nobody else he is worth more than nobody.
+        let is_bettered = |pod: &Arc<Pod>| again.leader.is_some() || elect::is_unfit(rules, pod);
+        let begins_by_staying = !rules.paused && kept.is_some_and(is_bettered);
         if goes_on || begins_by_staying {
             Verdict {
                 left: None,

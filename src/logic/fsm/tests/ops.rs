@@ -322,6 +322,13 @@ fn who_was_never_shown_is_not_kept() {
     leaving.world.edit_pod("b", |pod| pod.terminating = true);
     leaving.settle();
     assert_eq!(leaving.objects(), "s-leader: -", "nor without a successor");
+
+    let mut silent = decided(&[], &["a", "c"]);
+    let node = silent.view().pods[0].node.clone().expect("scheduled");
+    let now = silent.world.now().moment;
+    silent.nodes.down.insert(node, now);
+    silent.settle();
+    assert_eq!(silent.objects(), "s-leader: b", "who may well serve");
 }
 
 #[test]
