@@ -20,8 +20,12 @@ fn files(dir: &Path, extension: &str, found: &mut Vec<PathBuf>) {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let mut found = vec![root().join("README.md")];
-    files(&root().join("docs"), "md", &mut found);
+    let mut found = ["README.md", "bench/README.md", "manifests/README.md"]
+        .map(|page| root().join(page))
+        .to_vec();
+    for folder in ["docs", ".github"] {
+        files(&root().join(folder), "md", &mut found);
+    }
     found
 }
 
