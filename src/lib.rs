@@ -20,8 +20,9 @@
 //! which answers whom it concerns. For each of those sources [`shell::drive`] calls, on the spot
 //! and synchronously: *view* (what does this source see?), *step* (what should exist?) and *plan*
 //! (which writes are admissible now?). The writes are in the writer's slots before the next frame
-//! is read; no queue, no timer and no other task stands between. The answer to a write enters the
-//! store like a watch event, so nothing ever waits for the watch to catch up.
+//! is read, without a queue, a timer or a change of task in between; one task per object then sends
+//! what is in its slot. The answer to a write enters the store like a watch event, so nothing ever
+//! waits for the watch to catch up.
 //!
 //! # Where to go from here
 //!
@@ -38,8 +39,9 @@
 //! - Nothing in [`logic`] awaits, logs, counts, draws a random number or reads a clock; time is an
 //!   argument, effects are values.
 //! - Shell files never import each other; [`run`] joins them. The only way back is the API server.
-//! - No lock is held across an await, and every write is guarded by the version it was planned
-//!   against.
+//! - No lock on facts, machines or slots is held across an await. One lock is: that of `--qps`, an
+//!   async one, in which ordinary writes line up for their turn. Every write is guarded by the version
+//!   it was planned against.
 //! - Order between writes comes from observed facts, never from a queue: a crash between any two
 //!   requests leaves a state from which the same rules lead on.
 

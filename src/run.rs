@@ -1,7 +1,9 @@
 //! The composition root: makes the parts, joins them, and runs them until the first one ends.
 //!
-//! Nothing is decided here. News go from a watch into the store and from there to the machines;
-//! writes go from the machines to the writer; the writer's answers are news again.
+//! Who leads and what is written is decided in `logic`; here and below it is decided *when*: which
+//! Service is looked at next, when foreign slices are searched for, when a silent node is reported, and
+//! when this process ends. Facts go from a watch into the store and from there to the machines; writes
+//! go from the machines to the writer; the writer's answers are facts again.
 
 mod election;
 mod feeds;
