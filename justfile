@@ -42,7 +42,7 @@ scripts-check:
     python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/readme scripts/page-check scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
     python3 -m py_compile scripts/dependencies scripts/image-check scripts/sbom scripts/compare-builds
     for script in .ci/run scripts/build-release scripts/image scripts/ci-steps scripts/release-notes; do bash -n "$script"; done
-    scripts/ci-steps --list
+    scripts/ci-steps --check
     hadolint Containerfile
     actionlint .github/workflows/*.yaml
 
