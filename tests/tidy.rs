@@ -350,3 +350,59 @@ fn sections_of_the_contract_are_tested() {
     let missing: Vec<String> = sections.iter().filter(|s| !is_named(s)).cloned().collect();
     fail_on("sections that no test names", &missing);
 }
+
+/// Each annotation (§1), reason of a failover (§3) and Event (§4) of the contract occurs in a test.
+#[test]
+fn names_of_the_contract_are_tested() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONTRACT.md");
+    let contract = fs::read_to_string(page).expect("the page of the contract");
+    let section = |number: &str| {
+        let (_, after) = contract
+            .split_once(&format!("\n## {number} · "))
+            .expect("a section of the contract");
+        after.split("\n## ").next().unwrap_or_default()
+    };
+    let quoted = |text: &'_ str| -> Vec<String> {
+        let names = text.split('`').skip(1).step_by(2);
+        names.map(str::to_owned).collect()
+    };
+    let rows = section("1").lines().filter(|line| line.starts_with("| `"));
+    let mut names: Vec<String> = rows
+        .filter_map(|row| quoted(row).into_iter().next())
+        .collect();
+    let annotations = names.len();
+    let (_, reasons) = section("3")
+        .split_once("Reasons for a failover:")
+        .expect("the reasons of the contract");
+    names.extend(quoted(reasons.split('.').next().unwrap_or_default()));
+    let reasons = names.len() - annotations;
+    let is_event = |name: &String| {
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.chars().all(|c| c.is_ascii_alphabetic())
+    };
+    names.extend(quoted(section("4")).into_iter().filter(is_event));
+    let events = names.len() - annotations - reasons;
+    assert!(
+        annotations >= 10 && reasons >= 9 && events >= 13,
+        "{names:?}: is this test reading?"
+    );
+
+    let mut tests = sources(&["tests"]);
+    tests.extend(
+        sources(&["src"])
+            .into_iter()
+            .filter(|source| code(source).is_empty()),
+    );
+    tests.retain(|source| source.path != "tests/tidy.rs");
+    let is_tested = |name: &str| {
+        tests.iter().any(|source| {
+            let is_part = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+            source.text.match_indices(name).any(|(at, _)| {
+                let (before, after) = (&source.text[..at], &source.text[at + name.len()..]);
+                !before.ends_with(is_part) && !after.starts_with(is_part)
+            })
+        })
+    };
+    names.retain(|name| !is_tested(name));
+    fail_on("names of the contract in no test", &names);
+}
