@@ -65,7 +65,7 @@ const WORDS_MAX: [(&str, &[&str], &str, usize); 4] = [
         "pages",
         &["README.md", "docs", "manifests", "bench", ".github"],
         "md",
-        29,
+        23,
     ),
 ];
 
