@@ -57,10 +57,11 @@ const WORDS: [[&str; 2]; 8] = [
 
 /// A name, folders and files, their extension, and how often those words still stand there: in code,
 /// comments, texts and pages. A ratchet: lower a figure when the text gets better, never raise one.
-const WORDS_MAX: [(&str, &[&str], &str, usize); 4] = [
+const WORDS_MAX: [(&str, &[&str], &str, usize); 5] = [
     ("src", &["src"], "rs", 252),
     ("tests", &["tests"], "rs", 95),
     ("bench", &["bench"], "rs", 119),
+    ("manifests", &["manifests", ".github"], "yaml", 0),
     (
         "pages",
         &["README.md", "docs", "manifests", "bench", ".github"],
