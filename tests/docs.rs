@@ -1,4 +1,4 @@
-//! Documents as code: every link leads somewhere, and every scenario that a page names exists.
+//! Documents as code: links, scenarios, annotations, versions and pins that the pages name exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -120,4 +120,45 @@ fn every_annotation_is_told_of() {
             assert!(text.lines().any(is_row), "{page}: {key}");
         }
     }
+}
+
+/// A release has a section of its own, and what comes next has a place.
+#[test]
+fn the_changelog_has_this_version() {
+    let text = read(&root().join("docs/CHANGELOG.md"));
+    for wanted in ["Unreleased", env!("CARGO_PKG_VERSION")] {
+        let is_there = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("## "))
+            .any(|heading| heading.split(' ').next() == Some(wanted));
+        assert!(is_there, "docs/CHANGELOG.md has no section for {wanted}");
+    }
+}
+
+/// A tag of an action can be moved to other code, a commit cannot.
+#[test]
+fn actions_are_pinned_by_commit() {
+    let mut workflows = Vec::new();
+    files(&root().join(".github/workflows"), "yaml", &mut workflows);
+    let mut pinned = 0;
+    let mut wrong = Vec::new();
+    for workflow in workflows {
+        let text = read(&workflow);
+        let used = text.lines().filter_map(|line| line.split_once("uses: "));
+        for (_, action) in used.filter(|(_, action)| !action.starts_with("./")) {
+            let (_, version) = action.split_once('@').unwrap_or((action, ""));
+            let (commit, tag) = version.split_once(" # v").unwrap_or((version, ""));
+            let is_commit = commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
+            if is_commit && !tag.is_empty() {
+                pinned += 1;
+            } else {
+                wrong.push(format!("{}: {action}", workflow.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "expected ACTION@COMMIT # vTAG: {wrong:#?}"
+    );
+    assert!(pinned > 5, "only {pinned} found: is this test reading?");
 }
