@@ -1,16 +1,17 @@
 //! What the process was told: [`Flags`] is what was typed, [`Config`] what is true.
 //!
-//! Reads the environment through a function it is given, opens no file but the kernel's host
-//! name, and starts nothing. Every rule of one flag or between two is checked here; whoever gets a
-//! `Config` checks nothing again.
+//! Reads the environment and kubeconfigs through functions it is given, opens no file but the
+//! kernel's host name, and starts nothing. Every rule of one flag or between two is checked here; what
+//! reads a `Config` checks nothing again.
 
 mod bind;
 mod flags;
+mod help;
 mod resolve;
 mod value;
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -68,13 +69,25 @@ impl ConfigError {
     }
 }
 
+/// Every flag and variable that cannot be used, one line each.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{}", self.lines())]
+pub struct Mistakes(pub Vec<ConfigError>);
+
+impl Mistakes {
+    fn lines(&self) -> String {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    }
+}
+
 /// Why the process ends before it has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// `--help` or `--version`: the text for standard output.
     Print(String),
-    /// Something that cannot be used.
-    Wrong(ConfigError),
+    /// Something that cannot be used, all of it.
+    Wrong(Mistakes),
 }
 
 impl Exit {
@@ -87,17 +100,19 @@ impl Exit {
                 let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
                 ExitCode::SUCCESS
             }
-            Self::Wrong(error) => {
-                eprintln!("zen-lead: {error}");
+            Self::Wrong(mistakes) => {
+                for error in &mistakes.0 {
+                    eprintln!("zen-lead: {error}");
+                }
                 ExitCode::from(2)
             }
         }
     }
 }
 
-impl From<ConfigError> for Exit {
-    fn from(error: ConfigError) -> Self {
-        Self::Wrong(error)
+impl From<Mistakes> for Exit {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::Wrong(mistakes)
     }
 }
 
@@ -119,6 +134,8 @@ pub struct LeaseConfig {
     pub name: String,
     /// Who we are: the pod's name, outside a cluster the host's.
     pub identity: String,
+    /// Which pod this is, of all that ever have its name; `None` outside a pod.
+    pub pod_uid: Option<String>,
     /// How long a holder that went silent is waited for; whole seconds.
     pub duration: Duration,
     /// A holder that could not renew for this long stops writing; shorter than `duration`.
@@ -201,11 +218,35 @@ pub struct Config {
 }
 
 impl Config {
-    /// The configuration of this process, from its arguments and its environment.
-    pub fn of_process() -> Result<Self, Exit> {
+    /// What arguments and an environment come to, with the namespace of a kubeconfig's context: of
+    /// the one that was asked for, or of the usual one.
+    ///
+    /// # Errors
+    ///
+    /// A text that was asked for, or everything that cannot be used.
+    pub fn of(
+        args: impl IntoIterator<Item = String>,
+        env: impl Fn(&str) -> Option<String>,
+        context: impl Fn(Option<&Path>) -> Option<String>,
+    ) -> Result<Self, Exit> {
+        let (flags, mut wrong) = Flags::read(args)?;
+        match Self::resolve_beside(&flags, env, context) {
+            Ok(config) if wrong.is_empty() => return Ok(config),
+            Ok(_) => {}
+            Err(more) => wrong.extend(more.0),
+        }
+        Err(Mistakes(wrong).into())
+    }
+
+    /// The configuration of this process.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::of`].
+    pub fn of_process(context: impl Fn(Option<&Path>) -> Option<String>) -> Result<Self, Exit> {
         let args = std::env::args_os().skip(1);
-        let flags = Flags::parse(args.map(|arg| arg.to_string_lossy().into_owned()))?;
-        let mut config = Self::resolve(&flags, |name| std::env::var(name).ok())?;
+        let args = args.map(|arg| arg.to_string_lossy().into_owned());
+        let mut config = Self::of(args, |name| std::env::var(name).ok(), context)?;
         let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
         config.notices.extend(unknown_variables(names));
         Ok(config)

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 
 /// Runs the controller until it is told to stop.
 fn control_process() -> ExitCode {
-    let config = match Config::of_process() {
+    let config = match Config::of_process(transport::namespace) {
         Ok(config) => config,
         Err(exit) => return exit.report(),
     };

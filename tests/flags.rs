@@ -6,12 +6,17 @@ use zen_lead::config::{Bind, Config, ConfigError, Exit, Flags, LogFormat, unknow
 
 /// Parses a command line that is written as one string, in an environment of `NAME=value` words.
 fn config(args: &str, env: &[(&str, &str)]) -> Result<Config, Exit> {
-    let flags = Flags::parse(args.split_whitespace().map(String::from))?;
-    let config = Config::resolve(&flags, |name| {
+    beside(None, args, env)
+}
+
+/// The same beside a kubeconfig whose context has that namespace.
+fn beside(context: Option<&str>, args: &str, env: &[(&str, &str)]) -> Result<Config, Exit> {
+    let args = args.split_whitespace().map(String::from);
+    let variable = |name: &str| {
         let found = env.iter().find(|(key, _)| *key == name);
         found.map(|(_, value)| (*value).to_owned())
-    })?;
-    Ok(config)
+    };
+    Config::of(args, variable, |_| context.map(str::to_owned))
 }
 
 /// Outside a cluster, with the one flag that is needed there.
@@ -162,11 +167,90 @@ fn in_a_pod() {
         line(config_of(&[pod[0], pod[1], ("POD_NAME", "")])),
         "POD_NAME: missing, expected the pod's name (downward API, metadata.name)"
     );
+    assert_eq!(found.lease.pod_uid, None);
+    let found = config_of(&[pod[0], pod[1], pod[2], ("POD_UID", "1f-2e")]);
+    let uid = found.expect("it is fine").lease.pod_uid;
+    assert_eq!(uid.as_deref(), Some("1f-2e"));
+    assert_eq!(
+        line(config_of(&[pod[0], pod[1], pod[2], ("POD_UID", "a_b")])),
+        r#"POD_UID: got "a_b", expected the pod's uid (downward API, metadata.uid)"#
+    );
+}
+
+/// Where the Lease is: by the flag, by the pod, and outside a cluster by the kubeconfig's context.
+#[test]
+fn the_namespace_of_the_lease() {
+    let namespace = |found: Result<Config, Exit>| found.expect("it is fine").lease.namespace;
+    let flag = "--leader-election-namespace=flag";
+    let pod = [("POD_NAMESPACE", "pod")];
+    let cluster = [("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("POD_NAME", "zl")];
+    assert_eq!(namespace(beside(Some("context"), flag, &pod)), "flag");
+    assert_eq!(namespace(beside(Some("context"), "", &pod)), "pod");
+    assert_eq!(namespace(beside(Some("context"), "", &[])), "context");
+    assert_eq!(
+        line(beside(Some("context"), "", &cluster)),
+        "POD_NAMESPACE: missing, expected the pod's namespace (downward API, metadata.namespace)"
+    );
     assert_eq!(
         line(config("", &[])),
         "--leader-election-namespace: missing, expected a namespace for the Lease, since this is \
-         no pod"
+         no pod and there is no kubeconfig whose context has one"
     );
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let lines = |args: &str, env: &[(&str, &str)]| {
+        let text = line(config(args, env));
+        let which = text
+            .lines()
+            .map(|line| line.split(": ").next().unwrap_or_default());
+        which.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lines("--qps=abc", &[]),
+        ["--leader-election-namespace", "--qps"]
+    );
+    let args = "--qsp 5 --metrics-bind-address=x --debug-bind-address=:1 --burst=-1 word more \
+                --status-page=maybe --namespaces=A --mirror-prefixes=a/b --leader-election-id=A \
+                --lease-duration=soon --renew-deadline=9s --log-level=loud \
+                --fast-retry-max-delay-ms=0 --node-lease-timeout=1s --failover-budget-window";
+    let env = [
+        ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+        ("ZEN_LEAD_LOG_FORMAT", "xml"),
+        ("ZEN_LEAD_FAILOVER_BUDGET_GLOBAL", "many"),
+    ];
+    let mut found = lines(args, &env);
+    found.sort();
+    let mut expected = [
+        "flag",
+        "argument",
+        "--metrics-bind-address",
+        "--debug-bind-address",
+        "--burst",
+        "--status-page",
+        "--namespaces",
+        "--mirror-prefixes",
+        "--leader-election-id",
+        // What depends on a wrong value is not judged: --renew-deadline may be right.
+        "--lease-duration",
+        "--log-level",
+        "--fast-retry-max-delay-ms",
+        "--node-lease-timeout",
+        "--failover-budget-window",
+        "POD_NAMESPACE",
+        "POD_NAME",
+        "ZEN_LEAD_LOG_FORMAT",
+        "ZEN_LEAD_FAILOVER_BUDGET_GLOBAL",
+    ];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    // Two that are too short, each by itself.
+    let two = lines(
+        "--lease-duration=0s --retry-period=1ms --leader-election-namespace=a",
+        &[],
+    );
+    assert_eq!(two, ["--lease-duration", "--retry-period"]);
 }
 
 #[test]
@@ -316,7 +400,7 @@ fn what_is_wrong_fits_in_one_line() {
         assert!(!text.contains('\n'));
     }
     assert_eq!(
-        line(config("explain my-app", &[])),
+        line(config("explain my-app", &[("POD_NAMESPACE", "zl")])),
         r#"argument: got "explain", expected a flag, see --help; or a command as the first word, see zen-lead help"#
     );
     assert_eq!(

@@ -2,29 +2,13 @@
 
 use argh::{ArgsInfo, FromArgs};
 
-use super::{BUILD, ConfigError, Exit};
+use super::help::{help, version};
+use super::{ConfigError, Exit, Mistakes};
 
 const PREFIX: &str = "ZEN_LEAD_";
 
 /// The value name by which argh's table tells a boolean, so that `--x` alone means true.
-const BOOLEAN: &str = "true|false";
-
-/// Flags to look for under a heading of `--help`: the first flag of each group.
-const HEADINGS: [(&str, &str); 7] = [
-    ("namespaces", "What is served"),
-    ("failover-budget-per-service", "Storm guard"),
-    ("leave-cordoned-nodes", "Nodes"),
-    ("metrics-bind-address", "Addresses"),
-    ("leader-election-id", "Two replicas, one writer"),
-    ("max-concurrent-reconciles", "Requests to the API server"),
-    ("log-level", "Observing and connecting"),
-];
-
-/// Heading of the flags that only the Go program knows what to do with.
-const LEGACY: (&str, &str) = (
-    "enable-leader-pod-cache",
-    "Accepted from the Go program, without effect",
-);
+pub(super) const BOOLEAN: &str = "true|false";
 
 #[expect(
     clippy::doc_markdown,
@@ -84,7 +68,8 @@ pub struct Flags {
     /// name of the Lease [default: zen-lead-controller-leader-election]
     #[argh(option, arg_name = "name")]
     pub leader_election_id: Option<String>,
-    /// namespace of the Lease; needed outside a cluster [default: that of the pod, POD_NAMESPACE]
+    /// namespace of the Lease [default: that of the pod, POD_NAMESPACE; outside a cluster that of the
+    /// kubeconfig's context]
     #[argh(option, arg_name = "name")]
     pub leader_election_namespace: Option<String>,
     /// how long a holder of the Lease that went silent is waited for, whole seconds from 1s to 1h,
@@ -160,13 +145,13 @@ pub struct Flags {
 
 /// One flag as argh's own table tells it.
 #[derive(Clone, Copy)]
-struct Flag {
-    name: &'static str,
-    value: &'static str,
-    about: &'static str,
+pub(super) struct Flag {
+    pub(super) name: &'static str,
+    pub(super) value: &'static str,
+    pub(super) about: &'static str,
 }
 
-fn known() -> impl Iterator<Item = Flag> {
+pub(super) fn known() -> impl Iterator<Item = Flag> {
     Flags::get_args_info().flags.iter().filter_map(|flag| {
         let argh::FlagInfoKind::Option { arg_name: value } = flag.kind else {
             return None; // argh's own --help
@@ -189,13 +174,34 @@ pub fn variable_of(flag: &str) -> String {
 impl Flags {
     /// Reads the arguments after the program's name: `--flag value`, `--flag=value`, one dash or
     /// two, booleans as `--x` or `--x=false`; of a flag that comes twice the last one counts.
+    ///
+    /// # Errors
+    ///
+    /// A text that was asked for, or everything that cannot be used.
     pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Self, Exit> {
-        let mut typed: Vec<(&'static str, String)> = Vec::new();
+        match Self::read(args)? {
+            (flags, wrong) if wrong.is_empty() => Ok(flags),
+            (_, wrong) => Err(Mistakes(wrong).into()),
+        }
+    }
+
+    /// The same, with what can be used beside what cannot.
+    pub(super) fn read(
+        args: impl IntoIterator<Item = String>,
+    ) -> Result<(Self, Vec<ConfigError>), Exit> {
+        let (mut typed, mut wrong) = (Vec::<(&'static str, String)>::new(), Vec::new());
+        // After a word that is told, those that follow it are not told as well.
+        let mut is_astray = false;
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             let Some(name) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')) else {
-                return Err(stray(&arg, typed.last().map(|(name, _)| *name)).into());
+                if !is_astray {
+                    wrong.push(stray(&arg, typed.last().map(|(name, _)| *name)));
+                }
+                is_astray = true;
+                continue;
             };
+            is_astray = false;
             let (name, value) = match name.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (name, None),
@@ -206,32 +212,44 @@ impl Flags {
                 _ => {}
             }
             let Some(flag) = known().find(|flag| flag.name == name) else {
-                return Err(unknown(&arg, name).into());
+                is_astray = value.is_none();
+                wrong.push(unknown(&arg, name));
+                continue;
             };
             let value = match value {
-                Some(value) => value,
-                None if flag.value == BOOLEAN => "true".into(),
-                None => args.next().ok_or_else(|| ConfigError {
+                None if flag.value == BOOLEAN => Some("true".into()),
+                None => args.next(),
+                value => value,
+            };
+            let Some(value) = value else {
+                wrong.push(ConfigError {
                     which: format!("--{}", flag.name),
                     given: None,
                     expected: format!("expected --{}=<{}>", flag.name, flag.value),
-                })?,
+                });
+                continue;
             };
             typed.retain(|(other, _)| *other != flag.name);
             typed.push((flag.name, value));
         }
+        let flags = Self::of(typed).unwrap_or_else(|error| {
+            wrong.push(error);
+            Self::default()
+        });
+        Ok((flags, wrong))
+    }
+
+    fn of(typed: Vec<(&'static str, String)>) -> Result<Self, ConfigError> {
         let words: Vec<String> = typed
             .into_iter()
             .flat_map(|(name, value)| [format!("--{name}"), value])
             .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        Self::from_args(&["zen-lead"], &words).map_err(|early| {
-            // Every word was looked up in argh's own table, so this says something about argh.
-            Exit::Wrong(ConfigError {
-                which: "command line".into(),
-                given: Some(words.join(" ")),
-                expected: early.output.lines().next().unwrap_or_default().into(),
-            })
+        // Every word was looked up in argh's own table, so an error says something about argh.
+        Self::from_args(&["zen-lead"], &words).map_err(|early| ConfigError {
+            which: "command line".into(),
+            given: Some(words.join(" ")),
+            expected: early.output.lines().next().unwrap_or_default().into(),
         })
     }
 }
@@ -339,65 +357,6 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// The text of `--version`.
-fn version() -> String {
-    let build = BUILD;
-    format!(
-        "zen-lead {} (commit {}, built {})\n",
-        build.version, build.commit, build.date
-    )
-}
-
-/// The text of `--help`: argh's table, with headings and the environment beside each flag.
-fn help() -> String {
-    let mut text = format!(
-        "zen-lead {}: network-level single-active routing for Kubernetes
-
-Usage: zen-lead [--flag value]...      runs the controller
-       zen-lead <command> [options]    looks and steers, see zen-lead help
-
-A Service annotated zen-lead.io/enabled=\"true\" gets a <name>-leader Service that
-routes to exactly one ready pod. Each flag can be given as --flag value or
---flag=value, or as the environment variable beside it; a flag wins over its
-variable, and an empty value counts as not given. Durations as in Go: 300ms, 5s,
-1m30s. In a pod, POD_NAMESPACE and POD_NAME must be set (downward API).
-",
-        BUILD.version
-    );
-    for flag in known() {
-        if let Some((_, heading)) = HEADINGS
-            .iter()
-            .chain([&LEGACY])
-            .find(|(first, _)| *first == flag.name)
-        {
-            text.extend(["\n", heading, "\n"]);
-        }
-        let form = match flag.value {
-            BOOLEAN => format!("--{}", flag.name),
-            value => format!("--{} <{value}>", flag.name),
-        };
-        text.extend(["  ", &form, "  (", &variable_of(flag.name), ")\n"]);
-        wrap(flag.about, "        ", &mut text);
-    }
-    text + "\n  --version\n        version, commit and build date\n  --help, -h\n        this text\n"
-}
-
-/// Appends `words` in lines of at most 80 characters.
-fn wrap(words: &str, indent: &str, out: &mut String) {
-    let mut line = String::new();
-    for word in words.split_whitespace() {
-        if !line.is_empty() && indent.len() + line.len() + 1 + word.len() > 80 {
-            out.extend([indent, &line, "\n"]);
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line += word;
-    }
-    out.extend([indent, &line, "\n"]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,12 +392,5 @@ mod tests {
             assert!(!is_service_link(&variable_of(flag.name)), "{}", flag.name);
         }
         assert!(!is_service_link("ZEN_LEAD_PORT_RANGE"));
-    }
-
-    #[test]
-    fn headings_name_flags() {
-        for (first, _) in HEADINGS.iter().chain([&LEGACY]) {
-            assert!(known().any(|flag| flag.name == *first), "{first}");
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! Single values: from text to what it means, or to one line about what is expected.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -46,12 +48,40 @@ impl Given {
     }
 }
 
-/// Where values come from: the flag, then its variable, then the default.
+/// Where values come from: the flag, then its variable, then the default. What cannot be used is
+/// noted, and the default stands in for it until all of it is told.
 pub(super) struct Source<'a> {
-    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    context: &'a dyn Fn(Option<&Path>) -> Option<String>,
+    wrong: RefCell<Vec<ConfigError>>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub(super) fn new(
+        env: &'a dyn Fn(&str) -> Option<String>,
+        context: &'a dyn Fn(Option<&Path>) -> Option<String>,
+    ) -> Self {
+        Self {
+            env,
+            context,
+            wrong: RefCell::default(),
+        }
+    }
+
+    /// Everything that cannot be used.
+    pub(super) fn into_wrong(self) -> Vec<ConfigError> {
+        self.wrong.into_inner()
+    }
+
+    /// How much cannot be used, so far. What depends on a wrong value is not judged.
+    pub(super) fn count_wrong(&self) -> usize {
+        self.wrong.borrow().len()
+    }
+
+    pub(super) fn note(&self, error: ConfigError) {
+        self.wrong.borrow_mut().push(error);
+    }
+
     /// A variable by its full name; an empty one counts as not set.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         (self.env)(name).filter(|text| !text.is_empty())
@@ -90,20 +120,21 @@ impl Source<'_> {
         default: T,
         range: RangeInclusive<T>,
         unit: &str,
-    ) -> Result<T, ConfigError>
+    ) -> T
     where
         T: FromStr + PartialOrd + Display,
     {
         let Some(given) = self.text(flag, name) else {
-            return Ok(default);
+            return default;
         };
         match given.text.parse() {
-            Ok(number) if range.contains(&number) => Ok(number),
-            _ => Err(given.refuse(&format!(
-                "expected a number of {unit} from {} to {}",
-                range.start(),
-                range.end()
-            ))),
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let (start, end) = (range.start(), range.end());
+                let expected = format!("expected a number of {unit} from {start} to {end}");
+                self.note(given.refuse(&expected));
+                default
+            }
         }
     }
 
@@ -112,40 +143,32 @@ impl Source<'_> {
         flag: Option<&str>,
         name: &str,
         default: &str,
-    ) -> Result<(Duration, Given), ConfigError> {
+    ) -> (Duration, Given) {
         let given = self.given(flag, name, default);
-        match duration::parse(&given.text) {
-            Ok(span) => Ok((span, given)),
-            Err(error) => Err(given.refuse(&error.to_string())),
-        }
+        let span = duration::parse(&given.text).unwrap_or_else(|error| {
+            self.note(given.refuse(&error.to_string()));
+            Duration::ZERO
+        });
+        (span, given)
     }
 
     /// Checks a boolean; `None` when it was not given.
-    pub(super) fn boolean(
-        &self,
-        flag: Option<&str>,
-        name: &str,
-    ) -> Result<Option<Given>, ConfigError> {
-        match self.text(flag, name) {
-            // Go's strconv.ParseBool.
-            Some(given) => match given.text.as_str() {
-                "1" | "t" | "T" | "true" | "TRUE" | "True" | "0" | "f" | "F" | "false"
-                | "FALSE" | "False" => Ok(Some(given)),
-                _ => Err(given.refuse("expected true or false")),
-            },
-            None => Ok(None),
+    pub(super) fn boolean(&self, flag: Option<&str>, name: &str) -> Option<Given> {
+        let given = self.text(flag, name)?;
+        // Go's strconv.ParseBool.
+        if let "1" | "t" | "T" | "true" | "TRUE" | "True" | "0" | "f" | "F" | "false" | "FALSE"
+        | "False" = given.text.as_str()
+        {
+            return Some(given);
         }
+        self.note(given.refuse("expected true or false"));
+        None
     }
 
     /// A boolean.
-    pub(super) fn switch(
-        &self,
-        flag: Option<&str>,
-        name: &str,
-        default: bool,
-    ) -> Result<bool, ConfigError> {
-        let given = self.boolean(flag, name)?;
-        Ok(given.map_or(default, |given| given.text.starts_with(['1', 't', 'T'])))
+    pub(super) fn switch(&self, flag: Option<&str>, name: &str, default: bool) -> bool {
+        let given = self.boolean(flag, name);
+        given.map_or(default, |given| given.text.starts_with(['1', 't', 'T']))
     }
 
     pub(super) fn bind(
@@ -153,18 +176,19 @@ impl Source<'_> {
         flag: Option<&str>,
         name: &str,
         default: &str,
-    ) -> Result<(Option<Bind>, Given), ConfigError> {
+    ) -> (Option<Bind>, Given) {
         let given = self.given(flag, name, default);
         if given.text == "0" {
-            return Ok((None, given)); // off, as in controller-runtime
+            return (None, given); // off, as in controller-runtime
         }
-        match Bind::parse(&given.text) {
-            Some(bind) => Ok((Some(bind), given)),
-            None => Err(given.refuse("expected :port, IP:port, or 0 for off")),
+        let bind = Bind::parse(&given.text);
+        if bind.is_none() {
+            self.note(given.refuse("expected :port, IP:port, or 0 for off"));
         }
+        (bind, given)
     }
 
-    pub(super) fn namespaces(&self, flag: Option<&str>) -> Result<Vec<String>, ConfigError> {
+    pub(super) fn namespaces(&self, flag: Option<&str>) -> Vec<String> {
         self.list(flag, "namespaces", |name| {
             is_label(name).then(|| name.to_owned()).ok_or_else(|| {
                 "expected names of namespaces (a-z, 0-9 and -, at most 63 characters), \
@@ -174,7 +198,7 @@ impl Source<'_> {
         })
     }
 
-    pub(super) fn mirror_prefixes(&self, flag: Option<&str>) -> Result<Vec<String>, ConfigError> {
+    pub(super) fn mirror_prefixes(&self, flag: Option<&str>) -> Vec<String> {
         self.list(flag, "mirror-prefixes", |prefix| {
             let domain = prefix.strip_suffix('/').unwrap_or(prefix);
             if !is_subdomain(domain) {
@@ -196,79 +220,101 @@ impl Source<'_> {
         flag: Option<&str>,
         name: &str,
         read: impl Fn(&str) -> Result<String, String>,
-    ) -> Result<Vec<String>, ConfigError> {
+    ) -> Vec<String> {
         let Some(given) = self.text(flag, name) else {
-            return Ok(Vec::new());
+            return Vec::new();
         };
         let mut items = Vec::new();
         for item in given.text.split(',').map(str::trim) {
-            let item = read(item).map_err(|expected| given.refuse(&expected))?;
-            if !items.contains(&item) {
-                items.push(item);
+            match read(item) {
+                Ok(item) if items.contains(&item) => {}
+                Ok(item) => items.push(item),
+                Err(expected) => {
+                    self.note(given.refuse(&expected));
+                    break;
+                }
             }
         }
-        Ok(items)
+        items
     }
 
-    pub(super) fn lease_name(&self, flag: Option<&str>) -> Result<String, ConfigError> {
+    pub(super) fn lease_name(&self, flag: Option<&str>) -> String {
         let given = self.given(
             flag,
             "leader-election-id",
             "zen-lead-controller-leader-election",
         );
-        if is_subdomain(&given.text) {
-            return Ok(given.text);
+        if !is_subdomain(&given.text) {
+            self.note(given.refuse("expected the name of a Lease (a-z, 0-9, - and .)"));
         }
-        Err(given.refuse("expected the name of a Lease (a-z, 0-9, - and .)"))
+        given.text
     }
 
+    /// Where the Lease is: as the flag says, where the pod is, or where the kubeconfig's context is.
     pub(super) fn lease_namespace(
         &self,
         flag: Option<&str>,
+        kubeconfig: Option<&Path>,
         in_cluster: bool,
-    ) -> Result<String, ConfigError> {
+    ) -> String {
         let name = "leader-election-namespace";
-        let given = self.text(flag, name).or_else(|| {
-            Some(Given {
-                text: self.variable("POD_NAMESPACE")?,
-                origin: "POD_NAMESPACE".into(),
-                typed: true,
-            })
-        });
+        let of = |origin: &str, text| Given {
+            text,
+            origin: origin.into(),
+            typed: true,
+        };
+        let of_pod = || Some(of("POD_NAMESPACE", self.variable("POD_NAMESPACE")?));
+        let of_context = || {
+            let namespace = (self.context)(kubeconfig).filter(|_| !in_cluster)?;
+            Some(of("namespace of the kubeconfig's context", namespace))
+        };
+        let given = self.text(flag, name).or_else(of_pod).or_else(of_context);
         match given {
-            Some(given) if is_label(&given.text) => Ok(given.text),
-            Some(given) => Err(given.refuse("expected the name of a namespace")),
-            None if in_cluster => Err(missing(
+            Some(given) if is_label(&given.text) => return given.text,
+            Some(given) => self.note(given.refuse("expected the name of a namespace")),
+            None if in_cluster => self.note(missing(
                 "POD_NAMESPACE",
                 "expected the pod's namespace (downward API, metadata.namespace)",
             )),
-            None => Err(missing(
+            None => self.note(missing(
                 &format!("--{name}"),
-                "expected a namespace for the Lease, since this is no pod",
+                "expected a namespace for the Lease, since this is no pod and there is no \
+                 kubeconfig whose context has one",
             )),
         }
+        String::new()
     }
 
     /// Who we are, as holder of the Lease and in events.
-    pub(super) fn identity(&self, in_cluster: bool) -> Result<String, ConfigError> {
-        let Some(name) = self.variable("POD_NAME") else {
-            return if in_cluster {
-                Err(missing(
-                    "POD_NAME",
-                    "expected the pod's name (downward API, metadata.name)",
-                ))
-            } else {
-                Ok(self.host())
-            };
-        };
-        if is_subdomain(&name) {
-            return Ok(name);
+    pub(super) fn identity(&self, in_cluster: bool) -> String {
+        let expected = "expected the pod's name (downward API, metadata.name)";
+        match self.variable("POD_NAME") {
+            Some(name) if is_subdomain(&name) => return name,
+            Some(name) => self.note(ConfigError {
+                which: "POD_NAME".into(),
+                given: Some(name),
+                expected: expected.into(),
+            }),
+            None if in_cluster => self.note(missing("POD_NAME", expected)),
+            None => {}
         }
-        Err(ConfigError {
-            which: "POD_NAME".into(),
-            given: Some(name),
-            expected: "expected the pod's name (downward API, metadata.name)".into(),
-        })
+        self.host()
+    }
+
+    /// Which pod this is, of all that ever have its name.
+    pub(super) fn pod_uid(&self) -> Option<String> {
+        let uid = self.variable("POD_UID")?;
+        // It stands before a `_` in the identity.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+        if uid.len() <= 128 && uid.bytes().all(is_plain) {
+            return Some(uid);
+        }
+        self.note(ConfigError {
+            which: "POD_UID".into(),
+            given: Some(uid),
+            expected: "expected the pod's uid (downward API, metadata.uid)".into(),
+        });
+        None
     }
 
     fn host(&self) -> String {
@@ -279,23 +325,24 @@ impl Source<'_> {
             .unwrap_or_else(|| "localhost".into())
     }
 
-    pub(super) fn log_format(
-        &self,
-        flag: Option<&str>,
-        in_cluster: bool,
-    ) -> Result<LogFormat, ConfigError> {
-        match self.text(flag, "log-format") {
-            Some(given) => match given.text.as_str() {
-                "json" => Ok(LogFormat::Json),
-                "text" => Ok(LogFormat::Text),
-                _ => Err(given.refuse("expected json or text")),
-            },
-            None if in_cluster => Ok(LogFormat::Json),
-            None => Ok(LogFormat::Text),
+    pub(super) fn log_format(&self, flag: Option<&str>, in_cluster: bool) -> LogFormat {
+        let given = self.text(flag, "log-format");
+        match given.as_ref().map(|given| given.text.as_str()) {
+            Some("json") => return LogFormat::Json,
+            Some("text") => return LogFormat::Text,
+            _ => {}
+        }
+        if let Some(given) = given {
+            self.note(given.refuse("expected json or text"));
+        }
+        if in_cluster {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
         }
     }
 
-    pub(super) fn log_level(&self, flag: Option<&str>) -> Result<String, ConfigError> {
+    pub(super) fn log_level(&self, flag: Option<&str>) -> String {
         let given = self.given(flag, "log-level", "info");
         let level = |word: &str| {
             let word = word.trim().to_ascii_lowercase();
@@ -303,13 +350,13 @@ impl Source<'_> {
         };
         // tracing takes a bare word that is no level for a module, and would then log nothing.
         let bare = given.text.split(',').filter(|part| !part.contains('='));
-        if bare.clone().all(level) && EnvFilter::builder().parse(&given.text).is_ok() {
-            return Ok(given.text);
+        if !bare.clone().all(level) || EnvFilter::builder().parse(&given.text).is_err() {
+            self.note(given.refuse(
+                "expected error, warn, info, debug, trace or off, or per module as in \
+                 info,zen_lead::shell=debug",
+            ));
         }
-        Err(given.refuse(
-            "expected error, warn, info, debug, trace or off, or per module as in \
-             info,zen_lead::shell=debug",
-        ))
+        given.text
     }
 }
 

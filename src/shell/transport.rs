@@ -11,7 +11,7 @@
 
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube_client::client::{Body, ConfigExt as _};
-use kube_client::config::{KubeConfigOptions, Kubeconfig};
+use kube_client::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube_client::{Client, Config};
 use tower::{BoxError, Layer as _, ServiceExt as _, service_fn, util::option_layer};
 
@@ -215,11 +215,12 @@ fn tcp(tuning: &Tuning) -> HttpConnector {
     tcp
 }
 
-/// Finds the API server: the kubeconfig `asked` for, `KUBECONFIG`, then `~/.kube/config`, then the
-/// pod's own service account.
+/// Finds the API server: the kubeconfig `asked` for, those of `KUBECONFIG`, then `~/.kube/config`,
+/// then the pod's own service account.
 ///
-/// A kubeconfig that exists but cannot be used is an error and not skipped: the next place might
-/// be another cluster.
+/// A file of `KUBECONFIG` that does not exist is skipped, as kubectl does, if another one does. A
+/// kubeconfig that exists but cannot be used is an error and not skipped: the next place might be
+/// another cluster.
 ///
 /// # Errors
 ///
@@ -237,30 +238,20 @@ pub async fn config_of(
     asked: Option<&Path>,
     context: Option<&str>,
 ) -> Result<Config, TransportError> {
-    let found = match asked {
-        Some(path) => Ok(Place::Kubeconfig(path.display().to_string())),
-        None => locate(var, |path| Path::new(path).exists()),
-    };
-    let place = match found? {
-        Place::Kubeconfig(place) => place,
-        Place::InCluster => {
-            return Config::incluster()
-                .map_err(|error| TransportError::InCluster(one_line(&chain(&error))));
-        }
+    let Place::Kubeconfig(files) = place(asked)? else {
+        return Config::incluster()
+            .map_err(|error| TransportError::InCluster(one_line(&chain(&error))));
     };
     let options = KubeConfigOptions {
         context: context.map(str::to_owned),
         ..KubeConfigOptions::default()
     };
-    let loaded = match asked {
-        None => Config::from_kubeconfig(&options).await,
-        Some(path) => match Kubeconfig::read_from(path) {
-            Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
-            Err(error) => Err(error),
-        },
+    let loaded = match merged(&files) {
+        Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
+        Err(error) => Err(error),
     };
     let mut config = loaded.map_err(|error| TransportError::Kubeconfig {
-        place,
+        place: listed(&files),
         reason: one_line(&chain(&error)),
     })?;
     // kube-client applies HTTPS_PROXY but, built without proxies, not NO_PROXY.
@@ -272,23 +263,69 @@ pub async fn config_of(
     Ok(config)
 }
 
+/// The namespace of the current context of the kubeconfig `asked` for, or of the usual ones;
+/// `default` where the context names none, as for kubectl. `None` where no kubeconfig can be read;
+/// [`config`] says why.
+#[must_use]
+pub fn namespace(asked: Option<&Path>) -> Option<String> {
+    let Place::Kubeconfig(files) = place(asked).ok()? else {
+        return None;
+    };
+    let kubeconfig = merged(&files).ok()?;
+    let current = kubeconfig.current_context?;
+    let mut contexts = kubeconfig.contexts.into_iter();
+    let context = contexts.find(|context| context.name == current)?.context?;
+    let namespace = context.namespace.filter(|name| !name.is_empty());
+    Some(namespace.unwrap_or_else(|| "default".into()))
+}
+
+/// All of them as one: of what several name, the first one counts.
+fn merged(files: &[PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
+    let mut all = files.iter().map(Kubeconfig::read_from);
+    all.try_fold(Kubeconfig::default(), |merged, next| merged.merge(next?))
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
-    /// A file, or several as `KUBECONFIG` lists them.
-    Kubeconfig(String),
+    /// Files that are there.
+    Kubeconfig(Vec<PathBuf>),
     InCluster,
+}
+
+fn place(asked: Option<&Path>) -> Result<Place, TransportError> {
+    match asked {
+        Some(path) => Ok(Place::Kubeconfig(vec![path.into()])),
+        // What cannot be looked at is there, and is told when it is read.
+        None => locate(var, |path| path.try_exists().unwrap_or(true)),
+    }
+}
+
+fn listed(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    names.join(", ")
 }
 
 fn locate(
     var: impl Fn(&str) -> Option<String>,
-    exists: impl Fn(&str) -> bool,
+    exists: impl Fn(&Path) -> bool,
 ) -> Result<Place, TransportError> {
     if let Some(named) = var("KUBECONFIG") {
-        return Ok(Place::Kubeconfig(named));
+        let named = std::env::split_paths(&named).filter(|path| !path.as_os_str().is_empty());
+        let (there, missing): (Vec<_>, Vec<_>) = named.partition(|path| exists(path));
+        if !there.is_empty() {
+            return Ok(Place::Kubeconfig(there));
+        }
+        return Err(TransportError::Kubeconfig {
+            place: format!("of KUBECONFIG ({})", listed(&missing)),
+            reason: "no such file".into(),
+        });
     }
     let home = var("HOME").map(|home| format!("{home}/.kube/config"));
     match home {
-        Some(path) if exists(&path) => Ok(Place::Kubeconfig(path)),
+        Some(path) if exists(Path::new(&path)) => Ok(Place::Kubeconfig(vec![path.into()])),
         _ if var(SERVICE_HOST).is_some() => Ok(Place::InCluster),
         home => Err(TransportError::Nowhere(
             home.unwrap_or_else(|| "~/.kube/config".to_owned()),
@@ -357,10 +394,14 @@ mod tests {
 
     #[test]
     fn where_the_configuration_comes_from() {
-        let file = |path: &str| Some(Place::Kubeconfig(path.to_owned()));
+        let files = |paths: &[&str]| {
+            let paths = paths.iter().map(PathBuf::from).collect();
+            Some(Place::Kubeconfig(paths))
+        };
         for (kubeconfig, home_exists, in_cluster, expected) in [
-            (Some("/a:/b"), true, true, file("/a:/b")),
-            (None, true, true, file("/home/me/.kube/config")),
+            (Some("/a:/b"), true, true, files(&["/a", "/b"])),
+            (Some("/missing:/b::/missing"), true, true, files(&["/b"])),
+            (None, true, true, files(&["/home/me/.kube/config"])),
             (None, false, true, Some(Place::InCluster)),
             (None, false, false, None),
         ] {
@@ -370,7 +411,8 @@ mod tests {
                 SERVICE_HOST => in_cluster.then(|| "10.0.0.1".to_owned()),
                 other => panic!("{other} is not looked at"),
             };
-            let place = locate(var, |_| home_exists);
+            let exists = |path: &Path| home_exists && !path.ends_with("missing");
+            let place = locate(var, exists);
             match expected {
                 Some(expected) => assert_eq!(place.expect("a place"), expected),
                 None => assert_eq!(
@@ -380,6 +422,17 @@ mod tests {
                 ),
             }
         }
+    }
+
+    #[test]
+    fn kubeconfigs_that_are_all_missing_are_named() {
+        let var = |name: &str| (name == "KUBECONFIG").then(|| "/a:/b".to_owned());
+        let error = locate(var, |_| false).expect_err("neither is there");
+        assert_eq!(
+            error.to_string(),
+            "kubeconfig of KUBECONFIG (/a, /b): no such file; expected a kubeconfig with a current \
+             context"
+        );
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use regex::Regex;
-use zen_lead::config::{Config, ConfigError, Exit, Flags, unknown_variables, variable_of};
+use zen_lead::config::{
+    Config, ConfigError, Exit, Flags, Mistakes, unknown_variables, variable_of,
+};
 
 use super::choices::Choices;
 use super::names::{is_label, is_subdomain};
@@ -78,7 +80,10 @@ pub fn config(data: &[u8]) {
         .and_then(|flags| resolve(&flags, |_| None).map_err(|why| Some(Exit::Wrong(why))));
     match result {
         Ok(config) => keeps_its_rules(&config),
-        Err(Some(Exit::Wrong(error))) => one_line(&error),
+        Err(Some(Exit::Wrong(mistakes))) => {
+            assert!(!mistakes.0.is_empty());
+            mistakes.0.iter().for_each(one_line);
+        }
         Err(Some(Exit::Print(text))) => {
             let asks = ["--help", "-help", "--h", "-h", "--version", "-version"];
             let asked = |word: &String| asks.contains(&word.split('=').next().unwrap_or_default());
@@ -93,7 +98,7 @@ pub fn config(data: &[u8]) {
     assert!(unknown_variables(names.clone()).len() <= names.len());
 }
 
-fn resolve(flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+fn resolve(flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Config, Mistakes> {
     Config::resolve(flags, |name| match name {
         "POD_NAMESPACE" => Some("zen-lead".into()),
         "POD_NAME" => Some("zen-lead-0".into()),
@@ -149,7 +154,7 @@ fn equivalent(typed: &[(String, String)]) {
 }
 
 /// What is told about a flag names where it came from; apart from that, outcomes can be compared.
-fn outcome(result: Result<Config, ConfigError>) -> Result<Config, String> {
+fn outcome(result: Result<Config, Mistakes>) -> Result<Config, String> {
     match result {
         Ok(mut config) => {
             config.notices.clear();

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use zen_lead::config::{Config, ConfigError, Flags};
+use zen_lead::config::{Config, Flags, Mistakes};
 use zen_lead::logic::contract::{LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME};
 use zen_lead::logic::model::{Labels, Service};
 use zen_lead::logic::settings::{self, Settings};
@@ -121,13 +121,13 @@ fn annotation_key(text: &str) {
 }
 
 /// The configuration outside a cluster that these arguments mean.
-fn flags(args: &[String]) -> Result<Config, ConfigError> {
+fn flags(args: &[String]) -> Result<Config, Mistakes> {
     let flags = Flags::parse(args.iter().cloned()).expect("the flag exists");
     resolved(&flags, |name| {
         (name == "POD_NAMESPACE").then(|| "zen-lead".to_owned())
     })
 }
 
-fn resolved(flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+fn resolved(flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Config, Mistakes> {
     Config::resolve(flags, env)
 }
