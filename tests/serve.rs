@@ -404,6 +404,17 @@ async fn an_address_in_use_is_one_clear_line() {
     assert!(error.to_string().starts_with(&expected), "{error}");
 }
 
+/// §6: of the debug port it is a warning, and the others are served.
+#[tokio::test]
+async fn a_debug_address_in_use_ends_nothing() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = Bind::At(taken.local_addr().expect("an address"));
+    let listeners = Listeners::bind(Some(loopback()), Some(loopback()), Some(address));
+    let at = listeners.expect("it is a warning").addresses();
+    assert!(at.metrics.is_some() && at.probes.is_some(), "{at:?}");
+    assert_eq!(at.debug, None);
+}
+
 #[tokio::test]
 async fn all_interfaces_means_both_families() {
     let listeners = Listeners::bind(None, Some(Bind::All(0)), None).expect("a free port");

@@ -97,7 +97,12 @@ pub struct Addresses {
 }
 
 impl Listeners {
-    /// Binds what is to be served; `None` is served nowhere.
+    /// Binds what is to be served; `None` is served nowhere. If the address of `/debug/state` cannot be
+    /// had, a warning says so and the rest is served: no probe and no scrape depends on it.
+    ///
+    /// # Errors
+    ///
+    /// When another address cannot be had.
     pub fn bind(
         metrics: Option<Bind>,
         probes: Option<Bind>,
@@ -114,8 +119,12 @@ impl Listeners {
                 flag,
                 address,
                 source,
-            })?;
-            listeners.push((port, listener));
+            });
+            match listener {
+                Ok(listener) => listeners.push((port, listener)),
+                Err(why) if port == Port::Debug => warn!("{why}; /debug/state is not served"),
+                Err(why) => return Err(why),
+            }
         }
         Ok(Self(listeners))
     }

@@ -19,6 +19,7 @@ scenarios! {
     Own Both metrics_count_what_happens "§5 metrics, a series goes when its Service goes";
     Own Both term_ends_within_two_seconds "§6 SIGTERM" "§6 routing does not change when it stops";
     Own Both flags_that_are_wrong "§6 a bad flag or variable: one line, exit 2";
+    Own Both ports_that_are_taken "§6 a debug port that is taken is a warning" "§6 the others are an end";
     Own Both flags_and_environment "§6 --flag value, --flag=value, -flag, ZEN_LEAD_<FLAG>";
     Own Both no_api_server_is_waited_for "§6 no API server: retry, /readyz 503, /healthz 200";
     Own Both namespaces_by_flag "§6 --namespaces";
@@ -256,6 +257,40 @@ async fn flags_that_are_wrong(_: Arc<Test>) -> Result<()> {
             words.iter().all(|word| told.contains(word)),
             "{arguments:?}: {told}"
         );
+    }
+    // All of them at once: one by the command line, one by the environment, one that is missing.
+    let ran = run(&["--qps=abc"], &[("ZEN_LEAD_BURST", "many")]).await?;
+    ensure!(ran.code == Some(2), "exit {:?}", ran.code);
+    let told: Vec<&str> = ran.err.lines().collect();
+    ensure!(told.len() == 3, "{told:?}");
+    for which in [
+        "--leader-election-namespace: ",
+        "--qps: ",
+        "ZEN_LEAD_BURST: ",
+    ] {
+        let line = format!("zen-lead: {which}");
+        ensure!(told.iter().any(|told| told.starts_with(&line)), "{told:?}");
+    }
+    Ok(())
+}
+
+async fn ports_that_are_taken(t: Arc<Test>) -> Result<()> {
+    let first = t.controller(&[]).await?;
+    let at = |flag: &str, port: u16| format!("--{flag}-bind-address=127.0.0.1:{port}");
+    let debug = at("debug", first.debug_port);
+    let second = t.controller(&[&debug]).await?;
+    let said = second.printed();
+    ensure!(
+        said.contains("/debug/state is not served"),
+        "it says nothing: {said}"
+    );
+    for (flag, port) in [
+        ("health-probe", first.probes_port),
+        ("metrics", first.metrics_port),
+    ] {
+        let mut third = t.launch(&[&at(flag, port)])?;
+        let status = third.ended(SOON).await?;
+        ensure!(status.code() == Some(1), "{flag}: {status}");
     }
     Ok(())
 }
