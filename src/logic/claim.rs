@@ -24,6 +24,14 @@
 //! That much is about time. Writes that leave at the very last moment are the business of
 //! their own guards: see `docs/ARCHITECTURE.md`, Two replicas.
 //!
+//! There is one exception to the waiting. A container starts again once its former process has ended,
+//! so a process that finds the Lease held by another one of its own pod, at its very first sight of
+//! it, takes it at once. It can err only where two processes of one pod run side by side, which no
+//! manifest has: then the two may be active together until the former one sees that it is deposed. A
+//! holder of its pod that is seen to write later is alive, and is waited for like any other. And a
+//! Lease that was taken so is not released before the former process could not be active any more:
+//! a replica of another pod is never active beside either.
+//!
 //! A Lease that somebody deletes gives nobody a right to it before its time: a holder that is active
 //! makes it again, and everybody else waits its duration first. Only a replica that has never seen
 //! it cannot know that.
@@ -55,6 +63,9 @@ pub struct Terms {
     pub lease: Key,
     /// Who we are: no other process, earlier ones included, ever has the same.
     pub identity: Arc<str>,
+    /// What the identities of all processes of our pod begin with; `None` where no pod is known, and
+    /// earlier processes are strangers.
+    pub pod: Option<Arc<str>>,
     /// How long others wait for us after the last renewal; whole seconds.
     pub duration: Duration,
     /// How long we are active after the last renewal.
@@ -70,6 +81,13 @@ impl Terms {
     pub fn answer_max(&self) -> Duration {
         let spare = self.renew_deadline.saturating_sub(self.retry_period);
         spare.max(self.renew_deadline / 2)
+    }
+
+    /// Whether this is another process of our pod.
+    fn is_of_our_pod(&self, holder: &str) -> bool {
+        let pod = self.pod.as_deref();
+        let rest = pod.and_then(|pod| holder.strip_prefix(pod)?.strip_prefix('_'));
+        rest.is_some() && holder != &*self.identity
     }
 }
 
@@ -142,6 +160,8 @@ pub struct Claim {
     lease: Option<Lease>,
     /// Before this moment somebody else may be active.
     theirs_until: Moment,
+    /// Before this moment a former process of our pod could be active, if it ran on.
+    former_until: Moment,
     /// Since when nobody was active, if nobody is: the last sign of life, ours or another's.
     vacant_since: Moment,
     /// We are active before this moment.
@@ -179,6 +199,7 @@ impl Claim {
             version: None,
             lease: None,
             theirs_until: AT_ONCE,
+            former_until: AT_ONCE,
             vacant_since: AT_ONCE,
             ours_until: None,
             renew_at: AT_ONCE,
@@ -287,8 +308,15 @@ impl Claim {
                 if planted::is(Bug::RenewalsIgnored)
                     && self.holder() == Some(holder)
                     && self.ours_until.is_none() => {}
-            Some(_) => {
-                self.theirs_until = now + lease.duration().unwrap_or(self.terms.duration);
+            Some(holder) => {
+                let until = now + lease.duration().unwrap_or(self.terms.duration);
+                let is_first_sight = self.version.is_none();
+                if is_first_sight && self.terms.is_of_our_pod(holder) {
+                    self.former_until = until;
+                    self.theirs_until = now;
+                } else {
+                    self.theirs_until = until;
+                }
                 self.ours_until = None;
             }
         }
@@ -376,7 +404,7 @@ impl Claim {
             return Some((Purpose::Read, AT_ONCE));
         }
         match &self.lease {
-            _ if self.is_stopping => Some((Purpose::Release, AT_ONCE)),
+            _ if self.is_stopping => Some((Purpose::Release, self.former_until)),
             Some(_) if is_ours => Some((Purpose::Renew, self.renew_at)),
             _ if !self.is_candidate => None,
             Some(_) => Some((Purpose::Take, self.theirs_until)),

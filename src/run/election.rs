@@ -10,8 +10,8 @@ use crate::logic::model::Key;
 use crate::planted::{self, Bug};
 use crate::shell::lease::{Change, Elector, Tenure};
 
-/// Who takes part in which election. A restarted pod has the name of its former self, and is
-/// somebody else all the same.
+/// Who takes part in which election. A restarted process has the pod of its former self, and is
+/// another one all the same.
 pub(super) fn elector(config: &Config, clients: &Clients, around: &Surroundings) -> (Elector, Key) {
     let lease = &config.lease;
     let key = Key::new(&*lease.namespace, &*lease.name);
@@ -21,9 +21,13 @@ pub(super) fn elector(config: &Config, clients: &Clients, around: &Surroundings)
         reason = "32 bits of a number in [0, 1)"
     )]
     let random = || ((around.jitter)() * f64::from(u32::MAX)) as u32;
+    let pod = lease.pod_uid.as_ref();
+    let pod = pod.map(|uid| format!("{}_{uid}", lease.identity));
+    let name = pod.as_ref().unwrap_or(&lease.identity);
     let terms = Terms {
         lease: key.clone(),
-        identity: format!("{}_{:08x}{:08x}", lease.identity, random(), random()).into(),
+        identity: format!("{name}_{:08x}{:08x}", random(), random()).into(),
+        pod: pod.map(Into::into),
         duration: lease.duration,
         renew_deadline: lease.renew_deadline,
         retry_period: lease.retry_period,

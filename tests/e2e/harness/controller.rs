@@ -47,6 +47,16 @@ pub struct Controller {
 impl Controller {
     /// Starts it as the user of a kubeconfig. Does not wait for anything.
     pub fn start(kubeconfig: &Path, log: PathBuf, arguments: &[&str]) -> Result<Self> {
+        Self::start_in(kubeconfig, log, arguments, &[])
+    }
+
+    /// The same with variables.
+    pub fn start_in(
+        kubeconfig: &Path,
+        log: PathBuf,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let [metrics_port, probes_port, debug_port] = free_ports()?;
         let printed = std::fs::File::options()
             .create(true)
@@ -57,6 +67,7 @@ impl Controller {
             .env_clear()
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_BACKTRACE", "1")
+            .envs(variables.iter().copied())
             .arg(format!("--metrics-bind-address=127.0.0.1:{metrics_port}"))
             .arg(format!(
                 "--health-probe-bind-address=127.0.0.1:{probes_port}"

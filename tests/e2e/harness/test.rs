@@ -207,6 +207,16 @@ impl Test {
         kubeconfig: &std::path::Path,
         arguments: &[&str],
     ) -> Result<Controller> {
+        self.launch_in(kubeconfig, arguments, &[])
+    }
+
+    /// The same with variables.
+    pub fn launch_in(
+        &self,
+        kubeconfig: &std::path::Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Controller> {
         let mut all = vec![
             "--namespaces",
             &self.ns,
@@ -216,7 +226,7 @@ impl Test {
         all.extend(arguments);
         let log = self.suite.logs.join(format!("{}.log", self.ns));
         self.logs.lock().push(log.clone());
-        Controller::start(kubeconfig, log, &all)
+        Controller::start_in(kubeconfig, log, &all, variables)
     }
 
     /// Every answered request of the program in this namespace since the scenario began, save those

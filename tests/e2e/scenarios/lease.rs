@@ -19,6 +19,7 @@ use crate::scenarios::refused::user;
 
 scenarios! {
     Own Both killed_holder_is_replaced "§6 a killed holder is replaced within 5 s" "§6 /readyz 200 for a standby";
+    Own Both killed_holder_goes_on_in_its_pod "a container that restarts waits for no Lease of its own pod";
     Own Both stopped_holder_hands_over "§6 SIGTERM releases the Lease" "a stopped holder is replaced within 200 ms";
     Own Both holder_that_was_frozen_overwrites_nothing "no write of a deposed replica overwrites one of its successor";
     Own Both takeover_moves_nothing_by_itself "§1 a standby that takes over restarts no timer" "§3 sticky";
@@ -76,6 +77,49 @@ async fn killed_holder_is_replaced(t: Arc<Test>) -> Result<()> {
     t.event("web", "LeaderChanged", &["from web-0 to web-1"])
         .await?;
     ensure!(t.count_events("web", "LeaderChanged") == 1);
+    Ok(())
+}
+
+/// The Lease lasts a minute, so whatever happens within the scenario's patience waited for nothing.
+async fn killed_holder_goes_on_in_its_pod(t: Arc<Test>) -> Result<()> {
+    let long = ["--lease-duration=60s"];
+    let launch = |uid| {
+        let pod = [("POD_NAME", "zen-lead-0"), ("POD_UID", uid)];
+        t.launch_in(&t.suite.kubeconfig, &long, &pod)
+    };
+    let holds = async || -> Result<String> {
+        let lease = t.suite.api.get(&path(&t)).await?;
+        Ok(text(&lease, "/spec/holderIdentity").to_owned())
+    };
+    let mut holder = launch("5ca1ab1e")?;
+    holder.ready().await?;
+    until_active(&holder).await?;
+    let standby = t.controller(&long).await?;
+    let pods = t.served("web", 2).await?;
+    let first = holds().await?;
+    holder.kill().await?;
+    let mut again = launch("5ca1ab1e")?;
+    again.ready().await?;
+    until_active(&again).await?;
+    ensure!(!is_active(&standby).await?, "both are active");
+    let second = holds().await?;
+    for identity in [&first, &second] {
+        ensure!(identity.starts_with("zen-lead-0_5ca1ab1e_"), "{identity}");
+    }
+    ensure!(first != second, "{first} is one process");
+    t.ready(&pods[0], false).await?;
+    t.leads("web-leader", &pods[1]).await?;
+    // Another pod of that name waits like any other.
+    again.kill().await?;
+    let mut other = launch("0ff")?;
+    other.ready().await?;
+    let from = Instant::now();
+    while !other.printed().contains("stands by: another replica") {
+        ensure!(from.elapsed() < SOON, "it does not stand by");
+        tokio::time::sleep(SHORT).await;
+    }
+    ensure!(!is_active(&other).await? && !is_active(&standby).await?);
+    ensure!(holds().await? == second);
     Ok(())
 }
 

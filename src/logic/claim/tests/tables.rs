@@ -14,6 +14,7 @@ fn terms() -> Terms {
     Terms {
         lease: Key::new("n", "l"),
         identity: ME.into(),
+        pod: None,
         duration: Duration::from_secs(4),
         renew_deadline: Duration::from_secs(3),
         retry_period: Duration::from_secs(1),
@@ -56,6 +57,18 @@ impl Story {
             asked: None,
             deadline: None,
         }
+    }
+
+    /// One that knows its pod, and is synced once it has read the Lease.
+    fn in_pod() -> Self {
+        let mut story = Self::new();
+        story.claim = Some(Claim::new(Terms {
+            identity: "zl-0_u_2".into(),
+            pod: Some("zl-0_u".into()),
+            ..terms()
+        }));
+        story.at(0, Event::Tick, Some(Purpose::Read));
+        story
     }
 
     /// One that was synced and found no Lease.
@@ -252,6 +265,68 @@ fn a_former_self_is_somebody_else() {
     story.at(0, answered(1, "me_0"), None);
     story.at(0, Event::Synced, None);
     assert_eq!(story.deadline, Some(4_000));
+}
+
+#[test]
+fn a_former_process_of_the_pod_is_not_waited_for() {
+    let mut story = Story::in_pod();
+    story.at(5, answered(7, "zl-0_u_1"), None);
+    assert_eq!(story.deadline, None, "a cold replica takes nothing");
+    story.at(900, Event::Synced, Some(Purpose::Take));
+    let guard = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": "7" });
+    assert_eq!(story.body()[0], guard);
+    story.at(910, answered(8, "zl-0_u_2"), None);
+    assert_eq!(story.active_until(), Some(3_900));
+
+    // Another pod, also one of the same name, and a stranger whose name begins alike.
+    for holder in ["zl-0_v_1", "zl-1_u_1", "zl-0_u2_1", "zl-0_u", "zl-0"] {
+        let mut story = Story::in_pod();
+        story.at(5, answered(7, holder), None);
+        story.at(900, Event::Synced, None);
+        assert_eq!(story.deadline, Some(4_005), "{holder}");
+    }
+}
+
+#[test]
+fn a_process_of_the_pod_that_writes_is_alive_and_waited_for() {
+    // It renews before we are synced.
+    let mut story = Story::in_pod();
+    story.at(5, answered(7, "zl-0_u_1"), None);
+    story.at(800, seen(8, "zl-0_u_1"), None);
+    story.at(900, Event::Synced, None);
+    assert_eq!(story.deadline, Some(4_800));
+
+    // It was faster than our take.
+    let mut story = Story::in_pod();
+    story.at(5, answered(7, "zl-0_u_1"), None);
+    story.at(900, Event::Synced, Some(Purpose::Take));
+    story.at(910, OVERTAKEN, Some(Purpose::Read));
+    story.at(920, answered(8, "zl-0_u_1"), None);
+    assert_eq!(story.deadline, Some(4_920));
+
+    // It takes over from us: there are two, and we do not take it back.
+    let mut story = Story::in_pod();
+    story.at(5, ABSENT, None);
+    story.at(20, Event::Synced, Some(Purpose::Create));
+    story.at(30, answered(1, "zl-0_u_2"), None);
+    story.at(500, seen(2, "zl-0_u_3"), None);
+    assert_eq!(story.active_until(), None);
+    assert_eq!(story.deadline, Some(4_500));
+}
+
+#[test]
+fn what_was_taken_from_a_former_process_is_not_released_before_its_time() {
+    let mut story = Story::in_pod();
+    story.at(5, answered(7, "zl-0_u_1"), None);
+    story.at(10, Event::Synced, Some(Purpose::Take));
+    story.at(20, answered(8, "zl-0_u_2"), None);
+    story.at(500, Event::Stop, None);
+    assert_eq!(story.active_until(), None);
+    assert!(!story.claim().is_over());
+    assert_eq!(story.deadline, Some(4_005));
+    story.at(4_005, Event::Tick, Some(Purpose::Release));
+    story.at(4_010, answered(9, ""), None);
+    assert!(story.claim().is_over());
 }
 
 #[test]
