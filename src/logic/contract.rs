@@ -65,6 +65,11 @@ pub const LAST_SWITCH_TIME: &str = "zen-lead.io/leader-last-switch-time";
 pub const LAST_LEADER_POD_UID: &str = "zen-lead.io/last-leader-pod-uid";
 /// Memory on the leader Service: the switchover that has been carried out, as `pod/uid`.
 pub const HANDLED_SWITCHOVER: &str = "zen-lead.io/handled-switchover";
+/// Memory on the leader Service: pods that were left for a disruption, and until when they are not
+/// returned to.
+pub const COOLING_DOWN: &str = "zen-lead.io/cooling-down";
+/// Output on the leader Service: nodes of its source's pods that are about to go, or silent.
+pub const AVOIDED_NODES: &str = "zen-lead.io/avoided-nodes";
 /// Memory on the leader Service: which keys were mirrored from the source.
 pub const MIRRORED: &str = "zen-lead.io/mirrored";
 

@@ -70,8 +70,22 @@ pub struct Desired {
     pub handled: Option<Handover>,
     /// When the leadership last changed hands.
     pub switched: Option<jiff::Timestamp>,
+    /// What the leader Service records of pods and nodes.
+    pub record: Record,
     /// When the pod changed, if the leader is new because a pod just did.
     pub trigger: Option<jiff::Timestamp>,
+}
+
+/// What the leader Service records for a restart and for the commands; see [`super::record`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Pods that are not returned to for a while. Written along with something else only: it lapses
+    /// by itself, and begins with a change of leader.
+    pub cooling_down: String,
+    /// Nodes on which a leader should not be.
+    pub avoided_nodes: String,
+    /// Whether what is recorded of nodes is not true any more.
+    pub is_outdated: bool,
 }
 
 /// The published pod.

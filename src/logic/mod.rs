@@ -15,6 +15,7 @@ pub mod mirror;
 pub mod model;
 pub mod nodes;
 pub mod plan;
+pub mod record;
 pub mod reflect;
 pub mod settings;
 pub mod spread;

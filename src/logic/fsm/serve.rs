@@ -6,13 +6,15 @@ use std::sync::Arc;
 use super::report::Report;
 use super::{Cause, Context, Machine, Phase, Serving, Switch};
 use crate::logic::contract::{
-    HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID,
-    SERVICE_NAME,
+    AVOIDED_NODES, COOLING_DOWN, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME,
+    LEADER_POD_NAME, LEADER_POD_UID, SERVICE_NAME,
 };
-use crate::logic::desired::Goal;
+use crate::logic::desired::{Goal, Record};
 use crate::logic::elect::{self, Ballot, Candidate, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
 use crate::logic::handover::Handover;
 use crate::logic::model::{Pod, Service, TargetRef, Uid};
+use crate::logic::nodes::Nodes;
+use crate::logic::record;
 use crate::logic::settings::Settings;
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
@@ -34,6 +36,7 @@ impl Machine {
             self.adopt(view, &name, was_withdrawn, now);
         }
         let asked = self.asked();
+        self.forgive(view, context.nodes, asked.awaited.as_ref());
         let rules = rules(&self.settings, source, context, &asked);
         let families = source.families();
         let incumbent = self.leader().map(|leader| leader.uid.clone());
@@ -43,7 +46,9 @@ impl Machine {
         self.apply(&verdict, incumbent, context.cause, now);
         self.explain(view, &rules, &verdict, &name);
         self.remember_handover(view, &name, &verdict);
-        let desired = self.desired(view, context.mirror, source, name, verdict, families);
+        let record = self.record(view, context.nodes, &name, now);
+        let mut desired = self.desired(view, context.mirror, source, name, verdict, families);
+        desired.record = record;
         (Goal::Serve(Box::new(desired)), deadline)
     }
 
@@ -140,6 +145,11 @@ impl Machine {
         self.switched = self.switched.take().or(switched);
         let handled = remembers(HANDLED_SWITCHOVER).and_then(|text| text.parse().ok());
         self.handled = self.handled.take().or(handled);
+        if self.shunned.is_empty()
+            && let Some(recorded) = remembers(COOLING_DOWN)
+        {
+            self.shunned = record::read_cooling_down(recorded, now);
+        }
 
         // A slice that somebody deleted while nobody watched took no leadership with it, if the
         // pod could be published anew; during a pause any that is still there could.
@@ -169,6 +179,31 @@ impl Machine {
             since,
             hold: Hold::Firm,
         }));
+    }
+
+    /// A request for a pod ends the time for which it is not returned to, unless it is about to go
+    /// now.
+    fn forgive(&mut self, view: &View, nodes: &Nodes, asked: Option<&Arc<str>>) {
+        let Some(asked) = asked.filter(|_| !self.shunned.is_empty()) else {
+            return;
+        };
+        let goes = |pod: &Pod| pod.disrupted || nodes.leaves(pod.node.as_ref());
+        let is_asked = |pod: &&Arc<Pod>| pod.name == *asked && !goes(pod);
+        if let Some(pod) = view.pods.iter().find(is_asked) {
+            self.shunned.retain(|(uid, _)| *uid != pod.uid);
+        }
+    }
+
+    /// What the leader Service has to say of pods and nodes.
+    fn record(&self, view: &View, nodes: &Nodes, name: &str, now: Now) -> Record {
+        let service = view.service(name);
+        let recorded = service.and_then(|service| service.metadata.annotations.get(AVOIDED_NODES));
+        let avoided_nodes = record::avoided(nodes, &view.pods, now);
+        Record {
+            is_outdated: record::is_outdated(recorded, &avoided_nodes, &view.pods),
+            cooling_down: record::cooling_down(&self.shunned, &view.pods, now),
+            avoided_nodes,
+        }
     }
 
     /// The pod that has been asked for and has not led yet.

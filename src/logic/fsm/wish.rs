@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Machine;
 use super::notes::Topic;
 use crate::logic::contract::{PREFIX, reason};
-use crate::logic::desired::{self, Desired};
+use crate::logic::desired::{self, Desired, Record};
 use crate::logic::elect::{self, Verdict};
 use crate::logic::event::Note;
 use crate::logic::mirror::{Mirror, Mirrored};
@@ -67,6 +67,7 @@ impl Machine {
             last_leader: self.last.clone(),
             handled: self.handled.clone(),
             switched: self.switched,
+            record: Record::default(),
             trigger: self.pending.as_ref().and_then(|switch| switch.trigger),
             name,
         }

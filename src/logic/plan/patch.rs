@@ -75,6 +75,12 @@ impl<'a> Wanted<'a> {
         self.entries.insert(key, None);
     }
 
+    /// Whether the map holds anything else.
+    pub(super) fn differ(&self, observed: &Labels) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|(key, value)| observed.get(key) != value.as_deref())
+    }
+
     /// The operations that bring the map at `path` to what is wanted.
     pub(super) fn ops(self, path: &str, observed: &Labels) -> Vec<Op> {
         if observed.is_empty() {

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::patch::{Op, Wanted};
 use super::{Action, Kind, Lane, Target, Write};
 use crate::logic::contract::{
-    CURRENT_LEADER, HANDLED_SWITCHOVER, INPUTS, LAST_LEADER_POD_UID, LAST_SWITCH_TIME,
-    LEADER_POD_NAME, LEADER_POD_UID, MANAGED_BY, MANAGER, MIRRORED, SOURCE_SERVICE,
+    AVOIDED_NODES, COOLING_DOWN, CURRENT_LEADER, HANDLED_SWITCHOVER, INPUTS, LAST_LEADER_POD_UID,
+    LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, MANAGED_BY, MANAGER, MIRRORED,
+    SOURCE_SERVICE,
 };
 use crate::logic::desired::Desired;
 use crate::logic::mirror::Mirrored;
@@ -85,12 +86,17 @@ pub(super) fn diff(desired: &Desired, service: &Service, leader_is_shown: bool) 
         .filter(|key| meta.annotations.get(key).is_some())
         .for_each(|key| annotations.unset(key));
     lend_annotations(desired, &mut annotations);
+    let is_disowned = owners_differ(meta, &desired.source.name, &desired.source_uid);
     if leader_is_shown {
         name_leader(desired, &mut annotations);
+        let is_due = desired.record.is_outdated || is_disowned || !ops.is_empty();
+        if is_due || annotations.differ(&meta.annotations) {
+            remember(desired, &meta.annotations, &mut annotations);
+        }
     }
     ops.extend(annotations.ops("/metadata/annotations", &meta.annotations));
 
-    if owners_differ(meta, &desired.source.name, &desired.source_uid) {
+    if is_disowned {
         let owner = owner_reference(&desired.source.name, &desired.source_uid);
         ops.push(Op::add("/metadata/ownerReferences", vec![owner]));
     }
@@ -235,6 +241,21 @@ fn name_leader<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
         annotations.set(LAST_LEADER_POD_UID, uid.to_string());
         if let Some(at) = desired.switched {
             annotations.set(LAST_SWITCH_TIME, format!("{at:.0}"));
+        }
+    }
+}
+
+/// What is worth no write of its own unless it is outdated.
+fn remember<'a>(desired: &'a Desired, observed: &Labels, annotations: &mut Wanted<'a>) {
+    let record = &desired.record;
+    for (key, value) in [
+        (COOLING_DOWN, &record.cooling_down),
+        (AVOIDED_NODES, &record.avoided_nodes),
+    ] {
+        if !value.is_empty() {
+            annotations.set(key, &**value);
+        } else if observed.get(key).is_some() {
+            annotations.unset(key);
         }
     }
 }

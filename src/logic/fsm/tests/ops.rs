@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::story::{check, lab, ready, wait};
+use super::story::{check, lab, prefer, ready, wait};
 use crate::logic::budget::{Scope, Spent};
 use crate::logic::contract::{
     FAILOVER_MIN_DELAY, HANDLED_SWITCHOVER, LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE,
@@ -12,10 +12,6 @@ use crate::logic::contract::{
 };
 use crate::logic::plan::{Kind, Lane};
 use crate::logic::testkit::{Lab, pod};
-
-fn prefer(lab: &mut Lab, name: &str) {
-    lab.world.annotate("s", PREFERRED_LEADER, Some(name));
-}
 
 fn prefer_nobody(lab: &mut Lab) {
     lab.world.annotate("s", PREFERRED_LEADER, None);

@@ -1,5 +1,6 @@
 //! Stories: what happens one after the other, and every round of writes on the way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -56,6 +57,24 @@ pub(super) fn ready(lab: &mut Lab, name: &str, is: bool) {
 
 pub(super) fn wait(lab: &mut Lab, seconds: u64) {
     lab.wait(Duration::from_secs(seconds));
+}
+
+pub(super) fn prefer(lab: &mut Lab, name: &str) {
+    lab.world.annotate("s", PREFERRED_LEADER, Some(name));
+}
+
+/// The node of a pod is about to go, or is not after all.
+fn cordon(lab: &mut Lab, pod: &str, is: bool) {
+    let node: Arc<str> = lab.world.pods[pod]
+        .node
+        .as_deref()
+        .expect("scheduled")
+        .into();
+    if is {
+        lab.nodes.leaving.insert(node);
+    } else {
+        lab.nodes.leaving.remove(&node);
+    }
 }
 
 #[test]
@@ -148,6 +167,24 @@ fn pods_that_are_about_to_go() {
         (|l| l.world.edit_pod("a", |p| p.disrupted = false), "Serving b | s-leader: b"),
         (|l| wait(l, 149), "Serving b | s-leader: b"),
         (|l| wait(l, 1), "Serving a | s-leader: a | LeaderChanged (strategy)"),
+    ]);
+    check("a request for it ends that time (§3)", &[], &[
+        (|l| l.world.edit_pod("a", |p| p.disrupted = true), "Serving b | s-leader: b | LeaderChanged (disrupted)"),
+        (|l| l.world.edit_pod("a", |p| p.disrupted = false), "Serving b | s-leader: b"),
+        (|l| prefer(l, "a"), "Serving a | s-leader: a | LeaderChanged (switchover)"),
+        (|l| { l.world.edit_pod("a", |p| p.ready = false); }, "Serving b | s-leader: b | LeaderChanged (notReady)"),
+        (|l| { ready(l, "a", true); l.settle(); l.forget(); l.world.delete_pod("b"); }, "Serving a | s-leader: a | LeaderChanged (deleted)"),
+    ]);
+    check("but not while it is about to go (§3)", &[], &[
+        (|l| cordon(l, "a", true), "Serving b | s-leader: b | LeaderChanged (disrupted)"),
+        (|l| prefer(l, "a"), "Serving b | s-leader: b"),
+        (|l| cordon(l, "a", false), "Serving a | s-leader: a | LeaderChanged (switchover)"),
+    ]);
+    check("a restart knows of that time (§3)", &[(STICKY, "false")], &[
+        (|l| l.world.edit_pod("a", |p| p.disrupted = true), "Serving b | s-leader: b | LeaderChanged (disrupted)"),
+        (|l| { l.crash(); l.world.edit_pod("a", |p| p.disrupted = false); }, "Serving b | s-leader: b"),
+        (|l| wait(l, 149), "Serving b | s-leader: b"),
+        (|l| wait(l, 2), "Serving a | s-leader: a | LeaderChanged (strategy)"),
     ]);
     check("a shunned pod is better than none (§3)", &[], &[
         (|l| l.world.edit_pod("a", |p| p.disrupted = true), "Serving b | s-leader: b | LeaderChanged (disrupted)"),
