@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use simkube::{Kind, Rule};
+use simkube::{Kind, Rule, Verb};
 use support::{NS, World, secs};
 use zen_lead::cli::{Cluster, Typed, answer, read};
 
@@ -313,6 +313,167 @@ async fn a_leader_that_the_guard_keeps_is_shown_as_such() {
     world.kube.set_ready(NS, "a", false);
     let status = print(&world, "status").await;
     assert!(status.contains("Serving,Pending"), "{status}");
+}
+
+/// Pods `a` on node `x`, `b` on `y` and `c` on `z`, and a controller that leaves cordoned nodes.
+async fn on_nodes() -> World {
+    let mut world = World::new();
+    world.source("web").create();
+    for (name, node, ip) in [
+        ("a", "x", "10.1.0.1"),
+        ("b", "y", "10.1.0.2"),
+        ("c", "z", "10.1.0.3"),
+    ] {
+        world.kube.node(node);
+        let pod = world.kube.pod(NS, name).labels(&[("app", "web")]);
+        pod.node(node).ip(ip).create();
+    }
+    world.start("--leave-cordoned-nodes").await;
+    world.until_leader("web", "a").await;
+    world.settle().await;
+    world.clear();
+    world
+}
+
+async fn cordon(world: &World, node: &str, is: bool) {
+    let edit = |node: &mut Value| node["spec"]["unschedulable"] = is.into();
+    let edited = world.kube.edit(Kind::Node, "", node, edit);
+    edited.expect("it is there");
+    world.settle().await;
+}
+
+/// What the controller knows of nodes, and what it does not return to, is on the leader Service: the
+/// commands see no nodes, and were not there when a leader was left.
+#[tokio::test(start_paused = true)]
+async fn what_the_controller_holds_against_a_pod_is_known() {
+    let world = on_nodes().await;
+    cordon(&world, "x", true).await;
+    assert_eq!(world.leader("web").as_deref(), Some("b"));
+    let expected = [
+        "patch EndpointSlice web-leader",
+        "patch Service web-leader",
+        "create Event LeaderChanged",
+    ];
+    assert_eq!(
+        world.words(),
+        expected,
+        "no write more than for any failover"
+    );
+    let text = print(&world, "explain web").await;
+    assert!(text.contains("If b died now, c would lead."), "{text}");
+    let why = "only if no other can: its node x is cordoned, or about to be deleted";
+    assert!(text.contains(why), "{text}");
+    world.annotate("web", "zen-lead.io/preferred-leader", Some("a"));
+    world.settle().await;
+    let status = print(&world, "status").await;
+    assert!(
+        !status.contains("Pending"),
+        "it waits for the node\n{status}"
+    );
+
+    // The node may be used again. The leader stays, until the pod there is asked for.
+    world.annotate("web", "zen-lead.io/preferred-leader", None);
+    cordon(&world, "x", false).await;
+    assert_eq!(world.leader("web").as_deref(), Some("b"));
+    let text = print(&world, "explain web").await;
+    assert!(text.contains("If b died now, c would lead."), "{text}");
+    let why = "it was left for a disruption, and is not returned to for 2m";
+    assert!(text.contains(why), "{text}");
+    let text = print(&world, "switchover web --to a --wait").await;
+    assert!(text.starts_with("b -> a after "), "{text}");
+    world.settle().await;
+    let text = print(&world, "explain web").await;
+    assert!(!text.contains("not returned to"), "{text}");
+}
+
+/// A node on which none of its leaders is, but one that could follow.
+#[tokio::test(start_paused = true)]
+async fn the_successor_is_on_no_node_that_goes() {
+    let world = on_nodes().await;
+    cordon(&world, "y", true).await;
+    assert_eq!(world.words(), ["patch Service web-leader"]);
+    let text = print(&world, "explain web").await;
+    assert!(text.contains("If a died now, c would lead."), "{text}");
+    world.clear();
+    cordon(&world, "y", false).await;
+    assert_eq!(world.words(), ["patch Service web-leader"]);
+    let text = print(&world, "explain web").await;
+    assert!(text.contains("If a died now, b would lead."), "{text}");
+    // What it foretells comes true.
+    world.kube.delete_pod(NS, "a", 0);
+    world.until_leader("web", "b").await;
+}
+
+/// `kubectl exec` into the controller: its namespace is not the one that it serves.
+#[tokio::test(start_paused = true)]
+async fn in_the_pod_of_a_controller_commands_look_at_what_it_serves() {
+    let world = World::serving(&["a", "b"]).await;
+    world.kube.set_deny(vec![Rule::new("", "", "zen-lead")]);
+    let run = async |words: &str, served: Option<&str>| {
+        let words: Vec<String> = words.split_whitespace().map(String::from).collect();
+        let Typed::Call(call) = read("zen-lead", &words) else {
+            panic!("{words:?} is a command");
+        };
+        let client = world.kube.client_named("cli");
+        let cluster = Cluster::with(client, "zen-lead", world.clock()).within(|name| {
+            let value = match name {
+                "KUBERNETES_SERVICE_HOST" => "10.0.0.1",
+                "POD_NAME" => "zen-lead-0",
+                "POD_NAMESPACE" => "zen-lead",
+                "ZEN_LEAD_NAMESPACES" => served?,
+                _ => return None,
+            };
+            Some(value.to_owned())
+        });
+        let mut out = Vec::new();
+        let done = answer(&call, &cluster, &mut out).await;
+        let text = String::from_utf8(out).expect("text");
+        done.map(|_| text).map_err(|why| format!("{why:#}"))
+    };
+    for served in [Some("shop"), Some("shop,default"), None] {
+        let text = run("status", served).await.expect("it can");
+        assert!(text.contains(" a "), "{served:?}\n{text}");
+    }
+    let text = run("explain web", Some("shop")).await.expect("it can");
+    assert!(text.contains("If a died now, b would lead."), "{text}");
+    let why = run("explain web", Some("shop,default")).await;
+    let expected = "in which namespace? The controller serves shop, default: expected -n";
+    assert_eq!(why, Err(expected.into()));
+    let text = run("leader web -n shop", None).await.expect("it can");
+    assert_eq!(text, "a\n");
+
+    // The account has a right to its own Lease alone.
+    world.clear();
+    let text = run("doctor", Some("shop")).await.expect("it can");
+    let expected = "ok    1 opted in, 1 with a leader, in namespace shop\n";
+    assert!(text.contains(expected), "{text}");
+    let asked = world.kube.requests().into_iter();
+    let asked = asked.filter(|record| record.kind == Some(Kind::Lease) && record.client == "cli");
+    let asked: Vec<_> = asked.map(|record| record.verb).collect();
+    assert_eq!(asked, [Verb::Get]);
+}
+
+/// A waypoint has policies, and traffic to the leader would pass them by.
+#[tokio::test(start_paused = true)]
+async fn a_leader_service_beside_the_waypoint_is_noticed() {
+    const WAYPOINT: &str = "istio.io/use-waypoint";
+    let world = World::serving(&["a", "b"]).await;
+    let doctor = async || print(&world, "doctor").await;
+    let note = "note  Service shop/web: its label istio.io/use-waypoint is not on web-leader: ";
+    assert!(!doctor().await.contains(note));
+    world
+        .kube
+        .label(Kind::Service, NS, "web", WAYPOINT, Some("wp"));
+    world.settle().await;
+    let text = doctor().await;
+    assert!(text.contains(note), "{text}");
+    let remedy = r#"zen-lead.io/leader-service-labels: '{"istio.io/use-waypoint":"wp"}'"#;
+    assert!(text.contains(remedy), "{text}");
+    world
+        .kube
+        .label(Kind::Service, NS, "web-leader", WAYPOINT, Some("wp"));
+    world.settle().await;
+    assert!(!doctor().await.contains(note));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use kube_client::Client;
 use serde_json::Value;
 
 use super::grammar::Call;
+use super::place::Environment;
 use crate::logic::model::{Key, Service};
 use crate::shell::api::{self, Scope};
 use crate::shell::clock::Clock;
@@ -20,8 +21,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection to the cluster that a call is about.
 pub struct Cluster {
     pub(super) client: Client,
-    /// The namespace that is meant where none is given.
+    /// The namespace that is meant where nothing names one.
     namespace: String,
+    /// What the environment says of a controller.
+    pub(super) environment: Environment,
     /// Where it is, for people.
     pub(super) address: String,
     /// What time it is.
@@ -41,6 +44,7 @@ impl Cluster {
         }
         Ok(Self {
             namespace: config.default_namespace.clone(),
+            environment: Environment::read(|name| std::env::var(name).ok()),
             address: config.cluster_url.to_string(),
             client: transport::client(config, &Tuning::default())?,
             clock: Clock::system(),
@@ -53,28 +57,44 @@ impl Cluster {
         Self {
             client,
             namespace: namespace.into(),
+            environment: Environment::default(),
             address: "a given connection".into(),
             clock,
         }
     }
 
-    /// Where to look.
-    pub(super) fn scope(&self, call: &Call) -> Scope {
-        if call.has("all-namespaces") {
-            Scope::All
-        } else {
-            Scope::Namespace(self.namespace(call).into())
+    /// The same in an environment, as a lookup of variables.
+    #[must_use]
+    pub fn within(self, env: impl Fn(&str) -> Option<String>) -> Self {
+        Self {
+            environment: Environment::read(env),
+            ..self
         }
     }
 
-    fn namespace<'a>(&'a self, call: &'a Call) -> &'a str {
-        call.value("namespace").unwrap_or(&self.namespace)
+    /// Where to look.
+    pub(super) fn scopes(&self, call: &Call) -> Vec<Scope> {
+        match call.value("namespace") {
+            _ if call.has("all-namespaces") => vec![Scope::All],
+            Some(name) => vec![Scope::Namespace(name.into())],
+            None => self.environment.scopes(&self.namespace),
+        }
     }
 
     /// The Service that a call is about.
-    pub(super) fn source(&self, call: &Call) -> Option<Key> {
-        let name = call.argument.as_deref()?;
-        Some(Key::new(self.namespace(call), name))
+    ///
+    /// # Errors
+    ///
+    /// When it could be in several namespaces.
+    pub(super) fn source(&self, call: &Call) -> Result<Option<Key>> {
+        let Some(name) = call.argument.as_deref() else {
+            return Ok(None);
+        };
+        let namespace = match call.value("namespace") {
+            Some(namespace) => namespace,
+            None => self.environment.namespace(&self.namespace)?,
+        };
+        Ok(Some(Key::new(namespace, name)))
     }
 
     /// GET, or `None` where there is no such thing.

@@ -52,7 +52,8 @@ const NAMESPACE: Choice = Choice {
     short: Some('n'),
     value: Some("name"),
     values: &[],
-    about: "the namespace [default: the one of the kubeconfig's context]",
+    about: "the namespace [default: those of ZEN_LEAD_NAMESPACES, in the pod of a controller those \
+            that it serves, else the one of the kubeconfig's context]",
 };
 const ALL: Choice = Choice {
     name: "all-namespaces",
@@ -122,7 +123,7 @@ const AS: Choice = Choice {
     short: None,
     value: Some("user"),
     values: &[],
-    about: "ask as this user, such as system:serviceaccount:zen-lead-system:zen-lead",
+    about: "ask as this user, such as system:serviceaccount:zen-lead:zen-lead",
 };
 
 const SERVICE: Argument = Argument {

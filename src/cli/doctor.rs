@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::ask::Cluster;
 use super::events::Said;
 use super::grammar::Call;
+use super::place;
 use super::report::Judge;
 use super::sight::Sight;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY};
@@ -24,29 +25,31 @@ pub(super) struct Diagnosis {
 
 /// Looks at everything there is to look at; well when nothing is wrong.
 pub(super) async fn run(cluster: &Cluster, call: &Call) -> Result<Diagnosis> {
-    let scope = cluster.scope(call);
+    let scopes = cluster.scopes(call);
     let mut findings = server(cluster).await?;
-    findings.extend(rights(cluster, &scope, call.value("as")).await);
+    findings.extend(rights(cluster, &scopes, call.value("as")).await);
     let wall = cluster.clock.now().wall;
-    findings.push(match leases(cluster).await {
+    findings.push(match leases(cluster, call.value("as")).await {
         Ok(leases) => checks::controller(&leases, wall),
         Err(why) => Finding::note(format!("the Lease cannot be looked at: {why:#}")),
     });
-    match Sight::of(cluster, &scope).await {
+    match Sight::of(cluster, &scopes).await {
         Ok(sight) => {
-            let said = Said::of(cluster, &scope).await;
+            let said = Said::of(cluster, &scopes).await;
             let judged = Judge::new(&sight.store, sight.now()).all().into_iter();
             let judged: Vec<_> = judged.map(|judged| said.complete(judged)).collect();
             findings.extend(judged.iter().flat_map(checks::source));
-            findings.push(checks::count(&judged, scope.namespace()));
-            match strangers(cluster, &scope).await {
-                Ok(slices) => findings.extend(checks::strangers(&judged, &slices)),
-                Err(why) => findings.push(Finding::note(format!("{why:#}"))),
+            findings.push(checks::count(&judged, &place::told(&scopes)));
+            for scope in &scopes {
+                match strangers(cluster, scope).await {
+                    Ok(slices) => findings.extend(checks::strangers(&judged, &slices)),
+                    Err(why) => findings.push(Finding::note(format!("{why:#}"))),
+                }
             }
         }
         Err(why) => findings.push(Finding::wrong(why.to_string())),
     }
-    findings.extend(data_plane(cluster, &scope).await);
+    findings.extend(data_plane(cluster, &scopes).await);
     Ok(Diagnosis {
         text: checks::text(&findings),
         is_well: !findings.iter().any(Finding::is_wrong),
@@ -70,9 +73,9 @@ async fn server(cluster: &Cluster) -> Result<Vec<Finding>> {
 }
 
 /// Whether the user, or the one asked for, may do what commands and the controller do.
-async fn rights(cluster: &Cluster, scope: &Scope, user: Option<&str>) -> Vec<Finding> {
+async fn rights(cluster: &Cluster, scopes: &[Scope], user: Option<&str>) -> Vec<Finding> {
     let found = async {
-        let mut findings = vec![common_rights(cluster, scope, user).await?];
+        let mut findings = vec![common_rights(cluster, scopes, user).await?];
         if let Some(user) = user {
             findings.push(lease_rights(cluster, user).await?);
         }
@@ -86,25 +89,32 @@ async fn rights(cluster: &Cluster, scope: &Scope, user: Option<&str>) -> Vec<Fin
     })
 }
 
-async fn common_rights(cluster: &Cluster, scope: &Scope, user: Option<&str>) -> Result<Finding> {
-    let (mut denied, mut allowed) = (Vec::new(), 0);
-    let wanted = RIGHTS.iter().filter(|right| right.is_for(user.is_some()));
-    for (right, verb) in wanted.flat_map(|right| right.verbs.iter().map(move |verb| (right, *verb)))
-    {
-        let Right {
-            group, resource, ..
-        } = right;
-        let attributes = json!({
-            "namespace": scope.namespace().unwrap_or_default(),
-            "group": group, "resource": resource, "verb": verb,
-        });
-        if may(cluster, attributes).await? {
-            allowed += 1;
-        } else {
-            denied.push(format!("{verb} {resource}"));
+async fn common_rights(cluster: &Cluster, scopes: &[Scope], user: Option<&str>) -> Result<Finding> {
+    let (mut denied, mut asked) = (Vec::new(), 0);
+    for scope in scopes {
+        let namespace = scope.namespace().unwrap_or_default();
+        let place = match scopes {
+            [_] => String::new(),
+            _ => format!(" in {namespace}"),
+        };
+        let wanted = RIGHTS.iter().filter(|right| right.is_for(user.is_some()));
+        let wanted: Vec<_> = wanted
+            .flat_map(|right| right.verbs.iter().map(move |verb| (right, *verb)))
+            .collect();
+        asked = wanted.len();
+        for (right, verb) in wanted {
+            let Right {
+                group, resource, ..
+            } = right;
+            let attributes = json!({
+                "namespace": namespace, "group": group, "resource": resource, "verb": verb,
+            });
+            if !may(cluster, attributes).await? {
+                denied.push(format!("{verb} {resource}{place}"));
+            }
         }
     }
-    Ok(checks::rights(user, allowed, &denied))
+    Ok(checks::rights(user, asked, &denied))
 }
 
 /// Whether the controller's account may hold the Lease: what it has of rights by the Lease's name
@@ -139,13 +149,29 @@ async fn may(cluster: &Cluster, attributes: Value) -> Result<bool> {
     Ok(answer["status"]["allowed"] == true)
 }
 
-async fn leases(cluster: &Cluster) -> Result<Value> {
+/// The Leases of controllers: the one of this controller or account by its name, which is all that
+/// they have a right to; else all of the usual name, or at least the one of the manifests.
+async fn leases(cluster: &Cluster, user: Option<&str>) -> Result<Value> {
+    let environment = &cluster.environment;
+    let name = environment.lease_name.as_deref().unwrap_or(LEASE);
+    let known = environment.lease_namespace.as_deref();
+    if let Some(namespace) = known.or_else(|| user.and_then(checks::namespace_of)) {
+        return lease(cluster, namespace, name).await;
+    }
     let uri = "/apis/coordination.k8s.io/v1/leases".to_owned();
-    let selector = format!("metadata.name={LEASE}");
-    let list = cluster
-        .get(api::with_query(uri, &[("fieldSelector", &selector)]))
-        .await?;
-    Ok(list.unwrap_or_default())
+    let selector = format!("metadata.name={name}");
+    let list = cluster.get(api::with_query(uri, &[("fieldSelector", &selector)]));
+    match list.await {
+        Ok(list) => Ok(list.unwrap_or_default()),
+        Err(why) => lease(cluster, checks::NAMESPACE, name).await.or(Err(why)),
+    }
+}
+
+/// One Lease, as a list.
+async fn lease(cluster: &Cluster, namespace: &str, name: &str) -> Result<Value> {
+    let uri = api::path::<crate::logic::model::Lease>(Some(namespace), Some(name));
+    let found = cluster.get(uri).await?;
+    Ok(json!({ "items": Vec::from_iter(found) }))
 }
 
 /// Slices that bear the name of a Service and are not zen-lead's.
@@ -159,11 +185,11 @@ async fn strangers(cluster: &Cluster, scope: &Scope) -> Result<Value> {
 }
 
 /// What routes to the endpoint, as far as it can be seen.
-async fn data_plane(cluster: &Cluster, scope: &Scope) -> Vec<Finding> {
+async fn data_plane(cluster: &Cluster, scopes: &[Scope]) -> Vec<Finding> {
     let uri = "/apis/apps/v1/namespaces/kube-system/daemonsets";
     let daemons = cluster.get(uri.into()).await.ok().flatten();
     let mut findings = vec![checks::proxy(daemons.as_ref())];
-    if let Some(namespace) = scope.namespace() {
+    for namespace in scopes.iter().filter_map(Scope::namespace) {
         let uri = format!("/api/v1/namespaces/{namespace}");
         let namespace = cluster.get(uri).await.ok().flatten();
         findings.extend(namespace.as_ref().and_then(checks::mesh));

@@ -30,11 +30,13 @@ struct Event {
 }
 
 impl Said {
-    pub(super) async fn of(cluster: &Cluster, scope: &Scope) -> Self {
-        Self {
-            changes: list(cluster, scope, reason::LEADER_CHANGED).await,
-            guards: list(cluster, scope, reason::FAILOVER_BUDGET_EXCEEDED).await,
+    pub(super) async fn of(cluster: &Cluster, scopes: &[Scope]) -> Self {
+        let (mut changes, mut guards) = (Vec::new(), Vec::new());
+        for scope in scopes {
+            changes.extend(list(cluster, scope, reason::LEADER_CHANGED).await);
+            guards.extend(list(cluster, scope, reason::FAILOVER_BUDGET_EXCEEDED).await);
         }
+        Self { changes, guards }
     }
 
     /// Adds to what the facts show.

@@ -173,9 +173,32 @@ fn why(judged: &Judged, one: &Candidate, now: Now) -> String {
         }
     };
     if one.is_last_resort {
-        words.push("only if nobody else can: it is about to be evicted, or was".into());
+        words.push(format!(
+            "only if no other can: {}",
+            reservation(judged, pod, now)
+        ));
     }
     words.join(", ")
+}
+
+/// Why a pod is a last resort.
+fn reservation(judged: &Judged, pod: &Pod, now: Now) -> String {
+    let node = pod.node.as_ref();
+    if pod.disrupted {
+        return "it is about to be evicted".into();
+    }
+    if judged.nodes.leaves(node) {
+        let node = node.map_or("", |node| &**node);
+        return format!("its node {node} is cordoned, or about to be deleted");
+    }
+    let mut shunned = judged.shunned.iter();
+    let until = shunned
+        .find(|(uid, _)| *uid == pod.uid)
+        .map(|(_, until)| *until);
+    let left = until.unwrap_or_default().since(now.moment);
+    // Rounded up: "0s more" would be wrong.
+    let left = span(left + Duration::from_millis(999));
+    format!("it was left for a disruption, and is not returned to for {left} more unless asked for")
 }
 
 fn rank(judged: &Judged, pod: &Pod, now: Now) -> String {

@@ -275,7 +275,9 @@ unlabelled or without address is withdrawn all the same, and nobody follows.
 
 Options
   -n, --namespace <name>
-        the namespace [default: the one of the kubeconfig's context]
+        the namespace [default: those of ZEN_LEAD_NAMESPACES, in the pod of a
+        controller those that it serves, else the one of the kubeconfig's
+        context]
       --context <name>
         the context of the kubeconfig [default: its current one]
       --kubeconfig <path>
@@ -283,6 +285,25 @@ Options
         account]
 "
         );
+    }
+
+    /// The namespace and the account in examples are those of the manifests.
+    #[test]
+    fn examples_name_what_the_manifests_make() {
+        let namespace = include_str!("../../manifests/base/namespace.yaml");
+        let account = include_str!("../../manifests/base/serviceaccount.yaml");
+        let doctor = COMMANDS.iter().find(|command| command.name == "doctor");
+        let text = of(doctor.expect("there"), false);
+        let mut words = text.split_whitespace();
+        let user = words.find_map(|word| word.strip_prefix("system:serviceaccount:"));
+        let (place, name) = user
+            .and_then(|user| user.split_once(':'))
+            .expect("an example");
+        assert!(
+            namespace.contains(&format!("\n  name: {place}\n")),
+            "{place}"
+        );
+        assert!(account.contains(&format!("\n  name: {name}\n")), "{name}");
     }
 
     #[test]

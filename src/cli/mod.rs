@@ -20,6 +20,7 @@ mod explain;
 mod grammar;
 mod help;
 mod lines;
+mod place;
 mod report;
 mod run;
 mod sight;

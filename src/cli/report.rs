@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::logic::contract::{LAST_SWITCH_TIME, LEADER_POD_UID};
+use crate::logic::contract::{AVOIDED_NODES, LAST_SWITCH_TIME, LEADER_POD_UID};
 use crate::logic::elect::Candidate;
 use crate::logic::event::Severity;
 use crate::logic::fsm::{self, Cause, Context, Machine, Phase, Step};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, TargetRef, Uid};
-use crate::logic::nodes;
+use crate::logic::nodes::Nodes;
+use crate::logic::record;
 use crate::logic::settings::{self, OptIn, Settings};
 use crate::logic::spread::{Others, Spread};
-use crate::logic::time::Now;
+use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
 use crate::store::Store;
 
@@ -29,6 +30,10 @@ pub(super) struct Judged {
     pub(super) settings: Settings,
     /// Every pod, the eligible ones first, in the order of preference.
     pub(super) candidates: Vec<Candidate>,
+    /// Nodes on which a leader should not be, as the controller records them.
+    pub(super) nodes: Nodes,
+    /// Pods that are not returned to until then, likewise.
+    pub(super) shunned: Vec<(Uid, Moment)>,
     /// Since when, and who, by what the cluster shows.
     pub(super) report: Report,
 }
@@ -127,9 +132,10 @@ impl<'a> Judge<'a> {
         let view = self.store.view(key);
         let step = self.step(Machine::default(), &view);
         let machine = &step.machine;
+        let nodes = avoided(&view, self.now);
         let candidates = match machine.phase {
             Phase::Electing | Phase::Serving(_) => {
-                machine.scrutinize(&view, &self.context(key), self.now)
+                machine.scrutinize(&view, &self.context(key, &nodes), self.now)
             }
             Phase::Unmanaged | Phase::Draining => Vec::new(),
         };
@@ -144,6 +150,8 @@ impl<'a> Judge<'a> {
         let report = self.report(&view, &step, &candidates);
         Judged {
             settings: machine.settings.clone(),
+            shunned: machine.shunned.clone(),
+            nodes,
             is_wanted: wants,
             is_managed,
             candidates,
@@ -210,10 +218,11 @@ impl<'a> Judge<'a> {
     }
 
     fn step(&self, machine: Machine, view: &View) -> Step {
-        machine.step(view, &self.context(&view.key), self.now)
+        let nodes = avoided(view, self.now);
+        machine.step(view, &self.context(&view.key, &nodes), self.now)
     }
 
-    fn context(&self, source: &Key) -> Context<'_> {
+    fn context<'b>(&'b self, source: &Key, nodes: &'b Nodes) -> Context<'b> {
         Context {
             mirror: &self.mirror,
             is_over_limit: false,
@@ -224,14 +233,22 @@ impl<'a> Judge<'a> {
             // Kept by the controller alone: what it holds back shows as pending, and its Event says
             // why.
             spent: None,
-            // Kept by the controller alone as well.
-            nodes: &nodes::NOTHING,
+            nodes,
             cause: Cause {
                 at: self.now.moment,
                 pod_changed: None,
             },
         }
     }
+}
+
+/// What the controller knows of the pods' nodes: it records that on the leader Service, for those who
+/// may not look at nodes or are not told how patient it is.
+fn avoided(view: &View, now: Now) -> Nodes {
+    let services = view.own_services();
+    let mut annotations = services.iter().map(|own| &own.metadata.annotations);
+    let recorded = annotations.find_map(|annotations| annotations.get(AVOIDED_NODES));
+    recorded.map_or_else(Nodes::default, |text| record::read_avoided(text, now))
 }
 
 fn leader(view: &View, shown: &TargetRef) -> Leader {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -12,7 +13,7 @@ use super::grammar::{Call, Typed};
 use super::report::{Judge, Report};
 use super::sight::Sight;
 use super::status::{self, Columns};
-use super::{doctor, explain, help, lines, steer};
+use super::{doctor, explain, help, lines, place, steer};
 use crate::logic::model::Key;
 use crate::shell::api::{self, Scope};
 
@@ -62,7 +63,7 @@ pub fn run(typed: Typed) -> ExitCode {
 ///
 /// In one line, why it cannot be carried out.
 pub async fn answer(call: &Call, cluster: &Cluster, out: &mut dyn io::Write) -> Result<bool> {
-    let source = || cluster.source(call).context("expected a Service");
+    let source = || cluster.source(call)?.context("expected a Service");
     let mut is_well = true;
     let text = match call.command.name {
         "status" => tell_status(cluster, call, out).await?,
@@ -98,12 +99,15 @@ fn print(text: &str) -> ExitCode {
 }
 
 async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) -> Result<String> {
-    let (scope, one) = (cluster.scope(call), cluster.source(call));
-    let mut sight = Sight::of(cluster, &scope).await?;
-    let mut said = Said::of(cluster, &scope).await;
+    let (mut scopes, one) = (cluster.scopes(call), cluster.source(call)?);
+    if let Some(one) = one.as_ref().filter(|_| !call.has("all-namespaces")) {
+        scopes = vec![Scope::Namespace(Arc::clone(&one.namespace))];
+    }
+    let mut sight = Sight::of(cluster, &scopes).await?;
+    let mut said = Said::of(cluster, &scopes).await;
     let format = call.value("output").unwrap_or("table");
     let columns = Columns {
-        has_namespace: scope == Scope::All,
+        has_namespace: scopes == [Scope::All] || scopes.len() > 1,
         is_wide: format == "wide",
     };
     let mut shown = look(&sight, one.as_ref(), &said);
@@ -115,10 +119,7 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
         "json" if call.has("watch") => shown.iter().map(line_of).collect(),
         "json" => format!("{:#}\n", status::list(&shown)),
         _ if shown.is_empty() => {
-            let place = scope
-                .namespace()
-                .map_or_else(String::new, |name| format!(" in namespace {name}"));
-            eprintln!("No Service is opted in{place}.");
+            eprintln!("No Service is opted in, in {}.", place::told(&scopes));
             String::new()
         }
         _ => columns.table(&shown, wall),
@@ -132,7 +133,7 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
         sight.touched().await;
         // What belongs together comes together, and its Event a moment later.
         tokio::time::sleep(SETTLE).await;
-        said = Said::of(cluster, &scope).await;
+        said = Said::of(cluster, &scopes).await;
         let now = look(&sight, one.as_ref(), &said);
         let mut news: Vec<Report> = now.clone();
         news.retain(|report| !shown.contains(report));
@@ -162,13 +163,13 @@ fn look(sight: &Sight, one: Option<&Key>, said: &Said) -> Vec<Report> {
 }
 
 async fn tell_why(cluster: &Cluster, call: &Call, source: &Key) -> Result<String> {
-    let scope = Scope::Namespace(source.namespace.clone());
-    let sight = Sight::of(cluster, &scope).await?;
+    let scopes = [Scope::Namespace(source.namespace.clone())];
+    let sight = Sight::of(cluster, &scopes).await?;
     let judged = Judge::new(&sight.store, sight.now()).source(source);
     if judged.view.source.is_none() && !judged.is_managed {
         anyhow::bail!("there is no Service {source}");
     }
-    let judged = Said::of(cluster, &scope).await.complete(judged);
+    let judged = Said::of(cluster, &scopes).await.complete(judged);
     Ok(match call.value("output") {
         Some("json") => format!("{:#}\n", explain::json(&judged, sight.now())),
         _ => explain::text(&judged, sight.now()),
@@ -176,8 +177,8 @@ async fn tell_why(cluster: &Cluster, call: &Call, source: &Key) -> Result<String
 }
 
 async fn tell_line(cluster: &Cluster, call: &Call, command: &str, source: &Key) -> Result<String> {
-    let scope = Scope::Namespace(source.namespace.clone());
-    let sight = Sight::of(cluster, &scope).await?;
+    let scopes = [Scope::Namespace(source.namespace.clone())];
+    let sight = Sight::of(cluster, &scopes).await?;
     let judged = Judge::new(&sight.store, sight.now()).source(source);
     let leader = judged.report.leader.with_context(|| {
         format!(

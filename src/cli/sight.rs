@@ -20,7 +20,7 @@ use crate::shell::clock::Clock;
 use crate::shell::watch::{self, Selectors, Source, WatchNote, WatchOptions};
 use crate::store::{Origin, Store};
 
-/// Kinds that are watched.
+/// Kinds that are watched in each namespace.
 const KINDS: usize = 3;
 /// For all of them to be known.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,41 +56,44 @@ pub(super) enum Blind {
 
 impl Sight {
     /// Looks until every kind is known.
-    pub(super) async fn of(cluster: &Cluster, scope: &Scope) -> Result<Self, Blind> {
+    pub(super) async fn of(cluster: &Cluster, scopes: &[Scope]) -> Result<Self, Blind> {
         let (outlet, news) = mpsc::unbounded_channel();
         let clock = cluster.clock.clone();
         let store = Arc::new(Store::default());
         let mut watches = JoinSet::new();
-        let watching = Watching {
-            client: cluster.client.clone(),
-            scope: scope.clone(),
-            store: Arc::clone(&store),
-            clock: clock.clone(),
-            outlet,
-        };
-        watching.services(&mut watches);
-        watching.slices(&mut watches);
-        watching.pods(&mut watches);
+        for scope in scopes {
+            let watching = Watching {
+                client: cluster.client.clone(),
+                scope: scope.clone(),
+                store: Arc::clone(&store),
+                clock: clock.clone(),
+                outlet: outlet.clone(),
+            };
+            watching.services(&mut watches);
+            watching.slices(&mut watches);
+            watching.pods(&mut watches);
+        }
         let mut sight = Self {
             store,
             clock,
             news,
             _watches: watches,
         };
-        let synced = tokio::time::timeout(PATIENCE, sight.synced()).await;
+        let lists = KINDS * scopes.len();
+        let synced = tokio::time::timeout(PATIENCE, sight.synced(lists)).await;
         synced.unwrap_or(Err(Blind::Late(PATIENCE)))?;
         Ok(sight)
     }
 
-    async fn synced(&mut self) -> Result<(), Blind> {
-        let (mut left, mut trouble) = (KINDS, 0);
+    async fn synced(&mut self, lists: usize) -> Result<(), Blind> {
+        let (mut left, mut trouble) = (lists, 0);
         while left > 0 {
             match self.news.recv().await {
                 Some(News::Synced) => left -= 1,
                 Some(News::Failed { what, is_final }) => {
                     // One more try for what may have been an accident.
                     trouble += 1;
-                    if is_final || trouble > KINDS {
+                    if is_final || trouble > lists {
                         return Err(Blind::Failed(what));
                     }
                 }

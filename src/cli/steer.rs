@@ -25,7 +25,7 @@ pub(super) async fn switchover(cluster: &Cluster, call: &Call, source: &Key) -> 
         Some(text) => duration::parse(text).with_context(|| format!("--timeout: got {text:?}"))?,
     };
     let scope = Scope::Namespace(Arc::clone(&source.namespace));
-    let mut sight = Sight::of(cluster, &scope).await?;
+    let mut sight = Sight::of(cluster, &[scope]).await?;
     let judged = served(&sight, source)?;
     let report = &judged.report;
     let from = report.leader.as_ref().map(|leader| Arc::clone(&leader.pod));
@@ -130,7 +130,7 @@ fn served(sight: &Sight, source: &Key) -> Result<Judged> {
 /// Sets the pause, or ends it.
 pub(super) async fn pause(cluster: &Cluster, source: &Key, on: bool) -> Result<String> {
     let scope = Scope::Namespace(Arc::clone(&source.namespace));
-    let sight = Sight::of(cluster, &scope).await?;
+    let sight = Sight::of(cluster, &[scope]).await?;
     let judged = served(&sight, source)?;
     let leader = judged.report.leader.map(|leader| leader.pod);
     let leader = leader.as_deref().unwrap_or("nobody");

@@ -108,6 +108,8 @@ pub(super) fn rights(user: Option<&str>, allowed: usize, denied: &[String]) -> F
     }
 }
 
+/// Namespace in which the manifests install the controller.
+pub(super) const NAMESPACE: &str = "zen-lead";
 /// Name of the Lease unless the controller is told another one.
 pub(super) const LEASE: &str = "zen-lead-controller-leader-election";
 
@@ -193,6 +195,8 @@ fn holder(lease: &Value, now: jiff::Timestamp) -> Result<String, String> {
     if holder.is_empty() {
         return Err(format!("the Lease in {namespace} was released"));
     }
+    // What follows tells one process from another, and people nothing.
+    let pod = holder.split('_').next().unwrap_or_default();
     let renewed = spec["renewTime"].as_str().unwrap_or_default();
     let duration = spec["leaseDurationSeconds"].as_i64().unwrap_or_default();
     let silent = renewed
@@ -202,10 +206,10 @@ fn holder(lease: &Value, now: jiff::Timestamp) -> Result<String, String> {
     if silent > duration.saturating_mul(5).max(60) {
         let since = age(renewed, now);
         return Err(format!(
-            "{holder} in {namespace} was last heard of {since} ago"
+            "{pod} in {namespace} was last heard of {since} ago"
         ));
     }
-    Ok(format!("{holder} in {namespace}"))
+    Ok(format!("{pod} in {namespace}"))
 }
 
 /// What is wrong with a source, or left of one.
@@ -251,15 +255,29 @@ pub(super) fn source(judged: &Judged) -> Vec<Finding> {
     if report.leader.is_some() && report.next.is_none() && !report.paused {
         findings.push(Finding::note(about("nobody could follow the leader")));
     }
+    findings.extend(waypoint(judged).map(|text| Finding::note(about(&text))));
     findings
 }
 
+/// Label by which Istio's ambient mode sends a Service's traffic through a waypoint.
+const WAYPOINT: &str = "istio.io/use-waypoint";
+
+/// A source whose traffic passes a waypoint, with its policies, while the leader's does not.
+fn waypoint(judged: &Judged) -> Option<String> {
+    let source = judged.view.source.as_ref()?;
+    let wanted = source.metadata.labels.get(WAYPOINT)?;
+    let name = judged.report.leader_service.as_ref()?;
+    let leader = judged.view.service(name)?;
+    leader.metadata.labels.get(WAYPOINT).is_none().then(|| {
+        format!(
+            "its label {WAYPOINT} is not on {name}: traffic to the leader passes no waypoint. The \
+             annotation zen-lead.io/leader-service-labels: '{{\"{WAYPOINT}\":\"{wanted}\"}}' puts it there"
+        )
+    })
+}
+
 /// How many sources there are.
-pub(super) fn count(judged: &[Judged], namespace: Option<&str>) -> Finding {
-    let place = namespace.map_or_else(
-        || "all namespaces".into(),
-        |name| format!("namespace {name}"),
-    );
+pub(super) fn count(judged: &[Judged], place: &str) -> Finding {
     let wanted = judged.iter().filter(|judged| judged.is_wanted);
     let led = wanted
         .clone()
@@ -393,7 +411,7 @@ mod tests {
             (json!({}), "Note no Lease of a controller"),
             (json!({"items": null}), "Note no Lease of a controller"),
             (
-                lease("zl-0", "2026-01-01T00:09:58.000000Z"),
+                lease("zl-0_u_1f2e", "2026-01-01T00:09:58.000000Z"),
                 "Fine at work: the controller zl-0 in zl",
             ),
             (lease("zl-0", "2026-01-01T00:09:01Z"), "Fine"),

@@ -10,13 +10,17 @@ use tokio::process::Command;
 
 use crate::harness::api::Kind::Service;
 use crate::harness::controller::binary;
+use crate::harness::manifests;
 use crate::harness::objects::annotation;
 use crate::harness::suite::USER;
 use crate::harness::test::Test;
 use crate::scenarios;
+use crate::scenarios::refused;
 
 scenarios! {
     Own RealOnly("simkube knows no roles") commands_of_a_reader "status, explain, leader, logs with list and watch alone";
+    Own RealOnly("simkube knows no roles") commands_in_the_controllers_pod "status, doctor with the rights of the namespaced installation";
+    Own Both kubeconfigs_that_are_missing "a missing file of KUBECONFIG is skipped";
     Own RealOnly("simkube knows no roles") commands_that_steer "switchover, pause, resume with patch of Services";
     Own RealOnly("simkube knows no roles") the_doctor_asks_for_rights "doctor: SelfSubjectAccessReview, Lease, conflicts";
 }
@@ -142,6 +146,59 @@ async fn commands_of_a_reader(t: Arc<Test>) -> Result<()> {
         "{said}"
     );
     fails(&t, &reader, &["stauts"], 2).await?;
+    Ok(())
+}
+
+/// What `kubectl exec` does: the pod's environment, and the rights of its account there.
+async fn commands_in_the_controllers_pod(t: Arc<Test>) -> Result<()> {
+    let rules = [manifests::served()?, manifests::lease()?].concat();
+    let account = refused::user(&t, &format!("inside-{}", t.ns), &rules.into()).await?;
+    let _controller = t.controller(&[]).await?;
+    t.served("web", 2).await?;
+    let run = async |words: &[&str]| -> Result<String> {
+        let output = Command::new(binary())
+            .env_clear()
+            .env("KUBECONFIG", &account)
+            .env("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+            .env("POD_NAME", "zen-lead-0")
+            .env("POD_NAMESPACE", &t.ns)
+            .env("ZEN_LEAD_NAMESPACES", &t.ns)
+            .args(words)
+            .output()
+            .await?;
+        let text = String::from_utf8(output.stdout)?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(output.status.success(), "{words:?}: {text}{said}");
+        Ok(text)
+    };
+    let status = run(&["status"]).await?;
+    ensure!(status.contains(" web-0 "), "{status}");
+    let explained = run(&["explain", "web"]).await?;
+    ensure!(explained.contains("If web-0 died now"), "{explained}");
+    let doctor = run(&["doctor"]).await?;
+    ensure!(!doctor.contains("WRONG"), "{doctor}");
+    ensure!(
+        doctor.contains("ok    at work: the controller "),
+        "{doctor}"
+    );
+    Ok(())
+}
+
+async fn kubeconfigs_that_are_missing(t: Arc<Test>) -> Result<()> {
+    let _controller = t.controller(&[]).await?;
+    t.served("web", 1).await?;
+    let admin = t.suite.control.kubeconfig();
+    let listed = format!("/missing/a:{}:/missing/b", admin.display());
+    let text = print(&t, Path::new(&listed), &["leader", "web"]).await?;
+    ensure!(text == "web-0\n", "{text}");
+    let said = fails(
+        &t,
+        Path::new("/missing/a:/missing/b"),
+        &["leader", "web"],
+        1,
+    )
+    .await?;
+    ensure!(said.contains("/missing/a, /missing/b"), "{said}");
     Ok(())
 }
 
