@@ -344,7 +344,6 @@ async fn what_users_set_themselves_stays() {
         service["metadata"]["labels"]["theirs"] = "1".into();
         service["metadata"]["annotations"]["example.com/theirs"] = "2".into();
         service["spec"]["sessionAffinity"] = "ClientIP".into();
-        service["spec"]["publishNotReadyAddresses"] = true.into();
     };
     let edited = world.kube.edit(Kind::Service, NS, "web-leader", edit);
     edited.expect("accepted");

@@ -43,6 +43,8 @@ pub struct ServiceSpec {
     pub load_balancer_source_ranges: Vec<Arc<str>>,
     /// Which implementation makes the load balancer.
     pub load_balancer_class: Option<Arc<str>>,
+    /// Whether endpoints that are not ready are for clients as well.
+    pub publish_not_ready_addresses: bool,
 }
 
 impl Service {

@@ -19,6 +19,9 @@ pub(super) fn create(desired: &Desired) -> Write {
     let mut spec = json!({
         "type": service_type(desired.exposure),
         "ports": ports(desired),
+        // Some data planes judge an endpoint by the pod's own readiness. Whether a leader that is
+        // held takes traffic is for the slice to say.
+        "publishNotReadyAddresses": true,
     });
     if desired.exposure == Exposure::Headless {
         spec["clusterIP"] = "None".into();
@@ -125,6 +128,9 @@ fn spec_ops(desired: &Desired, service: &Service) -> Vec<Op> {
     let mut ops = Vec::new();
     if !spec.selector.is_empty() {
         ops.push(Op::remove("/spec/selector"));
+    }
+    if !spec.publish_not_ready_addresses {
+        ops.push(Op::add("/spec/publishNotReadyAddresses", true));
     }
     let kind = service_type(desired.exposure);
     if spec.kind != kind {

@@ -63,6 +63,11 @@ fn a_new_leader_service_is_made_as_the_contract_says() {
             json!([{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "web", "appProtocol": "h2c"}]),
         ),
         (
+            "a leader that is held is reached (§2)",
+            "/spec/publishNotReadyAddresses",
+            json!(true),
+        ),
+        (
             "no session affinity (§2)",
             "/spec/sessionAffinity",
             json!("None"),
@@ -209,6 +214,31 @@ fn what_is_mirrored_follows_the_source_and_what_users_set_stays() {
         "/spec/sessionAffinity",
         &json!("ClientIP"),
     );
+}
+
+/// §2 "`publishNotReadyAddresses: true`", also on what an earlier version made.
+#[test]
+fn a_leader_service_that_hides_a_held_leader_is_mended_after_its_failover() {
+    let mut lab = lab(|_| {});
+    lab.world.edit_service("s-leader", |object| {
+        object["spec"]["publishNotReadyAddresses"] = Value::Null;
+    });
+    lab.world.edit_pod("a", |pod| pod.ready = false);
+    let first: Vec<_> = lab
+        .look()
+        .into_iter()
+        .map(|write| write.target.kind)
+        .collect();
+    assert_eq!(first, [Kind::Slice], "traffic first");
+    lab.settle();
+    check(
+        "it is put right",
+        &lab,
+        Kind::Service,
+        "/spec/publishNotReadyAddresses",
+        &json!(true),
+    );
+    assert!(!lab.round(), "once");
 }
 
 #[test]

@@ -194,6 +194,10 @@ async fn drift_of_a_leader_service_is_healed(t: Arc<Test>) -> Result<()> {
             json!({"spec": {"ipFamilyPolicy": "PreferDualStack"}}),
         ),
         (
+            "a leader that is held is hidden",
+            json!({"spec": {"publishNotReadyAddresses": false}}),
+        ),
+        (
             "owner removed",
             json!({"metadata": {"ownerReferences": null}}),
         ),

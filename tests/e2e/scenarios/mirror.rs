@@ -16,6 +16,7 @@ scenarios! {
     Shared Both keys_and_fields_of_the_user_stay "§2 a key or spec field that a user sets himself";
     Shared Both key_of_the_user_meets_a_mirrored_one "§2 mirrored keys are remembered";
     Shared Both annotations_too_large_stay_out "§2 256 KiB: the largest mirrored ones stay out";
+    Shared Both not_ready_addresses_are_published "§2 publishNotReadyAddresses: true";
     Own Both mirror_prefixes_by_flag "§2 --mirror-prefixes";
 }
 
@@ -57,6 +58,21 @@ async fn mirrored_keys_follow_and_vanish(t: Arc<Test>) -> Result<()> {
     })
     .await
     .map(drop)
+}
+
+async fn not_ready_addresses_are_published(t: Arc<Test>) -> Result<()> {
+    for (name, exposure) in [("web", "ClusterIP"), ("bare", "Headless")] {
+        let source = Svc::opted_in(name).asks("leader-service-type", exposure);
+        t.served_as(source, name, 1).await?;
+        for seen in t.history(Service, &format!("{name}-leader")) {
+            ensure!(
+                seen.object["spec"]["publishNotReadyAddresses"] == json!(true),
+                "{exposure}: {}",
+                seen.object["spec"]
+            );
+        }
+    }
+    Ok(())
 }
 
 const RESERVED: [&str; 18] = [
@@ -113,7 +129,7 @@ async fn keys_and_fields_of_the_user_stay(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 2).await?;
     let patch = json!({
         "metadata": {"labels": {"mine": "1"}, "annotations": {"example.com/mine": "2"}},
-        "spec": {"sessionAffinity": "ClientIP", "publishNotReadyAddresses": true},
+        "spec": {"sessionAffinity": "ClientIP"},
     });
     t.merge(Service, "web-leader", patch).await?;
     t.merge(
@@ -144,7 +160,6 @@ async fn keys_and_fields_of_the_user_stay(t: Arc<Test>) -> Result<()> {
     ensure!(label(&service, "mine") == Some("1"));
     ensure!(annotation(&service, "example.com/mine") == Some("2"));
     ensure!(text(&service, "/spec/sessionAffinity") == "ClientIP");
-    ensure!(service["spec"]["publishNotReadyAddresses"] == json!(true));
     ensure!(label(&*t.exists(Slice, "web-leader").await?, "mine") == Some("3"));
     Ok(())
 }

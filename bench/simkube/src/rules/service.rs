@@ -73,6 +73,9 @@ pub(crate) fn default(spec: &mut ServiceSpec) {
             *field = None;
         }
     }
+    if spec.publish_not_ready_addresses == Some(false) {
+        spec.publish_not_ready_addresses = None;
+    }
     let kind = spec.type_.get_or_insert_with(|| "ClusterIP".into()).clone();
     let affinity = spec.session_affinity.get_or_insert_with(|| "None".into());
     if affinity == "None" {

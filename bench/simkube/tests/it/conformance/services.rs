@@ -218,5 +218,16 @@ fn service_changes() -> Vec<Step> {
         delete("services", "missing", Value::Null),
         delete("services", "a", json!({"preconditions": {"uid": "other"}})),
         delete("services", "a", Value::Null),
+        // What is false is left out of an answer.
+        service(
+            "unready",
+            json!({"ports": [{"port": 80}], "publishNotReadyAddresses": true}),
+        ),
+        to("unready", json!({"publishNotReadyAddresses": false})),
+        patch(
+            "services",
+            "unready",
+            json!([{"op": "add", "path": "/spec/publishNotReadyAddresses", "value": true}]),
+        ),
     ]
 }
