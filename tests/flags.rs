@@ -123,7 +123,7 @@ fn values() {
          --max-cache-size-per-namespace 0 --mirror-prefixes example.com,a.example.org/ \
          --lease-duration 15s --renew-deadline 10s --retry-period 2s --kubeconfig /tmp/k \
          --log-format json --log-level warn,zen_lead::shell=trace --leader-election-id x.y \
-         --failover-budget-per-service 0 --failover-budget-global 7 --failover-budget-window 1m \
+         --failover-budget-per-service 3 --failover-budget-global 7 --failover-budget-window 1m \
          --leave-cordoned-nodes --node-lease-timeout=20s --node-lease-max-stalled-percent=50",
     );
     assert_eq!((config.metrics, config.debug), (None, None));
@@ -137,7 +137,10 @@ fn values() {
     assert_eq!(config.kubeconfig, Some("/tmp/k".into()));
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.lease.name, "x.y");
-    assert_eq!(config.failovers.per_service, None, "0 switches it off");
+    assert_eq!(
+        config.failovers.per_service.map(|limit| limit.count),
+        Some(3)
+    );
     let patience = config.node_leases.expect("a timeout");
     let expected = (Duration::from_secs(20), 50);
     assert_eq!((patience.timeout, patience.share_max), expected);
@@ -360,7 +363,15 @@ fn what_is_wrong_fits_in_one_line() {
         ),
         (
             "--mirror-prefixes=app.kubernetes.io",
-            r#"--mirror-prefixes: got "app.kubernetes.io", expected no reserved prefix: app.kubernetes.io/ is never mirrored"#,
+            r#"--mirror-prefixes: got "app.kubernetes.io", expected no reserved prefix: app.kubernetes.io/ is never mirrored, since it is reserved for Kubernetes"#,
+        ),
+        (
+            "--mirror-prefixes=example.com,argoproj.io",
+            r#"--mirror-prefixes: got "example.com,argoproj.io", expected no reserved prefix: argoproj.io/ is never mirrored, since Argo CD tracks and prunes objects by it"#,
+        ),
+        (
+            "--mirror-prefixes=networking.istio.io/",
+            r#"--mirror-prefixes: got "networking.istio.io/", expected no reserved prefix: networking.istio.io/ is never mirrored, since Istio exports and merges Services by it"#,
         ),
         (
             "--log-level=verbose",

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::bind::Bind;
 use super::flags::variable_of;
 use super::{ConfigError, LogFormat};
-use crate::logic::duration;
+use crate::logic::{duration, mirror};
 
 /// A text and where it comes from.
 #[derive(Clone, Debug)]
@@ -206,9 +206,9 @@ impl<'a> Source<'a> {
                             example.com, separated by commas"
                     .into());
             }
-            if is_reserved(domain) {
+            if let Some(why) = mirror::reserved(domain) {
                 return Err(format!(
-                    "expected no reserved prefix: {domain}/ is never mirrored"
+                    "expected no reserved prefix: {domain}/ is never mirrored, since {why}"
                 ));
             }
             Ok(format!("{domain}/"))
@@ -387,17 +387,6 @@ fn is_part(text: &str) -> bool {
         && matches!((bytes.first(), bytes.last()), (Some(a), Some(z)) if *a != b'-' && *z != b'-')
 }
 
-/// Prefixes that Kubernetes or zen-lead give a meaning to on the object itself.
-fn is_reserved(domain: &str) -> bool {
-    ["kubernetes.io", "k8s.io", "zen-lead.io"]
-        .iter()
-        .any(|root| {
-            domain
-                .strip_suffix(root)
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,16 +411,6 @@ mod tests {
         ] {
             assert_eq!(is_label(text), label, "{text}");
             assert_eq!(is_subdomain(text), subdomain, "{text}");
-        }
-        for (domain, reserved) in [
-            ("kubernetes.io", true),
-            ("app.kubernetes.io", true),
-            ("my-kubernetes.io", false),
-            ("networking.k8s.io", true),
-            ("zen-lead.io", true),
-            ("example.com", false),
-        ] {
-            assert_eq!(is_reserved(domain), reserved, "{domain}");
         }
     }
 }

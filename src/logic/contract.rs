@@ -8,6 +8,8 @@ pub const LEADER_SERVICE_NAME: &str = "zen-lead.io/leader-service-name";
 pub const LEADER_SERVICE_TYPE: &str = "zen-lead.io/leader-service-type";
 /// Annotations of the leader Service, as a JSON object of strings.
 pub const LEADER_SERVICE_ANNOTATIONS: &str = "zen-lead.io/leader-service-annotations";
+/// Labels of the leader Service, as a JSON object of strings.
+pub const LEADER_SERVICE_LABELS: &str = "zen-lead.io/leader-service-labels";
 /// Whether an eligible leader is kept.
 pub const STICKY: &str = "zen-lead.io/sticky";
 /// Order of the candidates.
@@ -21,11 +23,12 @@ pub const PREFERRED_LEADER: &str = "zen-lead.io/preferred-leader";
 /// Whether nothing may move.
 pub const PAUSED: &str = "zen-lead.io/paused";
 /// Every annotation by which a source is told what to do. None of them is ever on a leader Service.
-pub const INPUTS: [&str; 10] = [
+pub const INPUTS: [&str; 11] = [
     ENABLED,
     LEADER_SERVICE_NAME,
     LEADER_SERVICE_TYPE,
     LEADER_SERVICE_ANNOTATIONS,
+    LEADER_SERVICE_LABELS,
     STICKY,
     STRATEGY,
     MIN_READY_DURATION,
@@ -38,6 +41,8 @@ pub const PRIORITY: &str = "zen-lead.io/priority";
 
 /// Prefix of every annotation and label that is ours.
 pub const PREFIX: &str = "zen-lead.io/";
+/// Prefix of the recommended labels, which say what belongs to which application.
+pub const APP_PREFIX: &str = "app.kubernetes.io/";
 /// Label on our objects: the name of the source Service.
 pub const SOURCE_SERVICE: &str = "zen-lead.io/source-service";
 /// Label on our objects that says who made them.

@@ -51,6 +51,8 @@ pub struct Desired {
     pub load_balancer_class: Option<Arc<str>>,
     /// Labels that the source lends.
     pub labels: Labels,
+    /// Labels that it asks for on the leader Service. They win over those it lends.
+    pub asked_labels: Labels,
     /// Annotations that the source lends or asks for.
     pub annotations: Labels,
     /// Those of them that it asks for.
@@ -114,13 +116,13 @@ const ANNOTATIONS_MAX: usize = 256 * 1024 - 8 * 1024;
 
 /// The annotations that a source lends and asks for, within the server's limit: the largest of
 /// those it lends stay out, then the largest it asks for; they are named. Where both name a key,
-/// what is asked for wins. `labels` are mirrored too and remembered in an annotation; `foreign` is
-/// the size of what others set.
+/// what is asked for wins. The keys of `labels` are remembered in an annotation too; `foreign` is the
+/// size of what others set.
 #[must_use]
 pub fn within_limit(
     lent: &Labels,
     asked: &Labels,
-    labels: &Labels,
+    labels: impl Iterator<Item = impl AsRef<str>>,
     foreign: usize,
 ) -> (Labels, Vec<String>) {
     type Entry = (Arc<str>, Arc<str>);
@@ -129,7 +131,7 @@ pub fn within_limit(
         let times = 1 + usize::from(*is_asked);
         key.len() + value.len() + times * (key.len() + 4)
     };
-    let remembered: usize = labels.iter().map(|(key, _)| key.len() + 4).sum();
+    let remembered: usize = labels.map(|key| key.as_ref().len() + 4).sum();
     let mut wanted: Vec<(bool, &Entry)> = lent
         .entries()
         .iter()

@@ -1,15 +1,16 @@
 //! Reads the annotations of a source. A typo must not cut traffic: what cannot be read keeps its
 //! last valid value, and says so.
 
-use std::collections::BTreeMap;
+mod asked;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::contract::{
-    ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
-    LEADER_SERVICE_TYPE, LEADER_SUFFIX, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX,
-    STICKY, STRATEGY,
+    ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
+    LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE, LEADER_SUFFIX, MIN_READY_DURATION, PAUSED,
+    PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
 use super::duration;
 use super::model::{Labels, Service};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub exposure: Exposure,
     /// Annotations asked for on the leader Service.
     pub leader_annotations: Labels,
+    /// Labels asked for on the leader Service.
+    pub leader_labels: Labels,
     /// Keep a leader that is still eligible.
     pub sticky: bool,
     /// Order of the candidates.
@@ -47,6 +50,7 @@ impl Default for Settings {
         Self {
             exposure: Exposure::ClusterIP,
             leader_annotations: Labels::default(),
+            leader_labels: Labels::default(),
             sticky: true,
             strategy: Strategy::Oldest,
             min_ready: Duration::ZERO,
@@ -170,11 +174,12 @@ pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
             LEADER_SERVICE_TYPE => set(&mut settings.exposure, last.exposure, exposure(value)),
             LEADER_SERVICE_ANNOTATIONS => {
                 let kept = last.leader_annotations.clone();
-                set(
-                    &mut settings.leader_annotations,
-                    kept,
-                    leader_annotations(value),
-                )
+                let read = asked::annotations(value);
+                set(&mut settings.leader_annotations, kept, read)
+            }
+            LEADER_SERVICE_LABELS => {
+                let kept = last.leader_labels.clone();
+                set(&mut settings.leader_labels, kept, asked::labels(value))
             }
             STICKY => set(&mut settings.sticky, last.sticky, boolean(value)),
             STRATEGY => set(&mut settings.strategy, last.strategy, strategy(value)),
@@ -257,46 +262,6 @@ fn span(value: &str) -> Result<Duration, String> {
     duration::parse(value).map_err(|why| format!("a duration such as 300ms, 5s or 1m30s ({why})"))
 }
 
-fn leader_annotations(value: &str) -> Result<Labels, String> {
-    let expected = |why: String| {
-        format!("a JSON object of strings such as {{\"example.com/key\":\"value\"}} ({why})")
-    };
-    let map: BTreeMap<Arc<str>, Arc<str>> =
-        serde_json::from_str(value).map_err(|why| expected(why.to_string()))?;
-    match map
-        .keys()
-        .find(|key| key.starts_with(PREFIX) || !is_qualified_name(key))
-    {
-        Some(key) if key.starts_with(PREFIX) => Err(expected(format!("{key} is reserved"))),
-        Some(key) => Err(expected(format!("{key:?} is no annotation name"))),
-        None => Ok(map.into_iter().collect()),
-    }
-}
-
-/// `[prefix/]name` as the API server wants it (apimachinery's `IsQualifiedName`); an invalid key
-/// would have every write of the leader Service refused.
-fn is_qualified_name(key: &str) -> bool {
-    let alphanumeric_ends = |text: &str| {
-        text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
-    };
-    let is_name = |text: &str| {
-        text.len() <= NAME_MAX
-            && alphanumeric_ends(text)
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    };
-    match key.split_once('/') {
-        None => is_name(key),
-        Some((prefix, name)) => {
-            // In annotations the server takes capital letters in the prefix as well.
-            let prefix = prefix.to_ascii_lowercase();
-            prefix.len() <= 253 && prefix.split('.').all(is_dns_text) && is_name(name)
-        }
-    }
-}
-
 /// The name that a source asks for, or why it cannot be one.
 pub fn requested_name(source: &Service) -> Result<Arc<str>, String> {
     let own = &source.metadata.name;
@@ -372,6 +337,7 @@ mod tests {
                     LEADER_SERVICE_ANNOTATIONS,
                     r#"{"a":"1","example.com/b":"2"}"#,
                 ),
+                (LEADER_SERVICE_LABELS, r#"{"pool":"p"}"#),
                 (STICKY, "false"),
                 (STRATEGY, "random"),
                 (MIN_READY_DURATION, "1m30s"),
@@ -385,6 +351,7 @@ mod tests {
         let expected = Settings {
             exposure: Exposure::Headless,
             leader_annotations: labels(&[("a", "1"), ("example.com/b", "2")]),
+            leader_labels: labels(&[("pool", "p")]),
             sticky: false,
             strategy: Strategy::Random,
             min_ready: Duration::from_secs(90),
@@ -449,6 +416,7 @@ mod tests {
         let last = Settings {
             exposure: Exposure::NodePort,
             leader_annotations: labels(&[("a", "1")]),
+            leader_labels: labels(&[("pool", "p")]),
             sticky: false,
             strategy: Strategy::Newest,
             min_ready: Duration::from_secs(1),
@@ -469,6 +437,11 @@ mod tests {
                 r#"{"a b":"x"}"#,
                 "no annotation name",
             ),
+            (
+                LEADER_SERVICE_LABELS,
+                r#"{"kubernetes.io/x":"y"}"#,
+                "reserved",
+            ),
             (STICKY, "yes", "\"true\" or \"false\""),
             (STRATEGY, "best", "oldest, newest, random"),
             (MIN_READY_DURATION, "-1s", "a duration"),
@@ -480,6 +453,7 @@ mod tests {
             let full = labels(&[
                 (LEADER_SERVICE_TYPE, "NodePort"),
                 (LEADER_SERVICE_ANNOTATIONS, r#"{"a":"1"}"#),
+                (LEADER_SERVICE_LABELS, r#"{"pool":"p"}"#),
                 (STICKY, "false"),
                 (STRATEGY, "newest"),
                 (MIN_READY_DURATION, "1s"),

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 use zen_lead::logic::contract::{
-    ENABLED, FAILOVER_MIN_DELAY, INPUTS, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_TYPE,
-    MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
+    ENABLED, FAILOVER_MIN_DELAY, INPUTS, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
+    LEADER_SERVICE_TYPE, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
 use zen_lead::logic::duration;
 use zen_lead::logic::model::Labels;
 use zen_lead::logic::settings::{Exposure, Settings, Strategy, read};
 
 use super::choices::Choices;
-use super::names::{is_annotation_key, is_subdomain};
+use super::names::{is_annotation_key, is_label_key, is_label_value, is_subdomain};
 
 const OTHER: &str = "example.com/other";
-const VALUES: [&str; 23] = [
+const VALUES: [&str; 27] = [
     "true",
     "false",
     "ClusterIP",
@@ -37,6 +37,10 @@ const VALUES: [&str; 23] = [
     r#"{"a":"b","a":"c","example.com/x":""}"#,
     r#"{"a":1}"#,
     r#"{"zen-lead.io/a":"b"}"#,
+    r#"{"service.kubernetes.io/headless":""}"#,
+    r#"{"app.kubernetes.io/part-of":"shop"}"#,
+    r#"{"app.kubernetes.io/managed-by":"me"}"#,
+    r#"{"a":"no value"}"#,
     "null",
     "",
 ];
@@ -52,6 +56,10 @@ pub fn annotations(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(c.rest()) {
         check(
             &[(LEADER_SERVICE_ANNOTATIONS, text)].into_iter().collect(),
+            &last,
+        );
+        check(
+            &[(LEADER_SERVICE_LABELS, text)].into_iter().collect(),
             &last,
         );
     }
@@ -135,6 +143,12 @@ fn check(annotations: &Labels, last: &Settings) {
         read,
     );
     assert_eq!(settings.leader_annotations, expected);
+    let state = field(LEADER_SERVICE_LABELS, &|value| {
+        asked_labels(value).is_some()
+    });
+    let read = || asked_labels(value(LEADER_SERVICE_LABELS)).expect("it is valid");
+    let expected = state.of(none.leader_labels, last.leader_labels.clone(), read);
+    assert_eq!(settings.leader_labels, expected);
     let state = field(STRATEGY, &|value| strategy(value).is_some());
     let read = || strategy(value(STRATEGY)).expect("it is valid");
     assert_eq!(
@@ -215,12 +229,29 @@ fn strategy(value: &str) -> Option<Strategy> {
 
 /// A JSON object of strings whose keys the API server takes and that are not ours.
 fn asked(value: &str) -> Option<Labels> {
+    object(value, |key, _| {
+        is_annotation_key(key) && !key.starts_with(PREFIX)
+    })
+}
+
+/// The same for labels, which have fewer values and more keys with a meaning.
+fn asked_labels(value: &str) -> Option<Labels> {
+    object(value, |key, value| {
+        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+        let is_of = |root: &str| domain == root || domain.ends_with(&format!(".{root}"));
+        let is_recommended = domain == "app.kubernetes.io" && key != "app.kubernetes.io/managed-by";
+        let is_reserved = is_of("zen-lead.io") || (is_of("kubernetes.io") && !is_recommended);
+        is_label_key(key) && is_label_value(value) && !is_reserved
+    })
+}
+
+fn object(value: &str, is_fine: impl Fn(&str, &str) -> bool) -> Option<Labels> {
     let Ok(Value::Object(fields)) = serde_json::from_str(value) else {
         return None;
     };
     let entries = fields.iter().map(|(key, value)| {
-        let is_fine = is_annotation_key(key) && !key.starts_with(PREFIX);
-        is_fine.then_some((key.as_str(), value.as_str()?))
+        let value = value.as_str()?;
+        is_fine(key, value).then_some((key.as_str(), value))
     });
     Some(entries.collect::<Option<Vec<_>>>()?.into_iter().collect())
 }

@@ -29,7 +29,7 @@ pub(super) fn is_subdomain(text: &str) -> bool {
 }
 
 /// Key of a label.
-fn is_qualified(text: &str) -> bool {
+pub(super) fn is_label_key(text: &str) -> bool {
     let is_name = |name: &str| name.len() <= 63 && QUALIFIED.is_match(name);
     match text.split('/').collect::<Vec<_>>()[..] {
         [name] => is_name(name),
@@ -41,7 +41,12 @@ fn is_qualified(text: &str) -> bool {
 /// Key of an annotation: the server checks it in lower case. Unicode has a few more letters that
 /// turn into ASCII then, such as the Kelvin sign; nobody is missed who may not use those.
 pub(super) fn is_annotation_key(text: &str) -> bool {
-    is_qualified(&text.to_ascii_lowercase())
+    is_label_key(&text.to_ascii_lowercase())
+}
+
+/// Value of a label.
+pub(super) fn is_label_value(text: &str) -> bool {
+    text.is_empty() || (text.len() <= 63 && QUALIFIED.is_match(text))
 }
 
 /// Every place where a name is asked for takes exactly what the server would take.
@@ -78,7 +83,23 @@ pub fn names(data: &[u8]) {
 }
 
 fn is_reserved(domain: &str) -> bool {
-    let roots = ["kubernetes.io", "k8s.io", "zen-lead.io"];
+    let roots = [
+        "argoproj.io",
+        "cattle.io",
+        "cilium.io",
+        "cloud.google.com",
+        "fluxcd.io",
+        "googleapis.com",
+        "helm.sh",
+        "istio.io",
+        "k14s.io",
+        "k8s.io",
+        "kubernetes.io",
+        "networking.gke.io",
+        "prometheus.io",
+        "rancher.io",
+        "zen-lead.io",
+    ];
     roots.contains(&domain)
         || roots
             .iter()

@@ -43,7 +43,10 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
         return forget(machine, intent);
     }
     let opt_in = settings::opt_in(source);
-    // A leader Service is no source; the Go program lent it the annotation `enabled`.
+    let ignored = ignored(source, opt_in);
+    machine.said.set(Topic::Ignored, ignored, |text| {
+        Note::warning(reason::INVALID_SERVICE, text)
+    });
     if opt_in == OptIn::No || meta.labels.get(SOURCE_SERVICE).is_some() {
         return forget(machine, Intent::Leave);
     }
@@ -87,6 +90,22 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
     }
 }
 
+/// Why a Service that asks to be served is taken for a leader Service. A real one is controlled by its
+/// source, and has the annotation `enabled` from the Go program at most.
+fn ignored(source: &Service, opt_in: OptIn) -> Option<String> {
+    let meta = &source.metadata;
+    let of = meta.labels.get(SOURCE_SERVICE)?;
+    let is_controlled = meta
+        .controller()
+        .is_some_and(|owner| &*owner.kind == "Service");
+    (opt_in != OptIn::No && !is_controlled).then(|| {
+        format!(
+            "The Service is ignored: its label {SOURCE_SERVICE}={of} marks leader Services, which are \
+             never served themselves. Remove the label to have it served"
+        )
+    })
+}
+
 /// Whether a source is being served, so that a typo keeps it and a limit does not turn it away. One
 /// that is on the way out may be so only to be made anew, and then it is, though nothing of it is
 /// left for a moment. A process that has just started goes by what exists.
@@ -125,6 +144,9 @@ fn recall(machine: &mut Machine, own: &[&Arc<Service>]) {
     let entries = leader.metadata.annotations.entries().iter();
     let asked = entries.filter(|(key, _)| mirrored.asked.contains(&**key));
     machine.settings.leader_annotations = asked.cloned().collect();
+    let entries = leader.metadata.labels.entries().iter();
+    let asked = entries.filter(|(key, _)| mirrored.asked_labels.contains(&**key));
+    machine.settings.leader_labels = asked.cloned().collect();
 }
 
 /// Why a Service cannot be a source at all.

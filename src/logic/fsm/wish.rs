@@ -46,6 +46,7 @@ impl Machine {
                 .clone()
                 .filter(|_| is_balanced),
             labels: mirror.labels(&meta.labels),
+            asked_labels: self.settings.leader_labels.clone(),
             asked_annotations: asked_of(&annotations, &self.settings.leader_annotations),
             annotations,
             source_labels: meta.labels.clone(),
@@ -83,7 +84,9 @@ impl Machine {
     ) -> Labels {
         let lent = mirror.annotations(&source.metadata.annotations);
         let asked = &self.settings.leader_annotations;
-        let labels = mirror.labels(&source.metadata.labels);
+        let lent_labels = mirror.labels(&source.metadata.labels);
+        let labels = lent_labels.iter().chain(self.settings.leader_labels.iter());
+        let labels = labels.map(|(key, _)| key);
         let service = view
             .service(name)
             .filter(|service| view.owns_service(service));
@@ -99,7 +102,7 @@ impl Machine {
                 .map(|(key, value)| key.len() + value.len())
                 .sum()
         });
-        let (annotations, dropped) = desired::within_limit(&lent, asked, &labels, foreign);
+        let (annotations, dropped) = desired::within_limit(&lent, asked, labels, foreign);
         let text = (!dropped.is_empty()).then(|| {
             format!(
                 "Annotations would exceed 256 KiB on Service {name}; left out: {}",

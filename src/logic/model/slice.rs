@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::meta::{Key, Meta, Object, Version, kept_list};
 use super::service::{Family, Protocol};
 use super::uid::Uid;
+use crate::logic::contract::SERVICE_NAME;
 
 /// What is known of one `EndpointSlice`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -36,6 +37,14 @@ impl Slice {
     #[must_use]
     pub fn leader(&self) -> Option<&TargetRef> {
         self.endpoints.first()?.target_ref.as_ref()
+    }
+
+    /// Whether it hangs on a Service, by its owner or by the label that kube-proxy reads.
+    #[must_use]
+    pub fn is_of(&self, service: &Meta) -> bool {
+        let owner = self.metadata.controller();
+        owner.is_some_and(|owner| owner.uid == service.uid)
+            || self.metadata.labels.get(SERVICE_NAME) == Some(&*service.name)
     }
 }
 

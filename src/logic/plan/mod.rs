@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 pub use patch::Op;
 
-use super::contract::SERVICE_NAME;
 use super::desired::{Desired, Goal};
 use super::model::{AddressType, Key, Meta, Service, Slice, Uid, Version};
 use super::view::{View, evasive_name, slice_name};
@@ -270,7 +269,11 @@ fn leave(
     if has_successor {
         return withdraw(services, slices);
     }
-    let is_apart = |slice: &Slice| services.iter().any(|service| belongs(slice, service));
+    let is_apart = |slice: &Slice| {
+        services
+            .iter()
+            .any(|service| slice.is_of(&service.metadata))
+    };
     slices
         .iter()
         .filter_map(|slice| follow(desired, slice, is_apart(slice)))
@@ -326,14 +329,6 @@ fn find<'a>(
         .map_or(Found::Nowhere, |name| Found::Free(Arc::clone(name)))
 }
 
-/// Whether a slice hangs on a Service, by its owner or by the label that kube-proxy reads.
-fn belongs(slice: &Slice, service: &Service) -> bool {
-    let meta = &slice.metadata;
-    meta.controller()
-        .is_some_and(|owner| owner.uid == service.metadata.uid)
-        || meta.labels.get(SERVICE_NAME) == Some(&*service.metadata.name)
-}
-
 /// Takes objects down: slices first, and a Service once no slice of it is left.
 fn withdraw(services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
     if planted::is(Bug::ServiceBeforeSlices) && !services.is_empty() {
@@ -344,7 +339,7 @@ fn withdraw(services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
     }
     let free = services
         .iter()
-        .filter(|service| !slices.iter().any(|slice| belongs(slice, service)));
+        .filter(|service| !slices.iter().any(|slice| slice.is_of(&service.metadata)));
     let deletions = free.filter_map(|service| delete(Kind::Service, &service.metadata));
     slices
         .iter()

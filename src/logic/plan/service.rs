@@ -75,6 +75,7 @@ pub(super) fn diff(desired: &Desired, service: &Service, leader_is_shown: bool) 
     let mut labels = Wanted::default();
     lent.labels
         .iter()
+        .chain(&lent.asked_labels)
         .filter(|key| meta.labels.get(key).is_some())
         .for_each(|key| labels.unset(key));
     lend_labels(desired, &mut labels);
@@ -203,11 +204,10 @@ fn set_list<T: Serialize>(path: &str, list: &[T]) -> Op {
     }
 }
 
-/// What the source lends and what marks the Service as ours.
+/// What the source lends or asks for, and what marks the Service as ours.
 fn lend_labels<'a>(desired: &'a Desired, labels: &mut Wanted<'a>) {
-    desired
-        .labels
-        .iter()
+    let lent = desired.labels.iter();
+    lent.chain(desired.asked_labels.iter())
         .for_each(|(key, value)| labels.set(key, value));
     labels.set(MANAGED_BY, MANAGER);
     labels.set(SOURCE_SERVICE, &*desired.source.name);
@@ -223,6 +223,7 @@ fn lend_annotations<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
         labels: keys(&desired.labels),
         annotations: keys(&desired.annotations),
         asked: keys(&desired.asked_annotations),
+        asked_labels: keys(&desired.asked_labels),
     };
     // Plain data always serializes.
     annotations.set(MIRRORED, serde_json::to_string(&lent).unwrap_or_default());

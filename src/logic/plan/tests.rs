@@ -48,8 +48,7 @@ fn follows(
 #[test]
 fn a_new_leader_service_is_made_as_the_contract_says() {
     let lab = lab(|body| {
-        body["metadata"]["labels"] =
-            json!({"app": "s", "example.com/team": "x", "argocd.argoproj.io/instance": "i"});
+        body["metadata"]["labels"] = json!({"app": "s", "tier": "db", "example.com/team": "x", "argocd.argoproj.io/instance": "i"});
         body["metadata"]["annotations"]["note"] = "n".into();
         body["spec"]["sessionAffinity"] = "ClientIP".into();
         body["spec"]["ports"] =
@@ -76,7 +75,7 @@ fn a_new_leader_service_is_made_as_the_contract_says() {
             "labels by allow-list, and ours (§2)",
             "/metadata/labels",
             json!({
-            "app": "s", "example.com/team": "x", "app.kubernetes.io/managed-by": "zen-lead", "zen-lead.io/source-service": "s"}),
+            "tier": "db", "example.com/team": "x", "app.kubernetes.io/managed-by": "zen-lead", "zen-lead.io/source-service": "s"}),
         ),
         (
             "enabled is not copied (§2)",
@@ -86,7 +85,7 @@ fn a_new_leader_service_is_made_as_the_contract_says() {
         (
             "the keys are remembered (§2)",
             "/metadata/annotations/zen-lead.io~1mirrored",
-            json!(r#"{"labels":["app","example.com/team"],"annotations":["note"]}"#),
+            json!(r#"{"labels":["example.com/team","tier"],"annotations":["note"]}"#),
         ),
         (
             "current-leader (§2)",
@@ -112,7 +111,7 @@ fn a_new_leader_service_is_made_as_the_contract_says() {
             "labels of the slice (§2)",
             "/metadata/labels",
             json!({
-            "app": "s", "example.com/team": "x", "app.kubernetes.io/managed-by": "zen-lead", "zen-lead.io/source-service": "s",
+            "tier": "db", "example.com/team": "x", "app.kubernetes.io/managed-by": "zen-lead", "zen-lead.io/source-service": "s",
             "kubernetes.io/service-name": "s-leader", "endpointslice.kubernetes.io/managed-by": "zen-lead"}),
         ),
         (
@@ -316,6 +315,121 @@ fn annotations_that_are_asked_for_are_there_from_the_first_create_on() {
         at,
         &Value::Null,
     );
+}
+
+#[test]
+fn labels_that_are_asked_for_are_on_the_leader_service_alone() {
+    let mut lab = lab(|body| {
+        body["metadata"]["labels"]["tier"] = "lent".into();
+        annotate(
+            body,
+            "leader-service-labels",
+            r#"{"istio.io/use-waypoint":"w","tier":"asked","app":"s"}"#,
+        );
+    });
+    let ask = |value: Option<&'static str>| {
+        move |object: &mut Value| {
+            set_key(
+                &mut object["metadata"],
+                "annotations",
+                "zen-lead.io/leader-service-labels",
+                value,
+            );
+        }
+    };
+    let at = "/metadata/labels/istio.io~1use-waypoint";
+    for (sentence, pointer, expected) in [
+        ("it is there (§1)", at, json!("w")),
+        (
+            "what is asked for wins (§1)",
+            "/metadata/labels/tier",
+            json!("asked"),
+        ),
+        (
+            "also over what is not mirrored (§2)",
+            "/metadata/labels/app",
+            json!("s"),
+        ),
+    ] {
+        check(sentence, &lab, Kind::Service, pointer, &expected);
+    }
+    check("not on the slice (§2)", &lab, Kind::Slice, at, &Value::Null);
+    check(
+        "which has the source's (§2)",
+        &lab,
+        Kind::Slice,
+        "/metadata/labels/tier",
+        &json!("lent"),
+    );
+    assert!(
+        lab.writes.is_empty() && !lab.round(),
+        "from the first create on"
+    );
+    follows(
+        "it follows edits (§1)",
+        &mut lab,
+        ask(Some(r#"{"istio.io/use-waypoint":"v"}"#)),
+        at,
+        &json!("v"),
+    );
+    check(
+        "what is no longer asked for is the source's again",
+        &lab,
+        Kind::Service,
+        "/metadata/labels/tier",
+        &json!("lent"),
+    );
+    follows(
+        "a reserved key changes nothing (§1)",
+        &mut lab,
+        ask(Some(r#"{"kubernetes.io/x":"y"}"#)),
+        at,
+        &json!("v"),
+    );
+    lab.crash().settle();
+    check(
+        "even with a restart (§1)",
+        &lab,
+        Kind::Service,
+        at,
+        &json!("v"),
+    );
+    follows(
+        "it vanishes with the annotation (§1)",
+        &mut lab,
+        ask(None),
+        at,
+        &Value::Null,
+    );
+}
+
+/// §2 "Not the labels by which an application's own Service is selected": what an earlier version
+/// mirrored goes from Service and slice, and nothing else.
+#[test]
+fn labels_that_an_earlier_version_mirrored_go() {
+    let mut lab = lab(|body| body["metadata"]["labels"]["tier"] = "db".into());
+    let memory = r#"{"labels":["app","app.kubernetes.io/name","tier"],"annotations":[]}"#;
+    lab.world
+        .annotate("s-leader", "zen-lead.io/mirrored", Some(memory));
+    let mirrored = |object: &mut Value| {
+        for key in ["app", "app.kubernetes.io/name", "release"] {
+            set_key(&mut object["metadata"], "labels", key, Some("s"));
+        }
+    };
+    lab.world.edit_service("s-leader", mirrored);
+    lab.world.edit_slice("s-leader", mirrored);
+    lab.settle();
+    for kind in [Kind::Service, Kind::Slice] {
+        for (key, expected) in [
+            ("app", Value::Null),
+            ("app.kubernetes.io~1name", Value::Null),
+            ("tier", json!("db")),
+            ("release", json!("s")),
+        ] {
+            let pointer = format!("/metadata/labels/{key}");
+            check("mirrored or a user's", &lab, kind, &pointer, &expected);
+        }
+    }
 }
 
 /// With the question unreadable, the leader Service itself has to say which of its keys are asked for.

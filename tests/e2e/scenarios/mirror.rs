@@ -17,20 +17,19 @@ scenarios! {
     Shared Both key_of_the_user_meets_a_mirrored_one "§2 mirrored keys are remembered";
     Shared Both annotations_too_large_stay_out "§2 256 KiB: the largest mirrored ones stay out";
     Shared Both not_ready_addresses_are_published "§2 publishNotReadyAddresses: true";
+    Shared Both labels_an_application_is_selected_by_stay_away "§2 a ServiceMonitor would scrape the leader twice";
+    Shared Both the_protocol_of_a_port_is_mirrored "§2 annotations by which a data plane treats ports";
+    Shared Both labels_are_asked_for "§1 leader-service-labels" "§4 InvalidAnnotation";
     Own Both mirror_prefixes_by_flag "§2 --mirror-prefixes";
 }
 
 async fn mirrored_keys_follow_and_vanish(t: Arc<Test>) -> Result<()> {
     let source = Svc::opted_in("web")
         .label("team", "blue")
-        .label("app.kubernetes.io/name", "shop")
-        .label("app.kubernetes.io/component", "db")
         .annotation("contact", "ops");
     t.served_as(source, "web", 1).await?;
     let first = t.exists(Service, "web-leader").await?;
     ensure!(label(&first, "team") == Some("blue"));
-    ensure!(label(&first, "app.kubernetes.io/name") == Some("shop"));
-    ensure!(label(&first, "app.kubernetes.io/component") == Some("db"));
     ensure!(annotation(&first, "contact") == Some("ops"));
     let slice = t.exists(Slice, "web-leader").await?;
     ensure!(
@@ -39,22 +38,19 @@ async fn mirrored_keys_follow_and_vanish(t: Arc<Test>) -> Result<()> {
     );
     ensure!(annotation(&slice, "contact").is_none());
     let patch = json!({"metadata": {
-        "labels": {"team": "green", "tier": "1", "app.kubernetes.io/component": null},
+        "labels": {"team": "green", "tier": "1"},
         "annotations": {"contact": null, "runbook": "page 4"},
     }});
     t.merge(Service, "web", patch).await?;
     t.until(Service, "web-leader", "the edits follow", |now| {
         label(now, "team") == Some("green")
             && label(now, "tier") == Some("1")
-            && label(now, "app.kubernetes.io/component").is_none()
             && annotation(now, "contact").is_none()
             && annotation(now, "runbook") == Some("page 4")
     })
     .await?;
     t.until(Slice, "web-leader", "the slice's labels follow", |now| {
-        label(now, "team") == Some("green")
-            && label(now, "tier") == Some("1")
-            && label(now, "app.kubernetes.io/component").is_none()
+        label(now, "team") == Some("green") && label(now, "tier") == Some("1")
     })
     .await
     .map(drop)
@@ -73,6 +69,120 @@ async fn not_ready_addresses_are_published(t: Arc<Test>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a ServiceMonitor selects by is on the source alone. A leader Service and its slice that have
+/// such labels from an earlier version lose them.
+async fn labels_an_application_is_selected_by_stay_away(t: Arc<Test>) -> Result<()> {
+    let keys = [
+        "app",
+        "k8s-app",
+        "name",
+        "component",
+        "release",
+        "app.kubernetes.io/name",
+        "app.kubernetes.io/component",
+    ];
+    let mut source = Svc::opted_in("web").label("team", "blue");
+    for key in keys {
+        source = source.label(key, "x");
+    }
+    t.served_as(source, "web", 1).await?;
+    for kind in [Service, Slice] {
+        for seen in t.history(kind, "web-leader") {
+            let bears = |key: &&str| label(&seen.object, key).is_some();
+            let found: Vec<_> = keys.into_iter().filter(|key| bears(&key)).collect();
+            ensure!(found.is_empty(), "{found:?} on {kind:?}");
+        }
+    }
+    t.disturbs();
+    let stale = json!({"metadata": {
+        "labels": {"app": "x", "app.kubernetes.io/name": "x"},
+        "annotations": {"zen-lead.io/mirrored":
+            r#"{"labels":["app","app.kubernetes.io/name","team"],"annotations":[]}"#},
+    }});
+    t.merge(
+        Slice,
+        "web-leader",
+        json!({"metadata": {"labels": {"app": "x"}}}),
+    )
+    .await?;
+    t.merge(Service, "web-leader", stale).await?;
+    for kind in [Service, Slice] {
+        t.until(kind, "web-leader", "what was mirrored goes", |now| {
+            label(now, "app").is_none()
+                && label(now, "app.kubernetes.io/name").is_none()
+                && label(now, "team") == Some("blue")
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn the_protocol_of_a_port_is_mirrored(t: Arc<Test>) -> Result<()> {
+    let key = "config.linkerd.io/opaque-ports";
+    let source = Svc::opted_in("web")
+        .annotation(key, "80")
+        .annotation("config.linkerd.io/skip-inbound-ports", "80");
+    t.served_as(source, "web", 1).await?;
+    let first = t.exists(Service, "web-leader").await?;
+    ensure!(annotation(&first, key) == Some("80"));
+    ensure!(annotation(&first, "config.linkerd.io/skip-inbound-ports").is_none());
+    t.merge(
+        Service,
+        "web",
+        json!({"metadata": {"annotations": {key: null}}}),
+    )
+    .await?;
+    t.until(Service, "web-leader", "it follows", |now| {
+        annotation(now, key).is_none()
+    })
+    .await
+    .map(drop)
+}
+
+async fn labels_are_asked_for(t: Arc<Test>) -> Result<()> {
+    let asked = r#"{"example.com/pool":"a","app":"web"}"#;
+    let source = Svc::opted_in("web")
+        .label("app", "other")
+        .asks("leader-service-labels", asked);
+    t.served_as(source, "web", 1).await?;
+    for seen in t.history(Service, "web-leader") {
+        ensure!(
+            label(&seen.object, "example.com/pool") == Some("a")
+                && label(&seen.object, "app") == Some("web"),
+            "from the first create on"
+        );
+    }
+    let slice = t.exists(Slice, "web-leader").await?;
+    ensure!(label(&slice, "example.com/pool").is_none() && label(&slice, "app").is_none());
+    let ask = |value: serde_json::Value| json!({"metadata": {"annotations": {"zen-lead.io/leader-service-labels": value}}});
+    t.merge(Service, "web", ask(json!(r#"{"example.com/pool":"b"}"#)))
+        .await?;
+    t.until(Service, "web-leader", "it follows edits", |now| {
+        label(now, "example.com/pool") == Some("b") && label(now, "app").is_none()
+    })
+    .await?;
+    for wrong in [
+        r#"{"kubernetes.io/cluster-service":"true"}"#,
+        r#"{"example.com/pool":"no value"}"#,
+    ] {
+        t.merge(Service, "web", ask(json!(wrong))).await?;
+        let words = ["leader-service-labels", "JSON object of strings"];
+        t.event("web", "InvalidAnnotation", &words).await?;
+        t.canary().await?;
+        let now = t.exists(Service, "web-leader").await?;
+        ensure!(label(&now, "example.com/pool") == Some("b"), "{wrong}");
+    }
+    t.merge(Service, "web", ask(json!(null))).await?;
+    t.until(
+        Service,
+        "web-leader",
+        "it goes with the annotation",
+        |now| label(now, "example.com/pool").is_none(),
+    )
+    .await
+    .map(drop)
 }
 
 const RESERVED: [&str; 18] = [
