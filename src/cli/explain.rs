@@ -157,6 +157,7 @@ fn why(judged: &Judged, one: &Candidate, now: Now) -> String {
     let since = span(now.moment.since(pod.ready_since));
     let mut words = match one.obstacle {
         None => vec![format!("Ready for {since}"), rank(judged, pod, now)],
+        Some(Obstacle::OfJob) => vec!["controlled by a Job, which serves no client".into()],
         Some(Obstacle::NotRunning) => vec!["not running".into()],
         Some(Obstacle::Terminating) if pod.ready => vec!["terminating, and still Ready".into()],
         Some(Obstacle::Terminating) => vec!["terminating".into()],
@@ -214,6 +215,7 @@ fn rank(judged: &Judged, pod: &Pod, now: Now) -> String {
 
 fn word(obstacle: Obstacle) -> &'static str {
     match obstacle {
+        Obstacle::OfJob => "ofJob",
         Obstacle::NotRunning => "notRunning",
         Obstacle::Terminating => "terminating",
         Obstacle::NotReady => "notReady",

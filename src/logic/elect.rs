@@ -64,7 +64,7 @@ pub struct Rules<'a> {
 pub enum Reason {
     /// The pod is gone, re-created under its name, or has ended.
     Deleted,
-    /// It does not match the selector any more.
+    /// It does not match the selector any more, or is a Job's, which never counts.
     Unlabelled,
     /// It is about to be evicted or preempted.
     Disrupted,

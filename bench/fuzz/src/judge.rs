@@ -117,6 +117,13 @@ pub(super) fn same_pod(judge: &core::Pod, ours: &Pod) {
     let from = |map: &Option<BTreeMap<String, String>>| map.as_ref()?.get(rank).cloned();
     let priority = from(&meta.labels).or_else(|| from(&meta.annotations));
     assert_eq!(ours.priority.as_deref(), priority.as_deref());
+    let owners = judge.metadata.owner_references.iter().flatten();
+    let mut jobs = owners.filter(|owner| {
+        owner.controller == Some(true)
+            && owner.kind == "Job"
+            && owner.api_version.starts_with("batch/")
+    });
+    assert_eq!(ours.of_job, jobs.next().is_some());
     same_status(&judge.status.clone().unwrap_or_default(), ours);
     let all = spec.containers.iter().chain(
         spec.init_containers

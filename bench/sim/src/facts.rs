@@ -23,6 +23,8 @@ pub(crate) struct PodFact {
     pub(crate) ready: bool,
     pub(crate) terminating: bool,
     pub(crate) disrupted: bool,
+    /// A Job controls it.
+    pub(crate) of_job: bool,
     pub(crate) ips: Vec<String>,
     pub(crate) ports: BTreeMap<String, u64>,
     pub(crate) node: String,
@@ -79,6 +81,8 @@ impl PodFact {
             ready: condition("Ready"),
             terminating: !pod["metadata"]["deletionTimestamp"].is_null(),
             disrupted: condition("DisruptionTarget"),
+            of_job: items(&pod["metadata"]["ownerReferences"])
+                .any(|owner| owner["kind"] == "Job" && owner["controller"] == true),
             ips: items(&pod["status"]["podIPs"])
                 .map(|ip| text(&ip["ip"]))
                 .filter(|ip| is_usable(ip))
@@ -134,6 +138,7 @@ impl PodFact {
     /// Contract §3, without the time it has been Ready.
     pub(crate) fn is_eligible(&self, source: &SourceFact) -> bool {
         self.matches(source)
+            && !self.of_job
             && self.running
             && self.ready
             && !self.terminating

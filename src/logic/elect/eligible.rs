@@ -12,6 +12,8 @@ use crate::planted::{self, Bug};
 /// What keeps a pod from becoming leader. Of several the first is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
+    /// A Job controls it.
+    OfJob,
     /// Its containers have not started, or have ended.
     NotRunning,
     /// It is being deleted.
@@ -77,7 +79,9 @@ pub(super) fn obstacle(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Obst
 
 /// What keeps a pod from becoming leader however much time passes.
 pub(super) fn lasting(rules: &Rules<'_>, pod: &Pod) -> Option<Obstacle> {
-    if pod.phase != PodPhase::Running {
+    if pod.of_job {
+        Some(Obstacle::OfJob)
+    } else if pod.phase != PodPhase::Running {
         Some(Obstacle::NotRunning)
     } else if pod.terminating && !planted::is(Bug::TerminatingElected) {
         Some(Obstacle::Terminating)

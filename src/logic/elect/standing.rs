@@ -31,7 +31,8 @@ pub(super) fn judge<'b>(
     let Some(pod) = incumbent.pod.filter(|pod| !pod.ended()) else {
         return Standing::Gone(Reason::Deleted);
     };
-    if !ballot.pods.iter().any(|candidate| candidate.uid == pod.uid) {
+    let is_selected = ballot.pods.iter().any(|candidate| candidate.uid == pod.uid);
+    if !is_selected || pod.of_job {
         return Standing::Gone(Reason::Unlabelled);
     }
     let has_address = pod.ips.of(rules.family).is_some();

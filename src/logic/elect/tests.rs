@@ -194,6 +194,8 @@ fn first_elections() {
     check("nor one of other labels", &among([a().labelled("app", "other")]), "nobody");
     check("a disrupted pod leads if no other can", &among([a().disrupted(), b().not_ready()]), "a");
     check("and only then", &among([a().disrupted(), b()]), "b");
+    check("a Job's pod never leads", &among([a().of_job(), b()]), "b");
+    check("not even alone", &among([a().of_job()]), "nobody");
     check("one has to be Ready for long enough", &Election { min_ready: 600, ..among([a()]) }, "nobody until 1100");
     check("exactly long enough is enough", &Election { min_ready: 500, ..among([a()]) }, "a");
     check("the last one returns before the oldest", &Election { last: Some("b"), ..among([a(), b()]) }, "b");
@@ -210,6 +212,7 @@ fn reasons_in_their_order() {
     check("gone", &led_by("b", [a()]), "a (deleted)");
     check("ended", &led_by("b", [a(), PodSpec { phase: "Succeeded", ..gone() }]), "a (deleted)");
     check("ended before unlabelled", &led_by("b", [a(), PodSpec { phase: "Failed", ..gone().labelled("x", "y") }]), "a (deleted)");
+    check("a Job's pod is none of the Service's", &led_by("b", [a(), gone().of_job()]), "a (unlabelled)");
     check("unlabelled before disrupted", &led_by("b", [a(), gone().labelled("x", "y")]), "a (unlabelled)");
     check("disrupted before terminating", &led_by("b", [a(), gone()]), "a (disrupted)");
     check("terminating before noIP", &led_by("b", [a(), b().not_ready().ips(&[]).terminating()]), "a (terminating)");

@@ -13,7 +13,7 @@ use crate::logic::view::View;
 pub struct Report {
     /// Name of the state afterwards.
     pub state: &'static str,
-    /// Pods that are Ready and not terminating.
+    /// Pods that are Ready, not terminating and not a Job's.
     pub pods_available: usize,
     /// Whether an election was held.
     pub is_election: bool,
@@ -46,11 +46,11 @@ pub struct Switched {
 }
 
 impl Report {
-    /// How many pods are Ready and not terminating.
+    /// How many pods are Ready, not terminating and not a Job's.
     #[must_use]
     pub fn available(view: &View) -> usize {
         let pods = view.pods.iter();
-        pods.filter(|pod| pod.ready && !pod.terminating && !pod.ended())
+        pods.filter(|pod| pod.ready && !pod.terminating && !pod.ended() && !pod.of_job)
             .count()
     }
 
@@ -87,7 +87,7 @@ impl Report {
 /// A pod that could lead if it resolved any port; the first by name, where none does better.
 fn portless<'a>(view: &'a View, rules: &Rules<'_>) -> Option<&'a Arc<Pod>> {
     let ready = view.pods.iter().filter(|pod| {
-        let is_up = pod.ready && pod.phase == PodPhase::Running && !pod.terminating;
+        let is_up = pod.ready && pod.phase == PodPhase::Running && !pod.terminating && !pod.of_job;
         is_up && pod.ips.of(rules.family).is_some()
     });
     let is_portless = |pod: &&Arc<Pod>| elect::resolve(rules.ports, pod).0.is_empty();
@@ -155,6 +155,7 @@ pub(super) fn why_nobody_leads(
         pod.ready
             && pod.phase == PodPhase::Running
             && !pod.terminating
+            && !pod.of_job
             && pod.ips.of(rules.family).is_some()
             && !elect::resolve(rules.ports, pod).0.is_empty()
     };
@@ -165,7 +166,7 @@ pub(super) fn why_nobody_leads(
         )
     } else {
         format!(
-            "No pod is eligible to lead (Ready, not terminating, with an {} address); {name} has no endpoint until one is",
+            "No pod is eligible to lead (Ready, not terminating, with an {} address, not of a Job); {name} has no endpoint until one is",
             rules.family
         )
     };

@@ -34,6 +34,8 @@ pub struct Pod {
     pub gone: bool,
     /// Labels.
     pub labels: Labels,
+    /// Whether a Job controls it: it does a piece of work and serves no client.
+    pub of_job: bool,
     /// The node it runs on.
     pub node: Option<Arc<str>>,
     /// Addresses that may be published: of `status.podIPs`, without those that
@@ -183,6 +185,7 @@ impl Pod {
             && self.node == other.node
             && self.labels == other.labels
             && self.priority == other.priority
+            && self.of_job == other.of_job
             && self.ports == other.ports
     }
 }
@@ -264,6 +267,61 @@ mod tests {
             parse(r#"{"metadata":{"name":"a"}}"#).ips,
             Addresses::default()
         );
+    }
+
+    #[test]
+    fn a_pod_of_a_job_is_known_by_its_controller() {
+        let owned = |owners: &str| {
+            parse(&format!(
+                r#"{{"metadata":{{"name":"a","ownerReferences":{owners}}}}}"#
+            ))
+        };
+        for (owners, expected) in [
+            (
+                r#"[{"apiVersion":"batch/v1","kind":"Job","name":"j","uid":"u","controller":true}]"#,
+                true,
+            ),
+            (
+                r#"[{"apiVersion":"v1","kind":"Node"},{"controller":true,"kind":"Job","apiVersion":"batch/v2"}]"#,
+                true,
+            ),
+            (
+                r#"[{"apiVersion":"batch/v1","kind":"Job","name":"j","uid":"u"}]"#,
+                false,
+            ),
+            (
+                r#"[{"apiVersion":"batch/v1","kind":"Job","controller":false}]"#,
+                false,
+            ),
+            (
+                r#"[{"apiVersion":"batch/v1","kind":"CronJob","controller":true}]"#,
+                false,
+            ),
+            (
+                r#"[{"apiVersion":"batch.example.com/v1","kind":"Job","controller":true}]"#,
+                false,
+            ),
+            (
+                r#"[{"apiVersion":"apps/v1","kind":"ReplicaSet","controller":true}]"#,
+                false,
+            ),
+            (
+                r#"[{"apiVersion":null,"kind":null,"controller":null},{}]"#,
+                false,
+            ),
+            ("[]", false),
+            ("null", false),
+        ] {
+            assert_eq!(owned(owners).of_job, expected, "{owners}");
+        }
+        let (plain, of_job) = (
+            owned("null"),
+            Pod {
+                of_job: true,
+                ..owned("null")
+            },
+        );
+        assert!(!plain.is_same_fact(&of_job), "an adoption is news");
     }
 
     #[test]

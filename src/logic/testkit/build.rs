@@ -20,6 +20,7 @@ pub(crate) struct PodSpec {
     pub(crate) ips: Vec<String>,
     pub(crate) terminating: bool,
     pub(crate) disrupted: bool,
+    pub(crate) of_job: bool,
     pub(crate) ports: Vec<(String, u16)>,
     pub(crate) node: Option<String>,
     /// The annotation for the strategy `priority`.
@@ -44,6 +45,7 @@ pub(crate) fn pod(name: &str) -> PodSpec {
         ips: vec![format!("10.1.0.{host}"), format!("fd00:1::{host:x}")],
         terminating: false,
         disrupted: false,
+        of_job: false,
         ports: vec![("web".into(), 8080)],
         node: Some(format!("node-{name}")),
         priority: None,
@@ -73,6 +75,11 @@ impl PodSpec {
 
     pub(crate) fn disrupted(mut self) -> Self {
         self.disrupted = true;
+        self
+    }
+
+    pub(crate) fn of_job(mut self) -> Self {
+        self.of_job = true;
         self
     }
 
@@ -134,6 +141,11 @@ impl PodSpec {
         });
         if let Some(priority) = self.priority {
             object["metadata"]["annotations"] = json!({ PRIORITY: priority });
+        }
+        if self.of_job {
+            object["metadata"]["ownerReferences"] = json!([
+                {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "j", "controller": true}
+            ]);
         }
         if self.terminating {
             object["metadata"]["deletionTimestamp"] = at(900).into();

@@ -149,6 +149,7 @@ fn is_eligible(pod: &Pod, source: &Service, settings: &Settings, world: &World) 
         && pod.phase == PodPhase::Running
         && pod.ready
         && !pod.terminating
+        && !pod.of_job
         && pod.ips.of(source.families()[0]).is_some()
         && (resolved > 0 || source.spec.ports.is_empty())
         && world.now().moment.since(pod.ready_since) >= settings.min_ready

@@ -208,7 +208,7 @@ fn facts(view: &View, now: Moment) -> Value {
             "ready": pod.ready,
             "readyOrNotForSeconds": now.since(pod.ready_since).as_secs_f64(),
             "terminating": pod.terminating,
-            "disrupted": pod.disrupted,
+            "disrupted": pod.disrupted, "ofJob": pod.of_job,
             "node": pod.node,
         })
     };

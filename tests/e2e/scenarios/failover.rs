@@ -25,6 +25,8 @@ scenarios! {
     Shared Both last_leader_is_known_after_a_restart "§3 the last one; §2 last-leader-pod-uid";
     Shared Both eligible_means_all_of_it "§3 eligible: phase, Ready, address, namespace";
     Shared Both addresses_that_cannot_be_routed "§2 loopback, link-local, unspecified, multicast";
+    Shared Both endpoint_has_its_whole_form "§2 EndpointSlice: targetRef, nodeName, conditions, ports";
+    Shared Both job_pods_never_lead "§3 not controlled by a Job";
     Shared Both no_pods_at_all "§4 NoPodsFound, NoReadyPods, LeaderRoutingAvailable";
     Shared Both selector_moves_to_other_pods "§3 unlabelled by a new selector";
 }
@@ -199,8 +201,18 @@ async fn none_ready_is_an_empty_slice(t: Arc<Test>) -> Result<()> {
     t.ready(&pods[1], false).await?;
     t.ready(&pods[0], false).await?;
     t.empties("web-leader").await?;
-    t.event("web", "LeaderChanged", &["web-0 to none", "noneReady"])
-        .await?;
+    let words = ["web-0 to none (noneReady, ", " ms)", "web-leader"];
+    let told = t.event("web", "NoReadyPods", &words).await?;
+    ensure!(text(&told, "/type") == "Warning");
+    t.canary().await?;
+    ensure!(
+        t.event_objects("web", "NoReadyPods") == 1,
+        "an outage is told once"
+    );
+    ensure!(
+        t.event_objects("web", "LeaderChanged") == 0,
+        "and by no Normal event"
+    );
     let leader = t
         .until(Service, "web-leader", "the identity goes", |now| {
             annotation(now, "zen-lead.io/leader-pod-uid").is_none()
@@ -323,6 +335,68 @@ async fn addresses_that_cannot_be_routed(t: Arc<Test>) -> Result<()> {
     );
     let pod = t.pod(Pod::new("good", "web"), true).await?;
     t.leads("web-leader", &pod).await.map(drop)
+}
+
+/// Data planes read more of an endpoint than its address: identity and node by the pod, ports by name,
+/// and each of the three conditions.
+async fn endpoint_has_its_whole_form(t: Arc<Test>) -> Result<()> {
+    let source = Svc::opted_in("web").spec(
+        "ports",
+        json!([
+            {"name": "http", "port": 80, "targetPort": "web", "appProtocol": "http"},
+            {"name": "raw", "port": 90, "targetPort": 9090},
+        ]),
+    );
+    t.service(source).await?;
+    let ports = json!([{"name": "web", "containerPort": 8080}]);
+    let pod = t.pod(Pod::new("web-0", "web").ports(ports), true).await?;
+    t.leads("web-leader", &pod).await?;
+    let slice = t.exists(Slice, "web-leader").await?;
+    let expected = json!([{
+        "addresses": [pod.ips[0]],
+        "conditions": {"ready": true, "serving": true, "terminating": false},
+        "nodeName": "node-a",
+        "targetRef": {"kind": "Pod", "namespace": t.ns, "name": "web-0", "uid": pod.uid},
+    }]);
+    ensure!(
+        slice["endpoints"] == expected,
+        "{} is not {expected}",
+        slice["endpoints"]
+    );
+    let mut ports = slice["ports"].as_array().cloned().unwrap_or_default();
+    ports.sort_by_key(|port| port["port"].as_u64());
+    let expected = [
+        json!({"name": "http", "port": 8080, "protocol": "TCP", "appProtocol": "http"}),
+        json!({"name": "raw", "port": 9090, "protocol": "TCP"}),
+    ];
+    ensure!(ports == expected, "{ports:?}");
+    ensure!(slice["addressType"] == "IPv4");
+    ensure!(label(&slice, "kubernetes.io/service-name") == Some("web-leader"));
+    Ok(())
+}
+
+async fn job_pods_never_lead(t: Arc<Test>) -> Result<()> {
+    let mut migration = Pod::new("migrate", "web");
+    migration.object["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "batch/v1", "kind": "Job", "name": "migrate", "uid": "0f4c0c9e-2b1e-4f5c-9f7e-3c9b0a8d7e61", "controller": true}
+    ]);
+    t.pod(migration, true).await?;
+    t.service(Svc::opted_in("web").asks("strategy", "newest"))
+        .await?;
+    t.event("web", "NoReadyPods", &["not of a Job"]).await?;
+    let pod = t.pod(Pod::new("web-0", "web"), true).await?;
+    t.leads("web-leader", &pod).await?;
+    t.canary().await?;
+    let ever = t.history(Slice, "web-leader");
+    let shows = |name: &str| {
+        ever.iter()
+            .any(|seen| seen.object["endpoints"][0]["targetRef"]["name"] == name)
+    };
+    ensure!(
+        shows("web-0") && !shows("migrate"),
+        "a Job's pod was published"
+    );
+    Ok(())
 }
 
 async fn no_pods_at_all(t: Arc<Test>) -> Result<()> {

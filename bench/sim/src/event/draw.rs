@@ -38,6 +38,7 @@ impl Event {
             node: chance.pick(&NODES),
             ip: 10 + u8::try_from(chance.below(200)).unwrap_or_default(),
             ready: chance.percent(80),
+            of_job: chance.percent(8),
         }
     }
 
@@ -225,7 +226,7 @@ fn requested(chance: &mut Chance, source: &'static str) -> Option<&'static str> 
 }
 
 fn setting(chance: &mut Chance, name: &'static str) -> Event {
-    let settings: [(&str, &[Option<&str>]); 11] = [
+    let settings: [(&str, &[Option<&str>]); 12] = [
         (
             "zen-lead.io/sticky",
             &[None, Some("true"), Some("false"), Some("yes")],
@@ -280,6 +281,15 @@ fn setting(chance: &mut Chance, name: &'static str) -> Event {
                 Some(r#"{"dns":"x"}"#),
                 Some(r#"{"dns":"y","cost":"z"}"#),
                 Some("{"),
+            ],
+        ),
+        (
+            "zen-lead.io/leader-service-labels",
+            &[
+                None,
+                Some(r#"{"pool":"x"}"#),
+                Some(r#"{"pool":"y","app":"z"}"#),
+                Some(r#"{"kubernetes.io/pool":"x"}"#),
             ],
         ),
         ("zen-lead.io/leaderservice", &[None, Some("x")]),

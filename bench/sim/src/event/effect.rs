@@ -47,7 +47,8 @@ impl Event {
                 node,
                 ip,
                 ready,
-            } => create_pod(kube, name, app, node, ip, ready),
+                of_job,
+            } => create_pod(kube, name, app, node, (ip, of_job), ready),
             Self::Ready { name, ready } => {
                 kube.set_ready(NS, name, ready);
             }
@@ -265,7 +266,14 @@ fn addresses(ip: u8) -> Vec<String> {
     }
 }
 
-fn create_pod(kube: &SimKube, name: &str, app: &str, node: &str, ip: u8, ready: bool) {
+fn create_pod(
+    kube: &SimKube,
+    name: &str,
+    app: &str,
+    node: &str,
+    (ip, of_job): (u8, bool),
+    ready: bool,
+) {
     if kube.get(Kind::Pod, NS, name).is_some() {
         return;
     }
@@ -280,6 +288,13 @@ fn create_pod(kube: &SimKube, name: &str, app: &str, node: &str, ip: u8, ready: 
     if !ip.is_multiple_of(3) {
         pod = pod.port("sql", 5432);
     }
+    if of_job {
+        pod = pod.with(|pod| {
+            pod["metadata"]["ownerReferences"] = json!([
+                {"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": "job", "controller": true}
+            ]);
+        });
+    }
     pod.create();
 }
 
@@ -293,5 +308,5 @@ fn recreate(kube: &SimKube, name: &'static str, ip: u8) {
         text(&old["spec"]["nodeName"]),
     );
     kube.delete_pod(NS, name, 0);
-    create_pod(kube, name, &app, &node, ip, true);
+    create_pod(kube, name, &app, &node, (ip, false), true);
 }

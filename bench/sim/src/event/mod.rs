@@ -71,6 +71,7 @@ pub enum Event {
         node: &'static str,
         ip: u8,
         ready: bool,
+        of_job: bool,
     },
     /// A pod becomes Ready or not.
     Ready { name: &'static str, ready: bool },
@@ -218,6 +219,7 @@ pub(crate) const KINDS: &[&str] = &[
     "Annotate enabled",
     "Annotate failover-min-delay",
     "Annotate leader-service-annotations",
+    "Annotate leader-service-labels",
     "Annotate leader-service-name",
     "Annotate leader-service-type",
     "Annotate leaderservice",

@@ -62,7 +62,18 @@ pub(super) fn check_service(
         Some(text) if text.contains("\"y\"") => dns == Some("y"),
         Some(_) => true,
     };
-    ensure(fits, || format!("{who} has the annotation dns: {dns:?}"))
+    ensure(fits, || format!("{who} has the annotation dns: {dns:?}"))?;
+    let pool = labels["pool"].as_str();
+    let fits = match source.setting("leader-service-labels") {
+        None => pool.is_none(),
+        Some(text) if text.contains("{\"pool\":\"x\"") => pool == Some("x"),
+        Some(text) if text.contains("{\"pool\":\"y\"") => pool == Some("y"),
+        Some(_) => true,
+    };
+    ensure(fits, || format!("{who} has the label pool: {pool:?}"))?;
+    ensure(spec["publishNotReadyAddresses"] == true, || {
+        format!("{who} hides a leader that is held")
+    })
 }
 
 pub(super) fn check_slice(
@@ -81,6 +92,9 @@ pub(super) fn check_slice(
     ensure(is_owned, || {
         format!("slice {who} is not owned by the leader Service")
     })?;
+    ensure(labels["pool"].is_null(), || {
+        format!("slice {who} has a label that is asked for on the Service")
+    })?;
     let Some(ip) = pod.ip(&text(&slice["addressType"])) else {
         return ensure(endpoints.is_empty(), || {
             format!("slice {who} has an endpoint and the leader no such address")
@@ -90,6 +104,7 @@ pub(super) fn check_slice(
         format!("slice {who} has {} endpoints", endpoints.len())
     })?;
     let endpoint = &endpoints[0];
+    ensure(!pod.of_job, || format!("slice {who} shows a Job's pod"))?;
     let is_there = endpoint["addresses"]
         .as_array()
         .is_some_and(|all| all.len() == 1 && all[0] == ip.as_str())

@@ -60,6 +60,7 @@ impl From<Wire> for Pod {
             uid: metadata.uid,
             version: metadata.resource_version,
             labels: metadata.labels,
+            of_job: metadata.owner_references.0,
             node: spec.node_name,
             ips,
             phase: status.phase,
@@ -96,6 +97,56 @@ struct Metadata {
     deletion_grace_period_seconds: Option<i64>,
     labels: Labels,
     annotations: Priority,
+    owner_references: OfJob,
+}
+
+/// Whether one of the owners is a controlling Job, read without keeping the list.
+#[derive(Default)]
+struct OfJob(bool);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Owner<'a> {
+    #[serde(default, borrow)]
+    api_version: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    kind: Option<Text<'a>>,
+    #[serde(default)]
+    controller: Option<bool>,
+}
+
+impl Owner<'_> {
+    fn is_controlling_job(&self) -> bool {
+        let is = |text: &Option<Text<'_>>, fits: fn(&str) -> bool| {
+            text.as_ref().is_some_and(|text| fits(&text.0))
+        };
+        self.controller == Some(true)
+            && is(&self.kind, |kind| kind == "Job")
+            && is(&self.api_version, |version| version.starts_with("batch/"))
+    }
+}
+
+impl<'de> Deserialize<'de> for OfJob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Find;
+        impl<'de> Visitor<'de> for Find {
+            type Value = OfJob;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of owner references")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OfJob, A::Error> {
+                let mut found = false;
+                while let Some(owner) = seq.next_element::<Owner<'_>>()? {
+                    found |= owner.is_controlling_job();
+                }
+                Ok(OfJob(found))
+            }
+            fn visit_unit<E: serde::de::Error>(self) -> Result<OfJob, E> {
+                Ok(OfJob::default())
+            }
+        }
+        deserializer.deserialize_any(Find)
+    }
 }
 
 /// The one annotation that counts, read without keeping the others.
