@@ -8,11 +8,15 @@ use super::ask::Cluster;
 use super::report::Judged;
 use super::status;
 use crate::logic::contract::reason;
+use crate::logic::event::COMPONENT;
 use crate::logic::model::Key;
 use crate::shell::api::{self, Scope};
 
 /// So far the clocks of the machines that wrote an Event and a pod's condition may be apart.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
+
+/// How the Event of a change begins, whether another pod follows or none.
+pub(super) const CHANGED: &str = "Leader changed from ";
 
 /// The latest Events about leaders.
 pub(super) struct Said {
@@ -24,6 +28,7 @@ pub(super) struct Said {
 
 struct Event {
     source: Key,
+    reason: String,
     /// RFC 3339 in UTC, which sorts as text.
     at: String,
     message: String,
@@ -31,11 +36,13 @@ struct Event {
 
 impl Said {
     pub(super) async fn of(cluster: &Cluster, scopes: &[Scope]) -> Self {
-        let (mut changes, mut guards) = (Vec::new(), Vec::new());
+        let mut changes = Vec::new();
         for scope in scopes {
-            changes.extend(list(cluster, scope, reason::LEADER_CHANGED).await);
-            guards.extend(list(cluster, scope, reason::FAILOVER_BUDGET_EXCEEDED).await);
+            changes.extend(list(cluster, scope).await);
         }
+        let is_guard = |event: &mut Event| event.reason == reason::FAILOVER_BUDGET_EXCEEDED;
+        let guards = changes.extract_if(.., is_guard).collect();
+        changes.retain(|event| event.message.contains(CHANGED));
         Self { changes, guards }
     }
 
@@ -75,12 +82,12 @@ fn last<'a>(events: &'a [Event], source: &Key) -> Option<&'a Event> {
     about.max_by(|a, b| a.at.cmp(&b.at))
 }
 
-async fn list(cluster: &Cluster, scope: &Scope, reason: &str) -> Vec<Event> {
+async fn list(cluster: &Cluster, scope: &Scope) -> Vec<Event> {
     let path = match scope.namespace() {
         Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
         None => "/api/v1/events".into(),
     };
-    let selector = format!("reason={reason}");
+    let selector = format!("reportingComponent={COMPONENT}");
     let uri = api::with_query(path, &[("fieldSelector", &selector)]);
     let list = cluster.get(uri).await.ok().flatten().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -89,6 +96,7 @@ async fn list(cluster: &Cluster, scope: &Scope, reason: &str) -> Vec<Event> {
         let about = &event["involvedObject"];
         Event {
             source: Key::new(text(&about["namespace"]), text(&about["name"])),
+            reason: text(&event["reason"]),
             at: text(&event["lastTimestamp"]),
             message: text(&event["message"]),
         }

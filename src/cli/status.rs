@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::events::CHANGED;
 use super::report::Report;
 use super::table;
 use crate::logic::duration::Go;
@@ -128,10 +129,11 @@ pub(super) fn list(reports: &[Report]) -> Value {
     json!({ "kind": "StatusList", "version": 1, "items": reports })
 }
 
-/// Why the last leader was left, from the text of a `LeaderChanged` event: what stands first in
-/// its parentheses.
+/// Why the last leader was left, from the text of the event that says so: what stands first in its
+/// parentheses.
 pub(super) fn reason_of(message: &str) -> Option<String> {
-    let (_, inside) = message.split_once('(')?;
+    let (_, change) = message.split_once(CHANGED)?;
+    let (_, inside) = change.split_once('(')?;
     let (reason, _) = inside.split_once(',')?;
     let is_word = !reason.is_empty() && reason.bytes().all(|byte| byte.is_ascii_alphabetic());
     is_word.then(|| reason.to_owned())
@@ -260,9 +262,14 @@ shop        web       web-leader       Serving   web-0    3m      2/3        not
                 Some("notReady"),
             ),
             (
-                "Leader changed from a to none (noneReady, 1m0s).",
+                "Leader changed from a to none (noneReady, 3.1 ms). No pod is eligible to lead (Ready)",
                 Some("noneReady"),
             ),
+            (
+                "(combined from similar events): Leader changed from a to b (deleted, 3.1 ms). x",
+                Some("deleted"),
+            ),
+            ("No pod is eligible to lead (Ready, not terminating)", None),
             ("Leader changed", None),
             ("x (3.1 ms)", None),
             ("x (, 3.1 ms)", None),

@@ -154,7 +154,7 @@ async fn without_a_leader_the_slice_is_empty() {
     let down = [
         "patch EndpointSlice web-leader",
         "patch Service web-leader",
-        "create Event LeaderChanged",
+        "create Event NoReadyPods",
     ];
     world.assert_words("down", &down);
     assert_eq!(world.identity("web"), None);

@@ -110,6 +110,8 @@ pub struct Machine {
     pub is_wanted: bool,
     /// The name it is served under.
     pub name: Option<Arc<str>>,
+    /// The last names that it was served under before.
+    pub former: Vec<Arc<str>>,
     /// Identity of the last leader, kept while there is none.
     pub last: Option<Uid>,
     /// Pods left for a disruption, and until when they are not returned to.
@@ -213,6 +215,7 @@ impl Machine {
                 (Goal::Untouched, None)
             }
         };
+        self.tell_of_copies(view, &goal);
         self.tell_what_is_stuck(view, &goal);
         let switched = self.confirm(view, &goal, now);
         report.state = self.phase.name();
@@ -252,11 +255,27 @@ impl Machine {
             self.drain();
             self.enter(Phase::Unmanaged);
         }
+        self.name
+            .take()
+            .iter()
+            .for_each(|old| self.remember_name(old));
         *self = Self {
             said: std::mem::take(&mut self.said),
             settings: std::mem::take(&mut self.settings),
+            former: std::mem::take(&mut self.former),
             ..Self::default()
         };
+    }
+
+    /// Notes that it was served under this name.
+    fn remember_name(&mut self, name: &Arc<str>) {
+        /// More renames than could be under way at once.
+        const NAMES_MAX: usize = 8;
+        self.former.retain(|known| known != name);
+        if self.former.len() == NAMES_MAX {
+            self.former.remove(0);
+        }
+        self.former.push(Arc::clone(name));
     }
 
     /// Goes to Draining by legal edges from wherever it stands.
@@ -285,6 +304,10 @@ impl Machine {
     fn remember_addresses(&mut self, view: &View, name: &Arc<str>) {
         if self.name.as_ref() != Some(name) {
             self.cluster_ips.clear();
+            self.name
+                .take()
+                .iter()
+                .for_each(|old| self.remember_name(old));
         }
         self.name = Some(Arc::clone(name));
         let service = view

@@ -1,6 +1,7 @@
 //! What users are told: each thing once, and again only after it has changed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::logic::contract::reason;
 use crate::logic::event::Note;
@@ -30,12 +31,18 @@ pub enum Topic {
     Priority,
     /// Annotations that had to stay out.
     Oversize,
+    /// A source that looks like a leader Service.
+    Ignored,
+    /// Services that look like leader Services of ours and were made by others.
+    Copies,
 }
 
 /// What has been said so far, and what is to be said now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
     current: BTreeMap<Topic, Vec<String>>,
+    /// Why there is no leader any more: said once the slices show it.
+    outage: Option<Note>,
     pending: Vec<Note>,
 }
 
@@ -70,19 +77,42 @@ impl Said {
         }
     }
 
-    /// States a topic without saying it, because something else says it already.
-    pub(super) fn imply(&mut self, topic: Topic, text: String) {
-        self.current.insert(topic, vec![text]);
+    /// States why there is no leader any more, to be said by [`Said::end`] and not before.
+    pub(super) fn hold(&mut self, reason: &'static str, text: String) {
+        self.current.insert(Topic::NoLeader, vec![text.clone()]);
+        self.outage = Some(Note::warning(reason, text));
+    }
+
+    /// No slice will show what is held: it has still to be said.
+    pub(super) fn let_go(&mut self) {
+        if self.outage.is_some() {
+            self.forget(Topic::NoLeader);
+        }
     }
 
     /// All is well with a topic.
     pub(super) fn forget(&mut self, topic: Topic) {
         self.current.remove(&topic);
+        if topic == Topic::NoLeader {
+            self.outage = None;
+        }
+    }
+
+    /// The slices show that the leader is gone and none follows: the one event of an outage.
+    pub(super) fn end(&mut self, former: &str, why: &str, took: Duration) {
+        if let Some(mut outage) = self.outage.take() {
+            let took = milliseconds(took);
+            let head = format!("Leader changed from {former} to none ({why}, {took:.1} ms). ");
+            outage.message.insert_str(0, &head);
+            self.say(outage);
+        }
     }
 
     /// There is nothing to state about the source any more, only about what is left of ours.
     pub(super) fn forget_source(&mut self) {
-        self.current.retain(|topic, _| *topic == Topic::Stuck);
+        let lasts = [Topic::Stuck, Topic::Copies, Topic::Ignored];
+        self.current.retain(|topic, _| lasts.contains(topic));
+        self.outage = None;
     }
 
     /// Says something that happens rather than lasts.
@@ -96,33 +126,29 @@ impl Said {
     }
 }
 
-/// The event for a switch that has been published.
+/// The event for a leader that has been published.
 pub(super) fn announce(
     from: Option<&str>,
-    to: Option<&str>,
+    to: &str,
     why: &str,
-    took: std::time::Duration,
+    took: Duration,
     service: &str,
 ) -> Note {
-    let took = took.as_secs_f64() * 1_000.0;
-    match (from, to) {
-        (None, Some(to)) => Note::normal(
+    let took = milliseconds(took);
+    match from {
+        None => Note::normal(
             reason::LEADER_ROUTING_AVAILABLE,
             format!("{service} routes to pod {to} ({took:.1} ms)"),
         ),
-        (from, Some(to)) => Note::normal(
+        Some(from) => Note::normal(
             reason::LEADER_CHANGED,
             format!(
-                "Leader changed from {} to {to} ({why}, {took:.1} ms). Routing available at {service}",
-                from.unwrap_or("none")
-            ),
-        ),
-        (from, None) => Note::normal(
-            reason::LEADER_CHANGED,
-            format!(
-                "Leader changed from {} to none ({why}, {took:.1} ms). No pod is eligible, {service} has no endpoint",
-                from.unwrap_or("none")
+                "Leader changed from {from} to {to} ({why}, {took:.1} ms). Routing available at {service}"
             ),
         ),
     }
+}
+
+fn milliseconds(took: Duration) -> f64 {
+    took.as_secs_f64() * 1_000.0
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Machine;
 use super::notes::{self, Topic};
 use super::report::{self, Switched};
-use crate::logic::contract::{PRIORITY, reason};
+use super::{Machine, Switch};
+use crate::logic::contract::{PRIORITY, SOURCE_SERVICE, reason};
 use crate::logic::desired::Goal;
 use crate::logic::elect::{self, Hold, Reason, Rules, Verdict};
 use crate::logic::event::Note;
-use crate::logic::model::{AddressType, Pod, Slice};
+use crate::logic::model::{AddressType, Pod, Service, Slice};
 use crate::logic::settings::{QUOTED_MAX, Strategy};
 use crate::logic::time::Now;
 use crate::logic::view::View;
@@ -28,11 +28,12 @@ impl Machine {
         let Some(leader) = &verdict.leader else {
             self.said.forget(Topic::Ports);
             let (event, text) = report::why_nobody_leads(view, rules, name);
-            let needs_a_person = matches!(event, reason::PORT_RESOLUTION_FAILED | reason::PAUSED);
-            if verdict.left.is_some() && !needs_a_person {
-                // The event of the failover says it.
-                self.said.imply(Topic::NoLeader, text);
+            let is_shown = |switch: &Switch| switch.from.is_some();
+            if self.pending.as_ref().is_some_and(is_shown) {
+                // One event says that it was lost, to what, and why none follows.
+                self.said.hold(event, text);
             } else {
+                self.said.let_go();
                 self.said.set(Topic::NoLeader, Some(text), |text| {
                     Note::warning(event, text)
                 });
@@ -105,6 +106,36 @@ impl Machine {
         });
     }
 
+    /// Services that pass for ours and have never been served under: made by others from a leader
+    /// Service's YAML. They go as leftovers do, and their author should know why.
+    pub(super) fn tell_of_copies(&mut self, view: &View, goal: &Goal) {
+        let serving = self.name.clone();
+        let is_other = |service: &&Arc<Service>| {
+            Some(&service.metadata.name) != serving.as_ref() && view.owns_service(service)
+        };
+        let mut texts = Vec::new();
+        for other in view.services.iter().filter(is_other) {
+            let meta = &other.metadata;
+            if view.own_slices().iter().any(|slice| slice.is_of(meta)) {
+                // It was served under by an earlier process, or by another replica.
+                self.remember_name(&meta.name);
+            } else if *goal != Goal::Untouched
+                && meta.deletion_timestamp.is_none()
+                && !self.former.contains(&meta.name)
+            {
+                texts.push(format!(
+                    "Service {} is deleted: by its owner or its labels it is a leader Service of {}, and \
+                     not the one that is served. A Service that is made from a leader Service must have \
+                     neither its ownerReferences nor the label {SOURCE_SERVICE}",
+                    meta.name, view.key.name
+                ));
+            }
+        }
+        self.said.set_all(Topic::Copies, texts, |text| {
+            Note::warning(reason::LEADER_SERVICE_CONFLICT, text)
+        });
+    }
+
     /// Objects of ours that are being deleted block their name until their finalizers are done.
     pub(super) fn tell_what_is_stuck(&mut self, view: &View, goal: &Goal) {
         if *goal == Goal::Untouched {
@@ -163,15 +194,13 @@ impl Machine {
             took,
         };
         let why = switched.reason.map_or("", Reason::as_str);
-        if switched.from.is_some() || switched.to.is_some() {
-            let note = notes::announce(
-                switched.from.as_deref(),
-                switched.to.as_deref(),
-                why,
-                took,
-                &desired.name,
-            );
-            self.said.say(note);
+        match (switched.from.as_deref(), switched.to.as_deref()) {
+            (from, Some(to)) => {
+                let note = notes::announce(from, to, why, took, &desired.name);
+                self.said.say(note);
+            }
+            (Some(from), None) => self.said.end(from, why, took),
+            (None, None) => {}
         }
         self.pending = None;
         Some(switched)

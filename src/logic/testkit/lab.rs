@@ -266,7 +266,8 @@ impl Lab {
     pub(crate) fn news(&self) -> String {
         let mut switches = self.switches.iter();
         let of = |note: &Note| {
-            let is_switch = matches!(note.reason, "LeaderChanged" | "LeaderRoutingAvailable");
+            let is_switch = matches!(note.reason, "LeaderChanged" | "LeaderRoutingAvailable")
+                || note.message.starts_with("Leader changed from ");
             let why = is_switch
                 .then(|| switches.next())
                 .flatten()

@@ -335,7 +335,7 @@ async fn dead_leaders_of_the_go_program_are_withdrawn(t: Arc<Test>) -> Result<()
     ensure!(annotation(&service, "zen-lead.io/current-leader").is_none());
     ensure!(annotation(&service, "zen-lead.io/enabled").is_none());
     ensure!(service["spec"]["clusterIPs"] == address);
-    t.event("web", "LeaderChanged", &["web-0 to none", "noneReady"])
+    t.event("web", "NoReadyPods", &["web-0 to none", "noneReady"])
         .await?;
     t.ready(&dead, true).await?;
     t.leads("web-leader", &dead).await?;

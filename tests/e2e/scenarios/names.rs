@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::harness::api::Kind::{Service, Slice};
-use crate::harness::objects::{Svc, label, uid_of};
+use crate::harness::objects::{Svc, label, text, uid_of};
 use crate::harness::observe::Change;
 use crate::harness::test::Test;
 use crate::harness::waits::publishes;
@@ -27,6 +27,8 @@ scenarios! {
     Shared Both foreign_slice_holds_the_name "§2 slice name with a hash" "§1 not ours is never touched";
     Shared Both name_contested_by_two_sources "§1 a name that exists and is not ours for this very source";
     Shared Both leader_like_service_is_no_source "§1 is itself a leader Service" "Go failure 6";
+    Shared Both source_that_looks_like_a_leader_service_is_told "§1 told once that it is ignored and why";
+    Shared Both copy_of_a_leader_service_is_told "§1 Ours: what is deleted is told";
 }
 
 fn foreign(name: &str) -> Svc {
@@ -315,5 +317,49 @@ async fn leader_like_service_is_no_source(t: Arc<Test>) -> Result<()> {
             "Event {reason} on a leader Service"
         );
     }
+    Ok(())
+}
+
+async fn source_that_looks_like_a_leader_service_is_told(t: Arc<Test>) -> Result<()> {
+    let pods = t.pods("web", 1).await?;
+    let source = Svc::opted_in("web").label("zen-lead.io/source-service", "other");
+    t.service(source).await?;
+    let words = ["is ignored", "zen-lead.io/source-service=other"];
+    let told = t.event("web", "InvalidService", &words).await?;
+    ensure!(text(&told, "/type") == "Warning");
+    t.merge(
+        Service,
+        "web",
+        json!({"metadata": {"annotations": {"note": "x"}}}),
+    )
+    .await?;
+    t.canary().await?;
+    ensure!(t.event_objects("web", "InvalidService") == 1, "once");
+    ensure!(t.history(Service, "web-leader").is_empty());
+    let patch = json!({"metadata": {"labels": {"zen-lead.io/source-service": null}}});
+    t.merge(Service, "web", patch).await?;
+    t.leads("web-leader", &pods[0]).await.map(drop)
+}
+
+async fn copy_of_a_leader_service_is_told(t: Arc<Test>) -> Result<()> {
+    t.served("web", 1).await?;
+    t.disturbs();
+    let leader = t.exists(Service, "web-leader").await?;
+    let mut copy = Svc::new("mine");
+    for part in ["labels", "annotations", "ownerReferences"] {
+        copy.0["metadata"][part] = leader["metadata"][part].clone();
+    }
+    copy.0["spec"] = json!({"ports": leader["spec"]["ports"]});
+    t.service(copy).await?;
+    let words = ["Service mine is deleted", "ownerReferences"];
+    let told = t.event("web", "LeaderServiceConflict", &words).await?;
+    ensure!(text(&told, "/type") == "Warning");
+    t.gone(Service, "mine").await?;
+    // A leftover of our own is no news.
+    let patch = json!({"metadata": {"annotations": {"zen-lead.io/leader-service-name": "chief"}}});
+    t.merge(Service, "web", patch).await?;
+    t.gone(Service, "web-leader").await?;
+    t.canary().await?;
+    ensure!(t.event_objects("web", "LeaderServiceConflict") == 1);
     Ok(())
 }

@@ -108,7 +108,7 @@ async fn metrics_count_what_happens(t: Arc<Test>) -> Result<()> {
     t.identified("web-leader", &pods[1]).await?;
     t.delete_pod(&pods[1], 0).await?;
     t.empties("web-leader").await?;
-    t.event("web", "LeaderChanged", &["web-1 to none"]).await?;
+    t.event("web", "NoReadyPods", &["web-1 to none"]).await?;
     let of = [("namespace", t.ns.as_str()), ("service", "web")];
     let metrics = controller.metrics().await?;
     let count = |reason: &'static str| {

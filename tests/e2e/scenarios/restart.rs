@@ -56,7 +56,7 @@ async fn start_catches_up_with_a_failover(t: Arc<Test>) -> Result<()> {
     t.empties("lone-leader").await?;
     t.event("web", "LeaderChanged", &["web-0 to web-1", "deleted"])
         .await?;
-    t.event("lone", "LeaderChanged", &["lone-0 to none", "noneReady"])
+    t.event("lone", "NoReadyPods", &["lone-0 to none", "noneReady"])
         .await
         .map(drop)
 }

@@ -71,7 +71,7 @@ pub(super) const SCENES: [Scene; 6] = [
         text: "every process crashes: no endpoint is better than a dead one",
         act: Act::CrashAll,
         expects: Kind::Loss,
-        tells: Some(reason::LEADER_CHANGED),
+        tells: Some(reason::NO_READY_PODS),
     },
     Scene {
         title: "recovery",
@@ -335,7 +335,7 @@ mod tests {
             (9, nothing(), "CrashAll my-app-2"),
             (10, pods(PodStage::NotReady), ""),
             (10, What::Route(Route::Empty), ""),
-            (10, told("LeaderChanged"), "none ready seen"),
+            (10, told("NoReadyPods"), "none ready seen"),
             (11, nothing(), ""),
             (11, nothing(), "Restore -"),
             (12, to(2), ""),

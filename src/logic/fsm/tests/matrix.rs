@@ -324,12 +324,12 @@ fn rows() -> Vec<Row> {
             "Unmanaged | InvalidService",
             "=",
         ]),
-        Row("the source turns out to be a leader Service", "1", |w| label(w, "s", SOURCE_SERVICE, Some("t")), [
+        Row("the source is marked as a leader Service", "1", |w| label(w, "s", SOURCE_SERVICE, Some("t")), [
             "Unmanaged",
-            "Unmanaged",
-            "Unmanaged",
-            "Unmanaged",
-            "Unmanaged",
+            "Unmanaged | InvalidService",
+            "Unmanaged | InvalidService",
+            "Unmanaged | InvalidService",
+            "Unmanaged | InvalidService",
             "=",
         ]),
         Row("the name asked for is invalid", "1", |w| w.annotate("s", LEADER_SERVICE_NAME, Some("Not_A_Name")), [
@@ -439,17 +439,17 @@ fn rows() -> Vec<Row> {
         Row("the source is paused, and the leader is deleted", "1 paused", |w| { w.annotate("s", PAUSED, Some("true")); w.delete_pod("a"); }, [
             "Unmanaged",
             "Electing | s-leader: - | Paused",
-            "Electing | s-leader: - | Paused, LeaderChanged (deleted)",
-            "Electing | s-leader: - | Paused, LeaderChanged (deleted)",
-            "Electing | s-leader: - | Paused, LeaderChanged (deleted)",
+            "Electing | s-leader: - | Paused (deleted)",
+            "Electing | s-leader: - | Paused (deleted)",
+            "Electing | s-leader: - | Paused (deleted)",
             "=",
         ]),
         Row("the source is paused, and the leader loses its address", "1 paused", |w| { w.annotate("s", PAUSED, Some("true")); w.edit_pod("a", |p| p.ips.clear()); }, [
             "Unmanaged",
             "Electing | s-leader: - | Paused",
-            "Electing | s-leader: - | Paused, LeaderChanged (noIP)",
-            "Electing | s-leader: - | Paused, LeaderChanged (noIP)",
-            "Electing | s-leader: - | Paused, LeaderChanged (terminating)",
+            "Electing | s-leader: - | Paused (noIP)",
+            "Electing | s-leader: - | Paused (noIP)",
+            "Electing | s-leader: - | Paused (terminating)",
             "=",
         ]),
         Row("the source is paused and opts out", "1 paused", |w| { w.annotate("s", PAUSED, Some("true")); w.annotate("s", ENABLED, None); }, [
@@ -575,9 +575,9 @@ fn rows() -> Vec<Row> {
         Row("the port's target is unknown to all pods", "2", |w| spec(w, "s", "ports", json!([{"name": "http", "port": 80, "targetPort": "wab"}])), [
             "Unmanaged",
             "Electing | s-leader: -",
-            "Electing | s-leader: - | PortResolutionFailed, LeaderChanged (noneReady)",
-            "Electing | s-leader: - | PortResolutionFailed, LeaderChanged (noneReady)",
-            "Electing | s-leader: - | LeaderChanged (terminating)",
+            "Electing | s-leader: - | PortResolutionFailed (noneReady)",
+            "Electing | s-leader: - | PortResolutionFailed (noneReady)",
+            "Electing | s-leader: - | NoReadyPods (terminating)",
             "=",
         ]),
         Row("a port is added before the rollout", "2", |w| spec(w, "s", "ports", json!([{"name": "http", "port": 80, "targetPort": "web"}, {"name": "new", "port": 90, "targetPort": "new"}])), [
@@ -607,17 +607,17 @@ fn rows() -> Vec<Row> {
         Row("all pods are deleted", "3", |w| { w.delete_pod("a"); w.delete_pod("b"); }, [
             "Unmanaged",
             "Electing | s-leader: - | NoPodsFound",
-            "Electing | s-leader: - | LeaderChanged (deleted)",
-            "Electing | s-leader: - | LeaderChanged (deleted)",
-            "Electing | s-leader: - | LeaderChanged (deleted)",
+            "Electing | s-leader: - | NoPodsFound (deleted)",
+            "Electing | s-leader: - | NoPodsFound (deleted)",
+            "Electing | s-leader: - | NoPodsFound (deleted)",
             "=",
         ]),
         Row("no pod is Ready", "3", |w| { w.edit_pod("a", |p| p.ready = false); w.edit_pod("b", |p| p.ready = false); }, [
             "Unmanaged",
             "=",
-            "Electing | s-leader: - | LeaderChanged (noneReady)",
+            "Electing | s-leader: - | NoReadyPods (noneReady)",
             "=",
-            "Electing | s-leader: - | LeaderChanged (terminating)",
+            "Electing | s-leader: - | NoReadyPods (terminating)",
             "=",
         ]),
         Row("both pods are Ready", "3", |w| { w.edit_pod("a", |p| { p.ready = true; }); w.edit_pod("b", |p| p.ready = true); }, [
@@ -633,7 +633,7 @@ fn rows() -> Vec<Row> {
             "=",
             "Serving b | s-leader: b | LeaderChanged (notReady)",
             "=",
-            "Electing | s-leader: - | LeaderChanged (terminating)",
+            "Electing | s-leader: - | NoReadyPods (terminating)",
             "=",
         ]),
         Row("pod a is deleted", "3", |w| w.delete_pod("a"), [
@@ -641,7 +641,7 @@ fn rows() -> Vec<Row> {
             "=",
             "Serving b | s-leader: b | LeaderChanged (deleted)",
             "Serving b | s-leader: b | LeaderChanged (deleted)",
-            "Electing | s-leader: - | LeaderChanged (deleted)",
+            "Electing | s-leader: - | NoReadyPods (deleted)",
             "=",
         ]),
         Row("pod a is made again under its name", "3", |w| { w.delete_pod("a"); w.put_pod(pod("a").created(999)); }, [
@@ -657,7 +657,7 @@ fn rows() -> Vec<Row> {
             "=",
             "Serving b | s-leader: b | LeaderChanged (deleted)",
             "Serving b | s-leader: b | LeaderChanged (deleted)",
-            "Electing | s-leader: - | LeaderChanged (deleted)",
+            "Electing | s-leader: - | NoReadyPods (deleted)",
             "=",
         ]),
         Row("pod a loses its label", "3", |w| w.edit_pod("a", |p| p.labels.clear()), [
@@ -665,7 +665,7 @@ fn rows() -> Vec<Row> {
             "=",
             "Serving b | s-leader: b | LeaderChanged (unlabelled)",
             "Serving b | s-leader: b | LeaderChanged (unlabelled)",
-            "Electing | s-leader: - | LeaderChanged (unlabelled)",
+            "Electing | s-leader: - | NoReadyPods (unlabelled)",
             "=",
         ]),
         Row("pod a loses its address", "3", |w| w.edit_pod("a", |p| p.ips.clear()), [
@@ -673,7 +673,7 @@ fn rows() -> Vec<Row> {
             "=",
             "Serving b | s-leader: b | LeaderChanged (noIP)",
             "Serving b | s-leader: b | LeaderChanged (noIP)",
-            "Electing | s-leader: - | LeaderChanged (terminating)",
+            "Electing | s-leader: - | NoReadyPods (terminating)",
             "=",
         ]),
         Row("pod a gets an address of the node", "2", |w| w.edit_pod("a", |p| p.ips = vec!["169.254.1.1".into()]), [
@@ -681,7 +681,7 @@ fn rows() -> Vec<Row> {
             "=",
             "Serving b | s-leader: b | LeaderChanged (noIP)",
             "Serving b | s-leader: b | LeaderChanged (noIP)",
-            "Electing | s-leader: - | LeaderChanged (terminating)",
+            "Electing | s-leader: - | NoReadyPods (terminating)",
             "=",
         ]),
         Row("pod a gets another address", "3", |w| w.edit_pod("a", |p| p.ips[0] = "10.9.9.9".into()), [
@@ -705,7 +705,7 @@ fn rows() -> Vec<Row> {
             "=",
             "Serving b | s-leader: b | LeaderChanged (terminating)",
             "Serving b | s-leader: b | LeaderChanged (terminating)",
-            "Electing | s-leader: - | LeaderChanged (terminating)",
+            "Electing | s-leader: - | NoReadyPods (terminating)",
             "=",
         ]),
         Row("pod a is disrupted", "3", |w| w.edit_pod("a", |p| p.disrupted = true), [

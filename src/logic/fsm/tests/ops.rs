@@ -198,13 +198,13 @@ fn pauses_have_an_end() {
         (|l| pause(l, "true"), "Serving a | s-leader: a"),
         (|l| l.world.edit_pod("a", |p| p.terminating = true), "Serving a, paused | s-leader: a (terminating)"),
         (|l| l.world.edit_pod("a", |p| p.ips = vec!["10.1.7.7".into()]), "Serving a, paused | s-leader: a (terminating)"),
-        (|l| l.world.edit_pod("a", |p| p.ips.clear()), "Electing | s-leader: - | Paused, LeaderChanged (terminating)"),
+        (|l| l.world.edit_pod("a", |p| p.ips.clear()), "Electing | s-leader: - | Paused (terminating)"),
         (|l| l.world.edit_pod("a", |p| p.ips = vec!["10.1.7.7".into()]), "Electing | s-leader: -"),
         (|l| pause(l, "false"), "Serving b | s-leader: b | LeaderRoutingAvailable"),
     ]);
     check("a leader that loses its labels goes, and does not come back by itself (§1 paused)", &[], &[
         (|l| pause(l, "true"), "Serving a | s-leader: a"),
-        (|l| l.world.edit_pod("a", |p| *p = p.clone().labelled("app", "x")), "Electing | s-leader: - | Paused, LeaderChanged (unlabelled)"),
+        (|l| l.world.edit_pod("a", |p| *p = p.clone().labelled("app", "x")), "Electing | s-leader: - | Paused (unlabelled)"),
         (|l| l.world.edit_pod("a", |p| *p = p.clone().labelled("app", "s")), "Electing | s-leader: -"),
         (|l| { l.crash(); }, "Electing | s-leader: - | Paused"),
         (|l| pause(l, "false"), "Serving a | s-leader: a | LeaderRoutingAvailable"),
@@ -280,11 +280,11 @@ fn a_budget_that_is_used_up_keeps_leaders_while_they_have_an_address() {
         (|l| { spend(l, Some(60)); ready(l, "a", false); }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
         (|l| l.world.delete_pod("a"), "Serving b | s-leader: b | LeaderChanged (deleted)"),
         (|l| l.world.edit_pod("b", |p| p.ips.clear()), "Serving c | s-leader: c | LeaderChanged (noIP)"),
-        (|l| l.world.edit_pod("c", |p| p.phase = "Failed"), "Electing | s-leader: - | LeaderChanged (deleted)"),
+        (|l| l.world.edit_pod("c", |p| p.phase = "Failed"), "Electing | s-leader: - | NoReadyPods (deleted)"),
     ]);
     check("nobody Ready empties no slice either", &[], &[
         (|l| { spend(l, Some(60)); for p in ["a", "b", "c"] { ready(l, p, false); } }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
-        (|l| { l.crash(); spend(l, None); }, "Electing | s-leader: - | LeaderChanged (noneReady)"),
+        (|l| { l.crash(); spend(l, None); }, "Electing | s-leader: - | NoReadyPods (noneReady)"),
     ]);
     check("a switchover is no failover", &[], &[
         (|l| { spend(l, Some(60)); ready(l, "a", false); }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use super::matrix::{dual_stack, finalize, native, spec, stranger};
 use crate::logic::contract::{
     ENABLED, FAILOVER_MIN_DELAY, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_UID,
-    LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE, MIN_READY_DURATION, PREFERRED_LEADER, STICKY,
-    STRATEGY, TRIGGER_TIME,
+    LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE, MIN_READY_DURATION, PREFERRED_LEADER, SOURCE_SERVICE,
+    STICKY, STRATEGY, TRIGGER_TIME,
 };
+use crate::logic::event::Severity;
 use crate::logic::plan::{Action, Kind, Lane};
 use crate::logic::testkit::{Lab, pod, source};
 
@@ -101,18 +102,18 @@ fn leaders_come_and_go() {
     ]);
     check("after a time without any leader the last one returns, though an older one is Ready (§3)", &[], &[
         (|l| ready(l, "a", false), "Serving b | s-leader: b | LeaderChanged (notReady)"),
-        (|l| ["b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | LeaderChanged (noneReady)"),
+        (|l| ["b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | NoReadyPods (noneReady)"),
         (|l| ["a", "b", "c"].iter().for_each(|p| ready(l, p, true)), "Serving b | s-leader: b | LeaderRoutingAvailable"),
     ]);
     check("a restart while nobody leads knows the last one too (§3)", &[], &[
         (|l| ready(l, "a", false), "Serving b | s-leader: b | LeaderChanged (notReady)"),
-        (|l| ["b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | LeaderChanged (noneReady)"),
+        (|l| ["b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | NoReadyPods (noneReady)"),
         (|l| { l.crash(); }, "Electing | s-leader: - | NoReadyPods"),
         (|l| ["a", "b", "c"].iter().for_each(|p| ready(l, p, true)), "Serving b | s-leader: b | LeaderRoutingAvailable"),
     ]);
     check("without sticky the last one has no right to return (§3)", &[(STICKY, "false")], &[
         (|l| ready(l, "a", false), "Serving b | s-leader: b | LeaderChanged (notReady)"),
-        (|l| ["b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | LeaderChanged (noneReady)"),
+        (|l| ["b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | NoReadyPods (noneReady)"),
         (|l| ["a", "b", "c"].iter().for_each(|p| ready(l, p, true)), "Serving a | s-leader: a | LeaderRoutingAvailable"),
     ]);
     check("more resolved ports count before age, at an election (§2)", &[], &[
@@ -120,6 +121,115 @@ fn leaders_come_and_go() {
          "Serving a | s-leader: a | PortResolutionFailed"),
         (|l| l.world.edit_pod("c", |p| *p = p.clone().ports(&[("web", 1), ("x", 2)])), "Serving a | s-leader: a"),
         (|l| l.world.delete_pod("a"), "Serving c | s-leader: c | LeaderChanged (deleted)"),
+    ]);
+}
+
+/// §4 "told by one Warning that names the former leader, the reason and the latency".
+#[test]
+fn an_outage_is_told_once_and_by_a_warning() {
+    let mut l = lab(&[]);
+    ["a", "b", "c"].iter().for_each(|p| ready(&mut l, p, false));
+    l.look();
+    assert_eq!(l.notes, [], "not before the slice shows it");
+    // Meanwhile it gets worse: what is said is what is true by then.
+    ["a", "b", "c"].iter().for_each(|p| l.world.delete_pod(p));
+    l.settle();
+    let [note] = &l.notes[..] else {
+        panic!("{:?}", l.notes);
+    };
+    assert_eq!(
+        (note.severity, note.reason),
+        (Severity::Warning, "NoPodsFound")
+    );
+    let head = "Leader changed from a to none (noneReady, 0.0 ms). No pod matches";
+    assert!(note.message.starts_with(head), "{}", note.message);
+    l.forget().world.put_pod(pod("d").not_ready());
+    l.settle();
+    let [note] = &l.notes[..] else {
+        panic!("{:?}", l.notes);
+    };
+    assert!(
+        note.reason == "NoReadyPods" && note.message.starts_with("No pod is eligible"),
+        "{note:?}"
+    );
+}
+
+/// A withdrawal on top: no slice will show the loss, and it is told all the same.
+#[test]
+fn an_outage_that_no_slice_will_show_is_told_too() {
+    let mut l = lab(&[]);
+    ["a", "b", "c"].iter().for_each(|p| ready(&mut l, p, false));
+    l.look();
+    l.world.annotate("s", LEADER_SERVICE_TYPE, Some("Headless"));
+    l.settle();
+    assert_eq!(l.summary(), "Electing | s-leader: - | NoReadyPods");
+}
+
+/// §1 "told once that it is ignored and why".
+#[test]
+fn a_source_that_looks_like_a_leader_service_is_told_so() {
+    let mut body = source("s");
+    body["metadata"]["labels"][SOURCE_SERVICE] = "other".into();
+    let mut l = Lab::new(body, [pod("a")]);
+    l.settle();
+    assert_eq!(l.summary(), "Unmanaged | InvalidService");
+    assert!(l.notes[0].message.contains(SOURCE_SERVICE), "{:?}", l.notes);
+    l.forget().settle();
+    l.world.annotate("s", "note", Some("x"));
+    l.settle();
+    assert_eq!(l.notes, [], "once");
+    l.world.edit_service("s", |object| {
+        object["metadata"]["labels"] = Value::Null;
+    });
+    l.settle();
+    assert!(l.summary().starts_with("Serving a | s-leader: a"));
+}
+
+/// A Service made from the YAML of a leader Service goes like a leftover, and its author is told.
+#[test]
+fn a_copy_of_a_leader_service_is_told_of_and_a_rename_is_not() {
+    let mut l = lab(&[]);
+    let mut copy = l.world.services["s-leader"].clone();
+    copy["metadata"]["name"] = "mine".into();
+    for key in ["uid", "resourceVersion", "creationTimestamp"] {
+        copy["metadata"]
+            .as_object_mut()
+            .expect("metadata")
+            .remove(key);
+    }
+    for key in ["clusterIP", "clusterIPs"] {
+        copy["spec"].as_object_mut().expect("a spec").remove(key);
+    }
+    l.world.create_service(copy).expect("it is free");
+    l.settle();
+    assert_eq!(
+        l.summary(),
+        "Serving a | s-leader: a | LeaderServiceConflict"
+    );
+    let text = &l.notes[0].message;
+    assert!(
+        text.starts_with("Service mine is deleted: ") && text.contains("ownerReferences"),
+        "{text}"
+    );
+    l.forget()
+        .world
+        .annotate("s", LEADER_SERVICE_NAME, Some("other"));
+    l.settle();
+    assert_eq!(l.summary(), "Serving a | other: a", "our own leftover");
+    l.forget().world.annotate("s", ENABLED, None);
+    l.crash().settle();
+    assert_eq!(l.summary(), "Unmanaged", "nor at a restart");
+}
+
+/// §3 "not controlled by a Job": it never begins to lead, and one that leads from before is left.
+#[test]
+#[rustfmt::skip]
+fn a_pod_of_a_job_never_leads() {
+    check("a migration's pod", &[(STRATEGY, "newest")], &[
+        (|l| l.world.put_pod(pod("job").created(999).of_job()), "Serving c | s-leader: c"),
+        (|l| l.world.edit_pod("c", |p| p.of_job = true), "Serving b | s-leader: b | LeaderChanged (unlabelled)"),
+        (|l| { l.world.delete_pod("a"); l.world.delete_pod("b"); }, "Electing | s-leader: - | NoReadyPods (deleted)"),
+        (|l| l.world.annotate("s", PREFERRED_LEADER, Some("job")), "Electing | s-leader: -"),
     ]);
 }
 
@@ -152,7 +262,7 @@ fn patience_has_limits() {
         (|l| l.world.annotate("s", FAILOVER_MIN_DELAY, None), "Serving b | s-leader: b | LeaderChanged (notReady)"),
     ]);
     check("nobody follows: the pod has to be Ready for long enough (§1 min-ready-duration)", &[(MIN_READY_DURATION, "10s")], &[
-        (|l| ["a", "b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | LeaderChanged (noneReady)"),
+        (|l| ["a", "b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | NoReadyPods (noneReady)"),
         (|l| ready(l, "c", true), "Electing | s-leader: - | NoReadyPods"),
         (|l| wait(l, 9), "Electing | s-leader: -"),
         (|l| wait(l, 1), "Serving c | s-leader: c | LeaderRoutingAvailable"),
@@ -209,7 +319,7 @@ fn pods_that_are_about_to_go() {
     ]);
     check("a terminating pod never becomes leader anew (§3)", &[], &[
         (|l| { l.world.delete_pod("c"); l.world.delete_pod("b"); l.world.edit_pod("a", |p| { p.terminating = true; p.ready = false; }); },
-         "Electing | s-leader: - | LeaderChanged (terminating)"),
+         "Electing | s-leader: - | NoReadyPods (terminating)"),
         (|l| ready(l, "a", true), "Electing | s-leader: -"),
     ]);
     check("DNS servers know no last resort: a headless one stays ready (§3)", &[(LEADER_SERVICE_TYPE, "Headless")], &[
@@ -296,7 +406,7 @@ fn a_source_that_is_refused_from_the_start_creates_nothing() {
     refused("no selector (§1)", "Unmanaged | InvalidService", |b| b["spec"]["selector"] = Value::Null);
     refused("no ports (§1)", "Unmanaged | InvalidService", |b| { b["spec"]["clusterIP"] = "None".into(); b["spec"]["ports"] = json!([]); });
     refused("ExternalName (§1)", "Unmanaged | InvalidService", |b| b["spec"] = json!({"type": "ExternalName", "externalName": "x", "selector": {"app": "s"}, "ports": [{"port": 1}]}));
-    refused("a leader Service, silently (§1)", "Unmanaged", |b| b["metadata"]["labels"] = json!({"zen-lead.io/source-service": "t"}));
+    refused("marked as a leader Service (§1)", "Unmanaged | InvalidService", |b| b["metadata"]["labels"] = json!({"zen-lead.io/source-service": "t"}));
     refused("an invalid name (§1)", "Unmanaged | InvalidLeaderServiceName", |b| b["metadata"]["annotations"][LEADER_SERVICE_NAME] = "a.b".into());
     refused("its own name (§1)", "Unmanaged | InvalidLeaderServiceName", |b| b["metadata"]["annotations"][LEADER_SERVICE_NAME] = "s".into());
     refused("a value of enabled that is unclear (§1)", "Unmanaged | InvalidAnnotation", |b| b["metadata"]["annotations"][ENABLED] = "TRUE".into());
