@@ -22,8 +22,8 @@ pub struct Flags {
     #[argh(option, arg_name = "names")]
     pub namespaces: Option<String>,
     /// prefixes of labels and annotations that leader Services take over from their source,
-    /// separated by commas: example.com,example.org; reserved ones like kubernetes.io are refused
-    /// [default: none]
+    /// separated by commas: example.com,example.org; reserved ones like kubernetes.io or argoproj.io
+    /// are refused [default: none]
     #[argh(option, arg_name = "prefixes")]
     pub mirror_prefixes: Option<String>,
     /// opted-in Services served per namespace, 0 to 1000000, 0 = unlimited; one over it gets a
@@ -32,7 +32,7 @@ pub struct Flags {
     pub max_cache_size_per_namespace: Option<String>,
 
     /// notReady failovers of one Service within --failover-budget-window, 0 to 100000, 0 = any
-    /// number; over it a leader is kept while it has an address [default: 10]
+    /// number; over it a leader is kept while it has an address, Ready or not [default: 0]
     #[argh(option, arg_name = "count")]
     pub failover_budget_per_service: Option<String>,
     /// the same for all Services together, 0 = any number [default: 0]

@@ -266,7 +266,7 @@ fn failovers(flags: &Flags, from: &Source) -> Guard {
     let per_service = count(
         flags.failover_budget_per_service.as_deref(),
         "failover-budget-per-service",
-        10,
+        0,
     );
     let global = count(
         flags.failover_budget_global.as_deref(),

@@ -18,17 +18,13 @@ use zen_lead::metrics::Metrics;
 use zen_lead::run::{Clients, Controller, Surroundings};
 use zen_lead::shell::clock::Clock;
 
-/// The configuration that no flags at all make, save that the same Service may fail over again and
-/// again.
+/// The configuration that no flags at all make.
 ///
 /// # Panics
 /// Never: the defaults are good.
 #[must_use]
 pub fn config() -> Arc<Config> {
-    let flags = [
-        "--leader-election-namespace=zen-lead",
-        "--failover-budget-per-service=0",
-    ];
+    let flags = ["--leader-election-namespace=zen-lead"];
     let flags = Flags::parse(flags.map(str::to_owned)).expect("good flags");
     Arc::new(Config::resolve(&flags, |_| None).expect("good defaults"))
 }

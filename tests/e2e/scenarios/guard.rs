@@ -11,10 +11,10 @@ use crate::harness::waits::publishes;
 use crate::scenarios;
 
 scenarios! {
-    Own Both guard_stops_a_flapping_probe "the storm guard: 10 in 10 minutes" "events, metrics";
+    Own Both guard_stops_a_flapping_probe "the storm guard: as many as the flag says" "events, metrics";
     Own Both guard_keeps_nobody_who_is_gone "the storm guard: deleted, noIP and terminating never wait";
     Own Both guard_refills "the storm guard: a token bucket";
-    Own Both guard_is_off_by_flag "the storm guard: --failover-budget-per-service 0";
+    Shared Both guard_is_off_by_default "§6 the storm guard is off by default";
 }
 
 /// The leader turns NotReady, and the other one takes over; then it is Ready again.
@@ -26,7 +26,7 @@ async fn bounce(t: &Test, from: &Made, to: &Made) -> Result<()> {
 }
 
 async fn guard_stops_a_flapping_probe(t: Arc<Test>) -> Result<()> {
-    let controller = t.controller(&[]).await?;
+    let controller = t.controller(&["--failover-budget-per-service=10"]).await?;
     let pods = t.served("web", 2).await?;
     for turn in 0..10 {
         bounce(&t, &pods[turn % 2], &pods[(turn + 1) % 2]).await?;
@@ -90,8 +90,7 @@ async fn guard_refills(t: Arc<Test>) -> Result<()> {
         .map(drop)
 }
 
-async fn guard_is_off_by_flag(t: Arc<Test>) -> Result<()> {
-    let _controller = t.controller(&["--failover-budget-per-service=0"]).await?;
+async fn guard_is_off_by_default(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 2).await?;
     for turn in 0..15 {
         bounce(&t, &pods[turn % 2], &pods[(turn + 1) % 2]).await?;

@@ -160,8 +160,7 @@ async fn many_services_of_the_same_pods(t: Arc<Test>) -> Result<()> {
 }
 
 async fn flapping_pods_settle(t: Arc<Test>) -> Result<()> {
-    // The storm guard would, rightly, keep whoever leads when its budget is used up.
-    let _controller = t.controller(&["--failover-budget-per-service=0"]).await?;
+    let _controller = t.controller(&[]).await?;
     let pods = t.served("web", 3).await?;
     let before = t.writes()?.len();
     for round in 0..60_usize {

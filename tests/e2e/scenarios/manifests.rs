@@ -385,10 +385,7 @@ async fn on_an_older_server(t: &Test) -> Result<()> {
 
 /// A write that meets another one's is answered by a GET.
 async fn while_others_write(t: &Test) -> Result<()> {
-    // So many failovers in a row are more than the storm guard lets pass.
-    let mut controller = t
-        .controller(&["--failover-budget-per-service", "0"])
-        .await?;
+    let mut controller = t.controller(&[]).await?;
     let pods = t.served("web", 2).await?;
     let has_read = |kind: &str| -> Result<bool> {
         let is_get = |entry: &Entry| entry.verb == "get" && entry.resource == kind;

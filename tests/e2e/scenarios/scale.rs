@@ -106,8 +106,7 @@ fn compare(t: &Test, times: &[Duration], floor: &[Duration]) {
 }
 
 async fn fifty_failovers_by_readiness(t: Arc<Test>) -> Result<()> {
-    // More than the storm guard lets pass.
-    let mut controller = t.controller(&["--failover-budget-per-service=0"]).await?;
+    let mut controller = t.controller(&[]).await?;
     let pods = t.served("web", 2).await?;
     let mut floor = Floor::new(&t).await?;
     let mut times = Vec::new();

@@ -201,9 +201,6 @@ impl Stage<'_> {
                 &format!("--health-probe-bind-address=127.0.0.1:{probes}"),
                 &format!("--namespaces={OURS}"),
                 &format!("--leader-election-namespace={OURS}"),
-                // The same few Services fail over again and again, and many of them at once.
-                "--failover-budget-per-service=0",
-                "--failover-budget-global=0",
                 "--log-level=warn",
             ],
         )?;
