@@ -64,9 +64,8 @@ fn defaults() {
     assert_eq!(config.fast_retry.delay_max, Duration::from_millis(500));
     assert_eq!(config.fast_retry.attempts, 2);
     assert_eq!(config.per_service_histograms_max, 500);
-    let limit = config.failovers.per_service.expect("a limit");
-    assert_eq!((limit.count, limit.window), (10, Duration::from_mins(10)));
-    assert_eq!(config.failovers.global, None);
+    let guard = (config.failovers.per_service, config.failovers.global);
+    assert_eq!(guard, (None, None), "§6: the storm guard is off by default");
     assert!(!config.leave_cordoned_nodes && config.node_leases.is_none());
     assert_eq!(config.log_format, LogFormat::Text);
     assert_eq!(config.log_level, "info");
