@@ -66,7 +66,7 @@ const WORDS_MAX: [(&str, &[&str], &str, usize); 5] = [
         "pages",
         &["README.md", "docs", "manifests", "bench", ".github"],
         "md",
-        23,
+        5,
     ),
 ];
 
