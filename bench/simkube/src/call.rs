@@ -26,6 +26,7 @@ use crate::write::Caller;
 use crate::write::delete::DeleteOptions;
 
 /// A request that has been read.
+#[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) client: String,
     pub(crate) method: Method,
@@ -74,6 +75,18 @@ impl Call {
             target,
             body,
         }
+    }
+
+    /// The same with `dryRun=All`.
+    pub(crate) fn as_dry_run(&self) -> Self {
+        let mut trial = self.clone();
+        trial.caller.dry_run = true;
+        trial.query = Query::parse(&format!("{}&dryRun=All", self.raw_query));
+        trial
+    }
+
+    pub(crate) fn is_write(&self) -> bool {
+        self.verb.is_write()
     }
 
     /// Notes who asks and when.

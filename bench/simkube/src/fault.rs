@@ -39,6 +39,13 @@ pub enum Verdict {
         /// Before the answer arrives.
         after: Duration,
     },
+    /// An admission webhook takes its time over a write. What the server refuses by itself, a stale
+    /// version for instance, it refuses at once; the rest it looks at again afterwards. A client that
+    /// leaves meanwhile takes its write with it.
+    Admit {
+        /// Until the webhook has answered, or is ignored.
+        takes: Duration,
+    },
     /// Something else happens to it, but so much later.
     Late {
         /// The time before anything else.

@@ -205,6 +205,12 @@ impl SimKube {
                 sleep(after).await;
                 Ok(answer)
             }
+            Verdict::Admit { takes } => {
+                if call.is_write() && self.is_acceptable(call) {
+                    sleep(takes).await;
+                }
+                Ok(self.apply(call, info, None))
+            }
             Verdict::Answer {
                 code,
                 retry_after,
@@ -299,6 +305,14 @@ impl SimKube {
     }
 
     /// Lets the server act, and notes what it answered.
+    /// Whether the server would do it, without doing it.
+    fn is_acceptable(&self, call: &Call) -> bool {
+        let trial = call.as_dry_run();
+        let core = &self.core;
+        core.transact(|state| trial.answer(state, core, None))
+            .is_ok()
+    }
+
     fn apply(&self, call: &Call, info: &RequestInfo, past: Option<Instant>) -> Response<SimBody> {
         let core = &self.core;
         let answer = core.transact_for(Some(info), |state| call.answer(state, core, past));

@@ -145,6 +145,24 @@ async fn requests_take_their_time() {
     assert_eq!(probe.await.unwrap(), (false, true));
 }
 
+/// What is refused without a webhook is refused at once; what it let through is looked at again.
+#[tokio::test(start_paused = true)]
+async fn admission_takes_its_time_over_what_is_acceptable() {
+    let takes = Duration::from_secs(6);
+    let lab = lab(vec![Verdict::Admit { takes }; 4], vec![]);
+    let start = Instant::now();
+    let (first, second) = tokio::join!(create(&lab), create(&lab));
+    assert_eq!((first, second), (Ok(201), Ok(409)));
+    assert_eq!(start.elapsed(), takes);
+    assert_eq!(create(&lab).await, Ok(409));
+    assert_eq!(start.elapsed(), takes, "it exists");
+    lab.sim.delete(Kind::Service, "default", "a");
+    let cut = timeout(Duration::from_secs(5), create(&lab)).await;
+    assert!(cut.is_err());
+    tokio::time::sleep(takes).await;
+    assert!(!exists(&lab), "it went with its client");
+}
+
 #[tokio::test(start_paused = true)]
 async fn faults_can_come_late() {
     let by = Duration::from_secs(4);
