@@ -11,6 +11,7 @@ mod hub;
 mod lookout;
 mod nodes;
 mod parts;
+mod rival;
 mod unsaid;
 
 use std::future::Future;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,11 +12,14 @@ use support::{NS, World, ms, secs, word};
 use tokio::time::{Instant, sleep};
 use zen_lead::config::{FastRetry, RateLimit};
 use zen_lead::logic::fsm::Cause;
-use zen_lead::logic::model::{Key, Uid, Version};
+use zen_lead::logic::model::{Key, Pod, Uid, Version};
 use zen_lead::logic::plan::{self, Action, Lane, Op, Target, Write};
+use zen_lead::logic::reflect::Change;
 use zen_lead::logic::time::Moment;
 use zen_lead::metrics::Metrics;
+use zen_lead::shell::api::Scope;
 use zen_lead::shell::clock::Clock;
+use zen_lead::shell::watch::{self, Selectors, WatchOptions};
 use zen_lead::shell::write::{Observed, Settled, Verdict, Writer, WriterOptions};
 
 /// The pick of every random delay: the middle.
@@ -27,6 +30,8 @@ struct Desk {
     world: World,
     writer: Writer,
     log: Arc<Mutex<Vec<(Duration, String)>>>,
+    /// Of each outcome, how many errors of the server's own there were in a row.
+    errors: Arc<Mutex<Vec<u32>>>,
     began: Instant,
     gave_up: Arc<AtomicBool>,
 }
@@ -55,11 +60,17 @@ impl Desk {
         let writer = Writer::new(client, options, Arc::new(Metrics::new(500)), clock);
         let log = Arc::new(Mutex::new(Vec::new()));
         let (began, heard, again) = (Instant::now(), Arc::clone(&log), writer.clone());
+        let errors = Arc::new(Mutex::new(Vec::new()));
+        let counted = Arc::clone(&errors);
         let gave_up = Arc::new(AtomicBool::new(false));
         let wants_nothing = Arc::clone(&gave_up);
         writer.settle_with(Arc::new(move |settled| {
             let line = (began.elapsed(), describe(&settled));
             heard.lock().expect("no panic").push(line);
+            counted
+                .lock()
+                .expect("no panic")
+                .push(settled.server_errors);
             let wanted = replan(&settled).filter(|_| !wants_nothing.load(Ordering::Relaxed));
             again.submit(&settled.source, Vec::from_iter(wanted), cause());
         }));
@@ -67,6 +78,7 @@ impl Desk {
             world,
             writer,
             log,
+            errors,
             began,
             gave_up,
         }
@@ -209,6 +221,7 @@ fn describe(settled: &Settled) -> String {
         Verdict::AddressTaken(_) => "address taken".into(),
         Verdict::Refused(status) => format!("refused {}", status.code),
         Verdict::Quiet => "quiet".into(),
+        Verdict::Unanswered => "unanswered".into(),
         Verdict::Failed { retry_after, .. } => match retry_after {
             Some(after) => format!("failed, after {after:?}"),
             None => "failed".into(),
@@ -296,7 +309,7 @@ async fn each_class_of_answer_has_its_verdict_and_its_delay() {
     check(
         "no answer",
         &[Fault::Hang { applied: false }],
-        &[(10_000, "failed"), (10_015, "accepted")],
+        &[(10_000, "unanswered"), (10_000, "accepted")],
     )
     .await;
     let busy = Fault::Answer {
@@ -486,7 +499,8 @@ async fn retries_never_end_and_never_flood() {
         (answer(403), 200, 250),
         (answer(429), 200, 250),
         (Fault::Drop { applied: false }, 200, 250),
-        (Fault::Hang { applied: false }, 120, 150),
+        // Another attempt each 34 s, which is what an API server allows a write.
+        (Fault::Hang { applied: false }, 105, 110),
     ] {
         let desk = Desk::new();
         desk.service("s");
@@ -501,7 +515,7 @@ async fn retries_never_end_and_never_flood() {
         let longest = gaps.max().expect("many");
         assert!(longest <= 40_000, "{fault:?}: {longest} ms");
         desk.world.heal();
-        sleep(secs(31)).await;
+        sleep(secs(35)).await;
         assert_eq!(desk.color("s"), "red", "{fault:?}");
         assert_eq!(desk.waiting("web"), json!([]));
     }
@@ -740,7 +754,7 @@ async fn what_came_of_a_create_is_found_out_though_nobody_wants_it() {
         desk.give_up();
         sleep(secs(60)).await;
         let verdicts: Vec<_> = desk.heard().into_iter().map(|(_, what)| what).collect();
-        assert_eq!(verdicts, ["failed", "failed", heard]);
+        assert_eq!(verdicts, ["unanswered", "failed", "failed", heard]);
         let sent: Vec<_> = desk.sent().into_iter().map(|(_, what)| what).collect();
         assert_eq!(
             sent,
@@ -904,6 +918,256 @@ async fn closing_waits_for_what_is_under_way() {
     assert_eq!(desk.sent(), [(0, "patch Service a".into())]);
     assert_eq!(desk.color("a"), "red");
     desk.writer.close().await;
+}
+
+/// A webhook that takes its time, or that hangs and is ignored after its own time-out.
+fn admission(takes: u64) -> Fault {
+    let takes = secs(takes);
+    Fault::Admit { takes }
+}
+
+/// Every write waits for an admission webhook, which takes this long.
+fn admit(desk: &Desk, takes: u64) {
+    desk.world.on_request(move |_| admission(takes));
+}
+
+/// It lands as late as the webhook: no attempt is cut off while its answer may come, and what is
+/// sent beside it is at most one more.
+#[tokio::test(start_paused = true)]
+async fn a_write_lands_as_late_as_its_admission_webhook() {
+    for (lane, takes, sent, unanswered) in [
+        (Lane::Failover, 4, &[0][..], &[][..]),
+        (Lane::Failover, 6, &[0, 5], &[5]),
+        (Lane::Failover, 10, &[0, 5], &[5]),
+        // Longer than both together: the one that is sent while the second waits lands.
+        (Lane::Failover, 14, &[0, 5], &[5]),
+        (Lane::Ordinary, 10, &[0], &[]),
+        (Lane::Ordinary, 29, &[0, 10], &[10]),
+    ] {
+        let desk = Desk::new();
+        desk.service("s");
+        admit(&desk, takes);
+        let write = desk.patch("s", "red");
+        desk.submit("web", vec![Write { lane, ..write }]);
+        sleep(secs(120)).await;
+        let what = format!("{lane:?}, {takes} s");
+        let patches: Vec<u128> = times(&desk.sent(), "patch Service s");
+        assert_eq!(patches, ms_of(sent), "{what}");
+        assert_eq!(
+            times(&desk.heard(), "unanswered"),
+            ms_of(unanswered),
+            "{what}"
+        );
+        assert_eq!(times(&desk.heard(), "accepted"), ms_of(&[takes]), "{what}");
+        assert_eq!(desk.waiting("web"), json!([]), "{what}");
+    }
+}
+
+/// Nothing that was given up leaves anything believed: the slowest webhook that the API allows lets
+/// an attempt land, and a create is found to have been made once.
+#[tokio::test(start_paused = true)]
+async fn patience_grows_until_the_slowest_webhook_has_answered() {
+    for (wish, at) in [("patch", 35), ("create", 35)] {
+        let desk = Desk::new();
+        desk.service("s");
+        admit(&desk, 30);
+        let write = match wish {
+            "create" => create(NS, "new"),
+            _ => desk.patch("s", "red"),
+        };
+        desk.submit("web", vec![moves_traffic(write)]);
+        sleep(secs(300)).await;
+        let sent = desk.sent().into_iter();
+        let sent = sent.filter(|(_, what)| !what.starts_with("get"));
+        let sent: Vec<u128> = sent.map(|(at, _)| at).collect();
+        // The first is given up when the second has taken ten seconds; that one lands.
+        assert_eq!(sent, ms_of(&[0, 5, 15]), "{wish}");
+        let heard = desk.heard();
+        assert_eq!(times(&heard, "accepted"), ms_of(&[at]), "{wish}");
+        assert_eq!(desk.waiting("web"), json!([]), "{wish}");
+    }
+}
+
+/// At most two attempts at one object are under way, however long none is answered.
+#[tokio::test(start_paused = true)]
+async fn two_attempts_at_most_are_under_way() {
+    let desk = Desk::new();
+    desk.service("s");
+    desk.world.on_request(|_| Fault::Hang { applied: false });
+    desk.submit("web", vec![moves_traffic(desk.patch("s", "red"))]);
+    for second in 0..300 {
+        let waiting = desk.waiting("web");
+        let open = waiting[0]["unansweredForSeconds"].as_array().map(Vec::len);
+        assert!(
+            open.is_some_and(|open| open <= 2),
+            "at {second} s: {waiting}"
+        );
+        sleep(secs(1)).await;
+    }
+    let sent = times(&desk.sent(), "patch Service s");
+    assert_eq!(sent[..4], ms_of(&[0, 5, 15, 35])[..]);
+    assert!((8..14).contains(&sent.len()), "{sent:?}");
+    desk.world.heal();
+    sleep(secs(40)).await;
+    assert_eq!(desk.color("s"), "red");
+}
+
+/// Another decision does not wait for an attempt that has been without an answer for a second. Both
+/// are guarded by the same version, so one of them lands and the other one is told to have lost.
+#[tokio::test(start_paused = true)]
+async fn a_newer_decision_is_sent_beside_an_attempt_without_an_answer() {
+    for (first, second, colors) in [
+        // The first one lands, the second one loses and is decided again.
+        (4, 4, ["red", "blue"]),
+        // The first one is stuck: the second one lands before it.
+        (14, 1, ["blue", "blue"]),
+    ] {
+        let desk = Desk::new();
+        desk.service("s");
+        desk.faults(&[admission(first), admission(second)]);
+        let (red, blue) = (desk.patch("s", "red"), desk.patch("s", "blue"));
+        desk.submit("web", vec![moves_traffic(red)]);
+        sleep(ms(300)).await;
+        desk.submit("web", vec![moves_traffic(blue.clone())]);
+        sleep(ms(600)).await;
+        assert_eq!(desk.sent().len(), 1, "it waits for a moment");
+        sleep(ms(200)).await;
+        let sent = times(&desk.sent(), "patch Service s");
+        assert_eq!(sent, [0, 1_000]);
+        // Nor is a third one sent beside the two.
+        let green = desk.patch("s", "green");
+        desk.submit("web", vec![moves_traffic(green)]);
+        sleep(ms(500)).await;
+        assert_eq!(desk.sent().len(), 2);
+        sleep(secs(3)).await;
+        assert_eq!(desk.color("s"), colors[0]);
+        if colors[0] == colors[1] {
+            desk.give_up();
+        }
+        sleep(secs(60)).await;
+        assert_eq!(desk.color("s"), colors[1]);
+        let heard: Vec<String> = desk.heard().into_iter().map(|(_, what)| what).collect();
+        let accepted = heard.iter().filter(|what| *what == "accepted").count();
+        let landed = if colors[0] == colors[1] { 1 } else { 2 };
+        assert_eq!(accepted, landed, "{heard:?}");
+        assert_eq!(desk.waiting("web"), json!([]), "{heard:?}");
+    }
+}
+
+/// The same decision, or one that is taken back within the moment, costs no request.
+#[tokio::test(start_paused = true)]
+async fn the_same_decision_is_not_sent_beside_itself() {
+    let desk = Desk::new();
+    desk.service("s");
+    admit(&desk, 3);
+    let (red, blue) = (desk.patch("s", "red"), desk.patch("s", "blue"));
+    desk.submit("web", vec![moves_traffic(red.clone())]);
+    for _ in 0..25 {
+        desk.submit("web", vec![moves_traffic(red.clone())]);
+        sleep(ms(100)).await;
+    }
+    desk.submit("web", vec![moves_traffic(blue)]);
+    desk.submit("web", vec![]);
+    sleep(secs(60)).await;
+    assert_eq!(times(&desk.sent(), "patch Service s"), [0]);
+    assert_eq!(desk.color("s"), "red");
+}
+
+/// When such lines came.
+fn times(lines: &[(u128, String)], what: &str) -> Vec<u128> {
+    let such = lines.iter().filter(|(_, line)| line == what);
+    such.map(|(at, _)| *at).collect()
+}
+
+fn ms_of(seconds: &[u64]) -> Vec<u128> {
+    let in_ms = |second: &u64| u128::from(*second) * 1_000;
+    seconds.iter().map(in_ms).collect()
+}
+
+/// The server's own errors are counted in a row, and what else it says ends the row.
+#[tokio::test(start_paused = true)]
+async fn errors_of_the_servers_own_are_counted_in_a_row() {
+    let desk = Desk::new();
+    desk.service("s");
+    let reset = Fault::Drop { applied: false };
+    let (error, busy) = (answer(500), answer(429));
+    desk.faults(&[
+        error.clone(),
+        answer(503),
+        reset,
+        error.clone(),
+        busy,
+        error,
+    ]);
+    desk.submit("web", vec![desk.patch("s", "red")]);
+    sleep(secs(300)).await;
+    let counts = desk.errors.lock().expect("no panic").clone();
+    assert_eq!(
+        counts,
+        [1, 2, 0, 3, 0, 1, 0],
+        "a connection that breaks says nothing"
+    );
+}
+
+/// A write that moves traffic is handed to its connection before the next change is read: the
+/// server has it before the watch has applied the rest of what had arrived together.
+#[tokio::test(start_paused = true)]
+async fn a_failover_write_leaves_before_the_next_change_is_read() {
+    const PODS: usize = 100;
+    for (lane, expected) in [(Lane::Failover, 1), (Lane::Ordinary, PODS)] {
+        let desk = Desk::new();
+        for pod in 0..PODS {
+            desk.service(&format!("s{pod}"));
+            desk.world.kube.pod(NS, &format!("p{pod}")).create();
+        }
+        let applied = Arc::new(AtomicUsize::new(0));
+        let when_asked = Arc::new(Mutex::new(Vec::new()));
+        let (seen, asked) = (Arc::clone(&applied), Arc::clone(&when_asked));
+        desk.world.on_request(move |request| {
+            if request.verb == Verb::Patch {
+                let seen = seen.load(Ordering::Relaxed);
+                asked.lock().expect("no panic").push(seen);
+            }
+            Fault::Pass
+        });
+        let source = watch::Source {
+            client: desk.world.kube.client_named("watch"),
+            scope: Scope::All,
+            selectors: Selectors::default(),
+            options: WatchOptions {
+                departures: desk.writer.departures().clone(),
+                ..WatchOptions::default()
+            },
+        };
+        let writes: Vec<Write> = (0..PODS)
+            .map(|pod| desk.patch(&format!("s{pod}"), "red"))
+            .collect();
+        let (writer, count) = (desk.writer.clone(), Arc::clone(&applied));
+        let apply = move |change: Change<Pod>, _| {
+            if let Change::Upsert(pod) = change {
+                let at: usize = pod.name[1..].parse().expect("a number");
+                let write = Write {
+                    lane,
+                    ..writes[at].clone()
+                };
+                writer.submit(&Key::new(NS, &*pod.name), vec![write], cause());
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let clock = Clock::system();
+        let run = watch::run(source, apply, |_| {}, move || clock.now(), || JITTER);
+        let run = tokio::spawn(run);
+        sleep(secs(1)).await;
+        run.abort();
+        let when_asked = when_asked.lock().expect("no panic");
+        assert_eq!(applied.load(Ordering::Relaxed), PODS);
+        assert_eq!(when_asked.len(), PODS);
+        assert_eq!(when_asked[0], expected, "{lane:?}: {when_asked:?}");
+        if lane == Lane::Failover {
+            let each: Vec<usize> = (1..=PODS).collect();
+            assert_eq!(*when_asked, each, "each before the next change");
+        }
+    }
 }
 
 /// RBAC in the server's own words.

@@ -189,6 +189,7 @@ impl Controller {
             selectors,
             options: WatchOptions {
                 list_timeout: self.config.list_timeout,
+                departures: self.writer.departures().clone(),
                 ..WatchOptions::default()
             },
         };

@@ -7,29 +7,37 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use kube_client::Client;
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::Surroundings;
 use super::lookout::Lookout;
+use super::rival;
 use super::unsaid::Unsaid;
 use crate::logic::contract::reason;
 use crate::logic::event::{Note, Severity, Subject};
 use crate::logic::fsm::Cause;
 use crate::logic::heal::Fought;
-use crate::logic::model::{Key, Service, Slice};
+use crate::logic::model::{Key, Service};
 use crate::logic::plan::{Action, Kind, Target, Write};
 use crate::logic::time::Now;
 use crate::metrics::{Metrics, Operation, Outcome};
 use crate::planted::{self, Bug};
-use crate::shell::api;
 use crate::shell::drive::{Drive, Outlet};
 use crate::shell::events::Events;
 use crate::shell::write::{Observed, Settled, Verdict, Writer};
 use crate::store::{Origin, Store};
 
-/// The objects of one source that the server refuses, and in which words.
-type Refusals = Vec<(Target, Box<str>)>;
+/// The objects of one source that are not written, and what users were told of each.
+type Refusals = Vec<Refusal>;
+
+/// An error of its own (5xx) that the server has answered so many times in a row is a refusal.
+const SERVER_ERRORS_MAX: u32 = 3;
+
+struct Refusal {
+    target: Target,
+    /// In the server's own words; none while there is no answer.
+    why: Option<Box<str>>,
+}
 
 /// Joins machines, writer, store and events.
 pub(super) struct Hub {
@@ -97,6 +105,8 @@ impl Hub {
             source,
             write,
             verdict,
+            server_errors,
+            took,
             ..
         } = settled;
         let mut touched = Vec::new();
@@ -121,7 +131,11 @@ impl Hub {
                 self.tell(&source, Note::warning(reason::WRITE_REFUSED, text));
             }
             Verdict::Refused(status) => self.report_refusal(&source, &write, &status.to_string()),
+            Verdict::Unanswered => self.report_silence(&source, &write, took),
             Verdict::Failed { .. } if planted::is(Bug::SilenceIsConsent) => return,
+            Verdict::Failed { why, .. } if server_errors >= SERVER_ERRORS_MAX => {
+                self.report_refusal(&source, &write, &why);
+            }
             Verdict::AddressHeld(_) | Verdict::Quiet | Verdict::Failed { .. } => {}
         }
         if !touched.contains(&source) {
@@ -165,6 +179,11 @@ impl Hub {
         if matches!(settled.verdict, Verdict::Found(_)) {
             return; // Nothing was written.
         }
+        if matches!(settled.verdict, Verdict::Unanswered) {
+            // It may be written yet.
+            let namespace = &settled.source.namespace;
+            return self.metrics.timed_out(namespace, operation.name());
+        }
         let is_accepted = matches!(settled.verdict, Verdict::Accepted(_));
         stats.api_call(
             operation,
@@ -179,7 +198,7 @@ impl Hub {
             Verdict::Accepted(_) if settled.attempt > 1 => {
                 return stats.succeeded_after_retry(operation);
             }
-            Verdict::Accepted(_) | Verdict::Found(_) => return,
+            Verdict::Accepted(_) | Verdict::Found(_) | Verdict::Unanswered => return,
             Verdict::Overtaken(_) => return stats.cache_missed(),
             Verdict::AddressHeld(_) => stats.failed("addressHeld"),
             Verdict::AddressTaken(_) => stats.failed("addressTaken"),
@@ -187,10 +206,6 @@ impl Hub {
             Verdict::Quiet => stats.failed("namespaceTerminating"),
             Verdict::Failed { why, .. } => {
                 stats.failed("writeFailed");
-                if why.starts_with("no answer within") {
-                    self.metrics
-                        .timed_out(&settled.source.namespace, operation.name());
-                }
                 tracing::warn!(service = %settled.source, object = %settled.write.target.key, %why, attempt = settled.attempt, "a write failed; trying again");
             }
         }
@@ -210,7 +225,7 @@ impl Hub {
     }
 
     fn report_refusal(&self, source: &Key, write: &Write, why: &str) {
-        if !self.note_refusal(source, &write.target, why) {
+        if !self.note_refusal(source, &write.target, Some(why)) {
             return;
         }
         let text = format!(
@@ -222,16 +237,35 @@ impl Hub {
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
     }
 
+    /// Says that an answer takes long, once until the object is written.
+    fn report_silence(&self, source: &Key, write: &Write, took: Duration) {
+        if !self.note_refusal(source, &write.target, None) {
+            return;
+        }
+        let text = format!(
+            "No answer within {took:?} to the {} of {} {}: an admission webhook or the API server is slow; it is tried again",
+            write.action.verb(),
+            kind_name(write.target.kind),
+            write.target.key.name
+        );
+        self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
+    }
+
     /// Returns whether that is news.
-    fn note_refusal(&self, source: &Key, target: &Target, why: &str) -> bool {
+    fn note_refusal(&self, source: &Key, target: &Target, why: Option<&str>) -> bool {
         let mut all = self.refusals.lock();
         let refusals = all.entry(source.clone()).or_default();
-        let Some((_, told)) = refusals.iter_mut().find(|(known, _)| known == target) else {
-            refusals.push((target.clone(), why.into()));
+        let known = refusals
+            .iter_mut()
+            .find(|known| known.target == *target && known.why.is_some() == why.is_some());
+        let why: Option<Box<str>> = why.map(Into::into);
+        let Some(known) = known else {
+            let target = target.clone();
+            refusals.push(Refusal { target, why });
             return true;
         };
-        let is_news = **told != *why;
-        *told = why.into();
+        let is_news = known.why != why;
+        known.why = why;
         is_news
     }
 
@@ -241,7 +275,7 @@ impl Hub {
         let Some(refusals) = all.get_mut(source) else {
             return;
         };
-        refusals.retain(|(target, _)| keep(target));
+        refusals.retain(|refusal| keep(&refusal.target));
         if refusals.is_empty() {
             all.remove(source);
         }
@@ -292,7 +326,7 @@ impl Outlet for Hub {
                 // Nothing is left that could say by whom.
                 format!("{what} is deleted again and again; it is made again in {delay:?}")
             } else {
-                let manager = other_manager(&client, &target).await;
+                let manager = rival::of(&client, &target).await;
                 format!(
                     "{what} has {path} reverted again and again, last changed by {}; it is healed again in {delay:?}",
                     manager.as_deref().unwrap_or("somebody unknown")
@@ -309,7 +343,8 @@ impl Outlet for Hub {
     fn refused(&self, source: &Key) -> Vec<Target> {
         let all = self.refusals.lock();
         let of_source = all.get(source).into_iter().flatten();
-        of_source.map(|(target, _)| target.clone()).collect()
+        let refused = of_source.filter(|refusal| refusal.why.is_some());
+        refused.map(|refusal| refusal.target.clone()).collect()
     }
 
     fn waiting(&self, source: &Key) -> Value {
@@ -342,44 +377,4 @@ fn send(events: &Events, service: &Service, note: Note, at: Now) {
         version: meta.resource_version.clone(),
     };
     events.note(subject, note, at);
-}
-
-#[derive(Deserialize)]
-struct Managed {
-    metadata: ManagedMeta,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ManagedMeta {
-    #[serde(default)]
-    managed_fields: Vec<FieldsEntry>,
-}
-
-#[derive(Deserialize)]
-struct FieldsEntry {
-    #[serde(default)]
-    manager: String,
-    #[serde(default)]
-    time: Option<jiff::Timestamp>,
-}
-
-/// Who else changed an object last, by its managed fields.
-async fn other_manager(client: &Client, target: &Target) -> Option<String> {
-    const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-    let (namespace, name) = (Some(&*target.key.namespace), Some(&*target.key.name));
-    let path = match target.kind {
-        Kind::Service => api::path::<Service>(namespace, name),
-        Kind::Slice => api::path::<Slice>(namespace, name),
-    };
-    let answer = api::unary(client, api::get(path), TIMEOUT).await.ok()?;
-    let object: Managed = serde_json::from_slice(&answer.body).ok()?;
-    let others = object
-        .metadata
-        .managed_fields
-        .into_iter()
-        .filter(|entry| entry.manager != "zen-lead");
-    others
-        .max_by_key(|entry| entry.time)
-        .map(|entry| entry.manager)
 }

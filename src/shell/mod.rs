@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod departure;
 pub mod drive;
 pub mod events;
 pub mod lease;

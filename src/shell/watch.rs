@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::api::{self, CallError, Lines, OpenError, Scope, StreamError};
 use super::clock::HEARTBEAT;
+use super::departure::Departures;
 use crate::logic::backoff::Backoff;
 use crate::logic::model::Object;
 use crate::logic::reflect::{
@@ -56,6 +57,8 @@ pub struct WatchOptions {
     pub silence: Duration,
     /// Between attempts.
     pub backoff: Backoff,
+    /// Writes that a change gave rise to: they leave before the next change is read.
+    pub departures: Departures,
 }
 
 impl Default for WatchOptions {
@@ -65,6 +68,7 @@ impl Default for WatchOptions {
             watch_timeout: Duration::from_secs(290),
             silence: Duration::from_secs(5),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
+            departures: Departures::default(),
         }
     }
 }
@@ -311,6 +315,7 @@ where
         let (reflector, step) = reflector.step(response, &mut self.jitter);
         for change in step.changes {
             (self.apply)(change, received);
+            self.source.options.departures.pass().await;
             self.changes += 1;
             if self.changes == CHANGES_PER_TURN {
                 self.changes = 0;

@@ -1,15 +1,24 @@
-//! Sends the writes that the machines want. Per object one request at a time, and behind it one
-//! place that a newer decision takes over. Retries for ever; decides nothing about content.
+//! Sends the writes that the machines want. Each object has one place, which a newer decision takes
+//! over. Retries for ever; decides nothing about content.
 //!
-//! A worker task lives as long as its object has something to be written. Failover writes have
+//! A worker task lives as long as its object has something to be sent. Failover writes have
 //! slots of their own, so nothing ordinary ever stands before them.
+//!
+//! # When the answer takes long
+//!
+//! An admission webhook may take 30 s, and a request that is cut off takes its effect with it. So an
+//! attempt that takes long is not cut off: a second one is sent beside it, after 5 s or more with
+//! the same content, after 1 s with another one if the machine decided anew. Every attempt is
+//! guarded by a version, so one of them lands at most; the other one is answered 409. An attempt
+//! is given up only after the one beside it took too long as well.
 
 mod answer;
+mod attempt;
 mod slot;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,10 +32,12 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use answer::{Observed, Settled, Verdict};
-use slot::{Errand, Slot, State};
+use attempt::Landed;
+use slot::{Errand, Slot, Turn};
 
 use super::api::{self, CallError};
 use super::clock::Clock;
+use super::departure::{Departure, Departures};
 use crate::config::{FastRetry, RateLimit};
 use crate::logic::fsm::Cause;
 use crate::logic::model::Key;
@@ -41,10 +52,8 @@ pub const FAILOVER_SLOTS: usize = 64;
 const DELAY_MAX: Duration = Duration::from_secs(30);
 /// First delay after a refusal: trying again at once would only be refused again.
 const REFUSED_DELAY: Duration = Duration::from_secs(1);
-/// A write that moves traffic is worth a second try after this long without an answer.
-const FAILOVER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Any other request may take this long.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// A read may take this long: no webhook stands before it.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is not urgent waits so long for its turn.
 const LEISURE_MAX: Duration = Duration::from_secs(2);
 
@@ -86,6 +95,8 @@ struct Inner {
     clock: Clock,
     /// By source. Locked for a look-up or a replacement, never across an await.
     slots: Mutex<HashMap<Key, Vec<Slot>, FixedState>>,
+    /// Failover writes that are to leave at once.
+    departures: Departures,
     failover: Semaphore,
     ordinary: Semaphore,
     trailing: Semaphore,
@@ -110,6 +121,7 @@ impl Writer {
     ) -> Self {
         Self(Arc::new(Inner {
             client,
+            departures: Departures::default(),
             failover: Semaphore::new(FAILOVER_SLOTS),
             ordinary: Semaphore::new(options.in_flight_max.max(1)),
             trailing: Semaphore::new((options.in_flight_max / 4).max(1)),
@@ -128,6 +140,12 @@ impl Writer {
     /// Says who hears of outcomes. Only the first call counts.
     pub fn settle_with(&self, settle: Arc<dyn Fn(Settled) + Send + Sync>) {
         let _ = self.0.settle.set(settle);
+    }
+
+    /// The failover writes that are about to leave.
+    #[must_use]
+    pub fn departures(&self) -> &Departures {
+        &self.0.departures
     }
 
     /// Whether this replica may write at this very moment.
@@ -160,6 +178,7 @@ impl Writer {
             slots.reserve_exact(writes.len());
             for write in writes {
                 let target = write.target.clone();
+                let is_urgent = write.lane == Lane::Failover;
                 let known = slots.iter_mut().find(|slot| slot.write.target == target);
                 let needs_worker = if let Some(slot) = known {
                     slot.replace(write, cause, &self.0.options)
@@ -167,15 +186,16 @@ impl Writer {
                     slots.push(Slot::new(write, cause));
                     true
                 };
-                started.extend(needs_worker.then_some(target));
+                if needs_worker {
+                    started.push((target, is_urgent.then(|| self.0.departures.announce())));
+                }
             }
             if slots.is_empty() {
                 all.remove(source);
             }
         }
-        for target in started {
-            let worker = Arc::clone(&self.0).work(source.clone(), target);
-            let _runs_alone = (self.0.options.spawn)(Box::pin(worker));
+        for (target, departure) in started {
+            self.0.start(source, target, departure);
         }
     }
 
@@ -248,13 +268,22 @@ impl Drop for UnderWay {
     }
 }
 
-/// What a worker has to do now.
-struct Turn {
-    errand: Errand,
-    write: Write,
-    cause: Cause,
-    /// From 1.
-    attempt: u32,
+/// What an end of an attempt did to its slot.
+struct Back {
+    landed: Landed,
+    /// Whether the same worker goes on with the next attempt.
+    needs_worker: bool,
+    /// Errors of the server's own in a row.
+    server_errors: u32,
+}
+
+impl Back {
+    /// There is no such slot any more.
+    const NOWHERE: Self = Self {
+        landed: Landed::Earlier,
+        needs_worker: false,
+        server_errors: 0,
+    };
 }
 
 /// A place in a lane, and for what trails its share of it. The lanes are never closed.
@@ -267,8 +296,10 @@ async fn turn(lane: &Semaphore) {
 }
 
 impl Inner {
-    /// Works until the object has nothing to be written.
-    async fn work(self: Arc<Self>, source: Key, target: Target) {
+    /// Works until the object has nothing to be sent.
+    async fn work(self: Arc<Self>, source: Key, target: Target, departure: Option<Departure>) {
+        // It runs. If it may send at once, it does so before anything else does.
+        drop(departure);
         while let Some((lane, until, wake)) = self.look(&source, &target) {
             // 1. Wait out the back-off; a newer decision may cut it short.
             if let Some(until) = until.filter(|until| Instant::now() < *until) {
@@ -292,48 +323,110 @@ impl Inner {
                     () = wake.notified() => continue,
                 }
             }
-            let Some(Turn {
-                errand,
-                write,
-                cause,
-                attempt,
-            }) = self.take(&source, &target, lane)
-            else {
+            let Some(turn) = self.take(&source, &target, lane) else {
                 continue;
             };
             // 3. Send it.
-            let under_way = UnderWay::of(&self);
-            let started = Instant::now();
-            if lane == Lane::Failover && cause.pod_changed.is_some() && attempt == 1 {
-                self.metrics
-                    .decided_within(self.clock.moment().since(cause.at));
+            let is_news = lane == Lane::Failover && turn.cause.pod_changed.is_some();
+            if is_news && turn.tries == 1 {
+                let took = self.clock.moment().since(turn.cause.at);
+                self.metrics.decided_within(took);
             }
             // Boxed, so that the thousands that wait for a place take no room for an exchange.
-            let verdict = match Box::pin(self.run(errand, &write)).await {
-                // The server tells of a deletion before it gives the Service's address back.
-                Verdict::AddressTaken(status) if attempt < ADDRESS_ATTEMPTS => {
-                    Verdict::AddressHeld(status)
+            if Box::pin(Arc::clone(&self).attempt(&source, turn, place)).await {
+                return;
+            }
+        }
+    }
+
+    /// One attempt, from its request to its verdict. Returns whether the worker is done.
+    async fn attempt(self: Arc<Self>, source: &Key, turn: Turn, place: Place<'_>) -> bool {
+        let Turn {
+            errand,
+            write,
+            number,
+            tries,
+            patience,
+            limit,
+            ..
+        } = turn;
+        let under_way = UnderWay::of(&self);
+        let started = Instant::now();
+        let verdict = {
+            let mut exchange = pin!(self.run(errand, &write, limit));
+            match tokio::time::timeout(patience, exchange.as_mut()).await {
+                Ok(verdict) => verdict,
+                Err(_) => {
+                    self.press(source, &write, number, tries, patience);
+                    exchange.await
                 }
-                verdict => verdict,
-            };
-            let took = started.elapsed();
-            drop(place);
-            // 4. First the slot, then the news: who hears of them may write the object again.
-            let is_done = self.put_back(&source, &target, &verdict);
-            let settled = Settled {
+            }
+        };
+        let verdict = match verdict {
+            // The server tells of a deletion before it gives the Service's address back.
+            Verdict::AddressTaken(status) if tries < ADDRESS_ATTEMPTS => {
+                Verdict::AddressHeld(status)
+            }
+            verdict => verdict,
+        };
+        let took = started.elapsed();
+        drop(place);
+        // First the slot, then the news: who hears of them may write the object again.
+        let back = self.put_back(source, &write.target, number, &verdict);
+        // What lost against another attempt of ours is no failure.
+        if back.landed != Landed::Moot || matches!(verdict, Verdict::Overtaken(_)) {
+            self.tell(Settled {
                 source: source.clone(),
                 write,
                 verdict,
-                attempt,
+                attempt: tries,
+                server_errors: back.server_errors,
                 took,
-            };
-            if let Some(settle) = self.settle.get() {
-                settle(settled);
-            }
-            drop(under_way);
-            if is_done {
-                return;
-            }
+            });
+        }
+        drop(under_way);
+        !back.needs_worker
+    }
+
+    /// An attempt takes too long: the same is sent once more beside it, and users are told.
+    fn press(
+        self: &Arc<Self>,
+        source: &Key,
+        write: &Write,
+        number: u32,
+        tries: u32,
+        patience: Duration,
+    ) {
+        let pressed = {
+            let mut all = self.slots.lock();
+            let mut slots = all.get_mut(source).into_iter().flatten();
+            let slot = slots.find(|slot| slot.write.target == write.target);
+            slot.and_then(|slot| slot.press(number))
+        };
+        let Some(needs_worker) = pressed else {
+            return;
+        };
+        if needs_worker {
+            self.start(source, write.target.clone(), None);
+        }
+        self.tell(Settled {
+            source: source.clone(),
+            write: write.clone(),
+            verdict: Verdict::Unanswered,
+            attempt: tries,
+            server_errors: 0,
+            took: patience,
+        });
+    }
+
+    fn start(self: &Arc<Self>, source: &Key, target: Target, departure: Option<Departure>) {
+        let worker = Arc::clone(self).work(source.clone(), target, departure);
+        let _runs_alone = (self.options.spawn)(Box::pin(worker));
+    }
+
+    fn tell(&self, settled: Settled) {
+        if let Some(settle) = self.settle.get() {
+            settle(settled);
         }
     }
 
@@ -361,7 +454,7 @@ impl Inner {
             .get(source)?
             .iter()
             .find(|slot| slot.write.target == *target)?;
-        (slot.state == State::Waiting)
+        slot.is_waiting
             .then(|| (slot.write.lane, slot.not_before, Arc::clone(&slot.wake)))
     }
 
@@ -380,21 +473,15 @@ impl Inner {
             .get_mut(source)?
             .iter_mut()
             .find(|slot| slot.write.target == *target)?;
-        if slot.state != State::Waiting
+        let now = Instant::now();
+        if !slot.is_waiting
             || slot.write.lane != lane
-            || slot.not_before.is_some_and(|at| Instant::now() < at)
+            || slot.not_before.is_some_and(|at| now < at)
             || (slot.errand == Errand::Write && !may_write)
         {
             return None;
         }
-        slot.state = State::InFlight;
-        slot.attempt += 1;
-        Some(Turn {
-            errand: slot.errand,
-            write: slot.write.clone(),
-            cause: slot.cause,
-            attempt: slot.attempt,
-        })
+        Some(slot.take(now))
     }
 
     fn drop_waiting(&self, source: &Key, target: &Target) {
@@ -407,55 +494,82 @@ impl Inner {
         }
     }
 
-    /// Frees the slot, or sets the time of the next attempt. Returns whether the worker is done.
-    fn put_back(&self, source: &Key, target: &Target, verdict: &Verdict) -> bool {
+    /// Frees the slot, or sets the time of the next attempt.
+    fn put_back(&self, source: &Key, target: &Target, number: u32, verdict: &Verdict) -> Back {
         let mut all = self.slots.lock();
         let Some(slots) = all.get_mut(source) else {
-            return true;
+            return Back::NOWHERE;
         };
         let Some(at) = slots.iter().position(|slot| slot.write.target == *target) else {
-            return true;
+            return Back::NOWHERE;
         };
+        if matches!(verdict, Verdict::Refused(_)) && planted::is(Bug::RefusedForEver) {
+            return Back::NOWHERE;
+        }
         let slot = &mut slots[at];
-        match verdict {
-            Verdict::Refused(_) if planted::is(Bug::RefusedForEver) => true,
-            Verdict::Failed { .. } if planted::is(Bug::SilenceIsConsent) => {
-                slots.swap_remove(at);
-                true
-            }
-            Verdict::Accepted(_) | Verdict::Found(_) | Verdict::AddressTaken(_) => {
-                slots.swap_remove(at);
-                if slots.is_empty() {
-                    all.remove(source);
-                }
-                true
-            }
-            Verdict::Overtaken(_) => {
-                slot.rest();
-                true
-            }
-            Verdict::AddressHeld(_) => {
-                slot.pause(ADDRESS_DELAY);
-                false
-            }
-            Verdict::Refused(_) => {
-                slot.delay(true, REFUSED_DELAY, &self.options);
-                false
-            }
-            Verdict::Quiet => {
-                slot.delay(true, DELAY_MAX, &self.options);
-                false
-            }
-            Verdict::Failed { retry_after, .. } => {
-                slot.doubt();
-                slot.delay(
-                    false,
-                    retry_after.unwrap_or_default().min(DELAY_MAX),
-                    &self.options,
-                );
-                false
+        let landed = slot.land(number);
+        let mut back = Back {
+            landed,
+            needs_worker: false,
+            server_errors: 0,
+        };
+        if landed != Landed::Moot {
+            (back.needs_worker, back.server_errors) = self.settle_slot(slot, landed, verdict);
+        }
+        let is_over = !matches!(verdict, Verdict::Overtaken(_)) || landed == Landed::Moot;
+        if slot.is_idle() && is_over {
+            slots.swap_remove(at);
+            if slots.is_empty() {
+                all.remove(source);
             }
         }
+        back
+    }
+
+    /// What a verdict makes of its slot: whether a worker has to see to it, and how many errors of
+    /// the server's own there were in a row.
+    fn settle_slot(&self, slot: &mut Slot, landed: Landed, verdict: &Verdict) -> (bool, u32) {
+        let errors = match verdict {
+            Verdict::Failed { code: None, .. } => 0,
+            Verdict::Failed {
+                code: Some(code), ..
+            } => slot.count_errors(*code >= 500),
+            _ => slot.count_errors(false),
+        };
+        let needs_worker = match verdict {
+            Verdict::Accepted(_) | Verdict::Found(_) | Verdict::AddressTaken(_) => {
+                slot.close();
+                false
+            }
+            Verdict::Failed { .. } if planted::is(Bug::SilenceIsConsent) => {
+                slot.close();
+                false
+            }
+            Verdict::Unanswered => false,
+            Verdict::Overtaken(_) => {
+                slot.rest();
+                false
+            }
+            // What is wanted now has not been refused.
+            Verdict::AddressHeld(_) | Verdict::Refused(_) | Verdict::Quiet
+                if landed == Landed::Earlier =>
+            {
+                slot.spare();
+                false
+            }
+            Verdict::AddressHeld(_) => slot.pause(ADDRESS_DELAY),
+            Verdict::Refused(_) => slot.delay(true, REFUSED_DELAY, &self.options),
+            Verdict::Quiet => slot.delay(true, DELAY_MAX, &self.options),
+            Verdict::Failed { retry_after, .. } => {
+                slot.doubt();
+                if let Some(needs_worker) = slot.go_on() {
+                    return (needs_worker, errors);
+                }
+                let at_least = retry_after.unwrap_or_default().min(DELAY_MAX);
+                slot.delay(false, at_least, &self.options)
+            }
+        };
+        (needs_worker, errors)
     }
 
     /// Waits until the rate limit lets one more ordinary write through (GCRA). Who gives up while
@@ -475,24 +589,19 @@ impl Inner {
     }
 
     /// Does what there is to be done about a write.
-    async fn run(&self, errand: Errand, write: &Write) -> Verdict {
+    async fn run(&self, errand: Errand, write: &Write, limit: Duration) -> Verdict {
         if errand == Errand::Write {
-            return self.send(write).await;
+            return self.send(write, limit).await;
         }
-        match self.read(write, TIMEOUT).await {
+        match self.read(write).await {
             Verdict::Overtaken(observed) => Verdict::Found(observed),
             verdict => verdict,
         }
     }
 
     /// One request, and a second one to learn the truth where the first one met a surprise.
-    async fn send(&self, write: &Write) -> Verdict {
-        let timeout = if write.lane == Lane::Failover {
-            FAILOVER_TIMEOUT
-        } else {
-            TIMEOUT
-        };
-        let answer = match api::unary(&self.client, request(write), timeout).await {
+    async fn send(&self, write: &Write, limit: Duration) -> Verdict {
+        let answer = match api::unary(&self.client, request(write), limit).await {
             Ok(answer) => answer,
             Err(why) => return failed(&why),
         };
@@ -506,17 +615,17 @@ impl Inner {
             409 if planted::is(Bug::ConflictIgnored) => {
                 Verdict::Overtaken(Observed::Gone(write.target.clone()))
             }
-            409 => self.read(write, timeout).await,
+            409 => self.read(write).await,
             _ => answer::refused(write, status),
         }
     }
 
     /// Reads the object: somebody else was faster.
-    async fn read(&self, write: &Write, timeout: Duration) -> Verdict {
+    async fn read(&self, write: &Write) -> Verdict {
         match api::unary(
             &self.client,
             api::get(answer::path(&write.target, true)),
-            timeout,
+            READ_TIMEOUT,
         )
         .await
         {
@@ -524,6 +633,7 @@ impl Inner {
                 .map_or_else(
                     |why| Verdict::Failed {
                         why,
+                        code: None,
                         retry_after: None,
                     },
                     Verdict::Overtaken,
@@ -540,6 +650,7 @@ impl Inner {
 fn failed(why: &CallError) -> Verdict {
     Verdict::Failed {
         why: why.to_string(),
+        code: None,
         retry_after: None,
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::logic::model::{Service, Slice};
+use crate::logic::model::{Service, Slice, Version};
 use crate::logic::plan::{Action, Kind, Target, Write};
 use crate::shell::api::{self, Answer, ApiStatus};
 
-/// The end of one attempt.
+/// The end of one attempt, or that it takes long.
 #[derive(Debug)]
 pub struct Settled {
     /// For whom it was.
@@ -17,6 +17,8 @@ pub struct Settled {
     pub verdict: Verdict,
     /// Number of the attempt at this content, from 1.
     pub attempt: u32,
+    /// So many errors of its own (5xx) the server has answered in a row, this one included.
+    pub server_errors: u32,
     /// From sending to knowing.
     pub took: Duration,
 }
@@ -38,10 +40,15 @@ pub enum Verdict {
     Refused(ApiStatus),
     /// Nothing to be told: the namespace is about to go.
     Quiet,
+    /// No answer yet: an admission webhook or the server is slow. The attempt goes on, and its end is
+    /// told when it comes; if nothing else is under way, the same is sent once more beside it.
+    Unanswered,
     /// No answer, or one that says to come again. Whether it had an effect is unknown.
     Failed {
         /// What happened.
         why: String,
+        /// HTTP status of the answer, if there was one.
+        code: Option<u16>,
         /// How long the server wants to be left alone.
         retry_after: Option<Duration>,
     },
@@ -56,6 +63,18 @@ pub enum Observed {
     Slice(Box<Slice>),
     /// It does not exist.
     Gone(Target),
+}
+
+impl Observed {
+    /// The version of the object, if it exists.
+    #[must_use]
+    pub fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Service(service) => Some(&service.metadata.resource_version),
+            Self::Slice(slice) => Some(&slice.metadata.resource_version),
+            Self::Gone(_) => None,
+        }
+    }
 }
 
 /// The path of an object, or of the collection it is created in.
@@ -97,6 +116,7 @@ pub(super) fn accepted(write: &Write, answer: &Answer) -> Verdict {
         Ok(object) => Verdict::Accepted(object),
         Err(why) => Verdict::Failed {
             why,
+            code: None,
             retry_after: None,
         },
     }
@@ -119,6 +139,7 @@ pub(super) fn refused(write: &Write, status: ApiStatus) -> Verdict {
         }
         401 | 408 | 429 | 500.. => Verdict::Failed {
             why: status.to_string(),
+            code: Some(status.code),
             retry_after: status.retry_after,
         },
         _ => Verdict::Refused(status),

@@ -1,4 +1,4 @@
-//! One object's place: what is to be written, and when it may be tried.
+//! One object's place: what is to be written, when it may be tried, and the attempts under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::attempt::{self, Attempt, Attempts, Landed};
 use super::{DELAY_MAX, WriterOptions};
 use crate::logic::backoff::Backoff;
 use crate::logic::fsm::Cause;
+use crate::logic::model::Version;
 use crate::logic::plan::{Action, Lane, Write};
 use crate::planted::{self, Bug};
 
@@ -21,13 +23,22 @@ const RACE_DELAY: Duration = Duration::from_millis(100);
 /// its slice again and again.
 const FAILOVER_RACE_DELAY_MAX: Duration = Duration::from_millis(500);
 
+/// An attempt that has been without an answer for this long does not hold up a newer decision.
+const BESIDE_AFTER: Duration = Duration::from_secs(1);
 /// The latest write of one object.
 pub(super) struct Slot {
     pub(super) write: Write,
     pub(super) cause: Cause,
-    pub(super) state: State,
+    /// Whether a worker is to send the write.
+    pub(super) is_waiting: bool,
+    /// What was sent and has no end yet.
+    attempts: Attempts,
     /// Attempts at this content so far.
-    pub(super) attempt: u32,
+    tries: u32,
+    /// Attempts of all contents so far: their numbers.
+    sent: u32,
+    /// Counts the writes that took this place, so that an attempt shows whether it is at the latest.
+    edition: u32,
     pub(super) not_before: Option<Instant>,
     pub(super) wake: Arc<Notify>,
     /// What is to be done about it when its turn has come.
@@ -40,6 +51,25 @@ pub(super) struct Slot {
     is_raced: bool,
     backoff: Option<Backoff>,
     races: u32,
+    /// Attempts in a row that took too long.
+    overdue: u32,
+    /// Errors of the server's own (5xx) in a row.
+    server_errors: u32,
+}
+
+/// What a worker has to do now.
+pub(super) struct Turn {
+    pub(super) errand: Errand,
+    pub(super) write: Write,
+    pub(super) cause: Cause,
+    /// By which the attempt is known.
+    pub(super) number: u32,
+    /// Attempts at this content, from 1.
+    pub(super) tries: u32,
+    /// After this long without an answer another attempt is made beside it.
+    pub(super) patience: Duration,
+    /// After this long without an answer it is given up.
+    pub(super) limit: Duration,
 }
 
 /// What a worker does about it.
@@ -51,24 +81,16 @@ pub(super) enum Errand {
     Ask,
 }
 
-/// What happens to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// A worker will send it.
-    Waiting,
-    /// A worker is sending it.
-    InFlight,
-    /// Nothing; remembers lost races until the next success.
-    Resting,
-}
-
 impl Slot {
     pub(super) fn new(write: Write, cause: Cause) -> Self {
         Self {
             write,
             cause,
-            state: State::Waiting,
-            attempt: 0,
+            is_waiting: true,
+            attempts: Attempts::default(),
+            tries: 0,
+            sent: 0,
+            edition: 0,
             not_before: None,
             wake: Arc::new(Notify::new()),
             errand: Errand::Write,
@@ -77,14 +99,25 @@ impl Slot {
             is_raced: false,
             backoff: None,
             races: 0,
+            overdue: 0,
+            server_errors: 0,
         }
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_waiting && self.attempts.is_empty()
     }
 
     /// Whether it survives a new set of writes: what waits and is no longer wanted does not, unless
     /// it may have had its effect already.
     pub(super) fn keep(&mut self, writes: &[Write]) -> bool {
-        let is_wanted = writes.iter().any(|write| write.target == self.write.target);
-        if self.state == State::InFlight || is_wanted {
+        if writes.iter().any(|write| write.target == self.write.target) {
+            return true;
+        }
+        if !self.attempts.is_empty() {
+            // Its end will have the source looked at again.
+            self.stop_waiting();
             return true;
         }
         self.wake.notify_one();
@@ -94,50 +127,169 @@ impl Slot {
 
     /// Whether a write has to wait for what comes of this one.
     pub(super) fn holds_up(&self, write: &Write) -> bool {
-        (self.state == State::InFlight || self.is_in_doubt) && write.must_wait_for(&self.write)
-    }
-
-    /// Nothing is known of what came of it.
-    pub(super) fn doubt(&mut self) {
-        self.is_in_doubt = matches!(self.write.action, Action::Create(_));
+        (!self.attempts.is_empty() || self.is_in_doubt) && write.must_wait_for(&self.write)
     }
 
     /// Takes a newer decision in. Returns whether a worker has to be started.
     pub(super) fn replace(&mut self, write: Write, cause: Cause, options: &WriterOptions) -> bool {
-        match self.state {
-            // Its end will have the source looked at again.
-            State::InFlight => false,
-            State::Waiting => {
-                if !same_content(&self.write.action, &write.action) {
-                    self.cause = cause;
-                    self.attempt = 0;
-                    if std::mem::take(&mut self.is_refused) {
-                        self.not_before = None;
-                        self.backoff = None;
-                    }
-                    // Races that another write has lost are no reason for traffic to wait.
-                    if self.is_raced && write.lane == Lane::Failover {
-                        let latest = self.after_races(Lane::Failover, options);
-                        self.not_before = self.not_before.min(latest);
-                    }
-                    self.wake.notify_one();
-                }
-                // Who wants it changed or deleted has seen it.
-                self.is_in_doubt &= matches!(write.action, Action::Create(_));
-                self.errand = Errand::Write;
-                self.write = write;
-                false
-            }
-            State::Resting => {
-                *self = Self {
-                    races: self.races,
-                    not_before: self.after_races(write.lane, options),
-                    is_raced: true,
-                    ..Self::new(write, cause)
-                };
-                true
-            }
+        let is_same = same_content(&self.write.action, &write.action);
+        let is_latest = is_same && version(&self.write.action) == version(&write.action);
+        if self.is_waiting {
+            self.correct(write, cause, is_same, options);
+            self.edition += u32::from(!is_latest);
+            return false;
         }
+        let raced = self.after_races(write.lane, options);
+        let beside = match &self.attempts.younger {
+            None => None,
+            Some(last) if last.edition == self.edition && is_latest => return false,
+            // The end of one of them will have the source looked at again.
+            Some(_) if self.attempts.are_full() => return false,
+            Some(last) if last.is_moot => None,
+            Some(last) => Some(last.since + BESIDE_AFTER),
+        };
+        let is_create = matches!(write.action, Action::Create(_));
+        *self = Self {
+            attempts: std::mem::take(&mut self.attempts),
+            sent: self.sent,
+            edition: self.edition + 1,
+            not_before: raced.max(beside),
+            is_in_doubt: self.is_in_doubt && is_create,
+            is_raced: beside.is_none(),
+            races: self.races,
+            overdue: self.overdue,
+            server_errors: self.server_errors,
+            ..Self::new(write, cause)
+        };
+        true
+    }
+
+    /// Changes what waits.
+    fn correct(&mut self, write: Write, cause: Cause, is_same: bool, options: &WriterOptions) {
+        if !is_same {
+            self.cause = cause;
+            self.tries = 0;
+            if std::mem::take(&mut self.is_refused) {
+                self.not_before = None;
+                self.backoff = None;
+            }
+            // Races that another write has lost are no reason for traffic to wait.
+            if self.is_raced && write.lane == Lane::Failover {
+                let latest = self.after_races(Lane::Failover, options);
+                self.not_before = self.not_before.min(latest);
+            }
+            self.wake.notify_one();
+        }
+        // Who wants it changed or deleted has seen it.
+        self.is_in_doubt &= matches!(write.action, Action::Create(_));
+        self.errand = Errand::Write;
+        self.write = write;
+    }
+
+    /// Its turn has come: one more attempt is under way.
+    pub(super) fn take(&mut self, now: Instant) -> Turn {
+        self.is_waiting = false;
+        self.tries += 1;
+        self.sent += 1;
+        self.attempts.push(Attempt {
+            number: self.sent,
+            edition: self.edition,
+            since: now,
+            is_overdue: false,
+            is_moot: false,
+        });
+        // What moves traffic is worth a second try sooner.
+        let first = u32::from(self.write.lane != Lane::Failover);
+        let (patience, limit) = attempt::patience(first.saturating_add(self.overdue));
+        Turn {
+            errand: self.errand,
+            write: self.write.clone(),
+            cause: self.cause,
+            number: self.sent,
+            tries: self.tries,
+            patience,
+            limit,
+        }
+    }
+
+    /// An attempt takes too long. Returns whether a worker has to be started, to send the same
+    /// beside it; `None` if nothing waits for it any more.
+    pub(super) fn press(&mut self, number: u32) -> Option<bool> {
+        let is_it = |attempt: &&mut Attempt| attempt.number == number && !attempt.is_moot;
+        self.attempts.iter_mut().find(is_it)?.is_overdue = true;
+        self.overdue = self.overdue.saturating_add(1);
+        Some(self.send_beside())
+    }
+
+    /// Has the same sent beside what is under way if all of that takes too long. Returns whether a
+    /// worker has to see to it.
+    fn send_beside(&mut self) -> bool {
+        let is_due = self.attempts.iter().all(|attempt| attempt.is_overdue);
+        let may_send = !self.is_waiting && !self.attempts.are_full() && is_due;
+        if may_send {
+            self.is_waiting = true;
+            self.not_before = None;
+        }
+        may_send
+    }
+
+    /// An attempt failed. While another one at the same write is under way, that one is waited for;
+    /// returns whether a worker has to see to it, or `None` if there is no such attempt.
+    pub(super) fn go_on(&mut self) -> Option<bool> {
+        let edition = self.edition;
+        let is_same = |attempt: &Attempt| attempt.edition == edition && !attempt.is_moot;
+        let is_tried = !self.is_waiting && self.attempts.iter().any(is_same);
+        is_tried.then(|| self.send_beside())
+    }
+
+    /// An attempt has come to its end.
+    pub(super) fn land(&mut self, number: u32) -> Landed {
+        match self.attempts.remove(number) {
+            Some(attempt) if attempt.is_moot => Landed::Moot,
+            Some(attempt) if attempt.edition == self.edition => Landed::Latest,
+            _ => Landed::Earlier,
+        }
+    }
+
+    /// Counts what the server answered with an error of its own, in a row.
+    pub(super) fn count_errors(&mut self, is_server_error: bool) -> u32 {
+        self.server_errors = if is_server_error {
+            self.server_errors.saturating_add(1)
+        } else {
+            0
+        };
+        self.server_errors
+    }
+
+    /// It is done. What waits is decided again from what is true now.
+    pub(super) fn close(&mut self) {
+        self.stop_waiting();
+        self.attempts
+            .iter_mut()
+            .for_each(|attempt| attempt.is_moot = true);
+        self.is_in_doubt = false;
+        self.races = 0;
+        self.overdue = 0;
+        self.server_errors = 0;
+    }
+
+    /// A race was lost: the truth is known now, and the machine decides anew.
+    pub(super) fn rest(&mut self) {
+        self.stop_waiting();
+        self.is_in_doubt = false;
+        self.races = self.races.saturating_add(1);
+        self.not_before = None;
+    }
+
+    fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.is_waiting) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Nothing is known of what came of it.
+    pub(super) fn doubt(&mut self) {
+        self.is_in_doubt |= matches!(self.write.action, Action::Create(_));
     }
 
     /// When to try again after the races that were lost so far; `None` at once.
@@ -157,30 +309,32 @@ impl Slot {
         Some(Instant::now() + delay)
     }
 
-    /// A race was lost: the truth is known now, and the machine decides anew.
-    pub(super) fn rest(&mut self) {
-        self.state = State::Resting;
-        self.is_in_doubt = false;
-        self.races = self.races.saturating_add(1);
-        self.not_before = None;
-    }
-
-    /// Tries the same again after that long.
-    pub(super) fn pause(&mut self, delay: Duration) {
-        self.state = State::Waiting;
+    /// Tries the same again after that long. Returns whether a worker has to see to it.
+    pub(super) fn pause(&mut self, delay: Duration) -> bool {
         self.is_raced = false;
         self.not_before = Some(Instant::now() + delay);
+        !std::mem::replace(&mut self.is_waiting, true)
     }
 
-    /// Sets the time of the next attempt: quickly at first unless the server refused.
-    pub(super) fn delay(&mut self, is_refused: bool, at_least: Duration, options: &WriterOptions) {
-        self.state = State::Waiting;
-        self.is_raced = false;
+    /// What was refused is not what is wanted now, and that may be tried at once.
+    pub(super) fn spare(&mut self) {
+        self.not_before = None;
+        self.wake.notify_one();
+    }
+
+    /// Sets the time of the next attempt: quickly at first unless the server refused. Returns
+    /// whether a worker has to see to it.
+    pub(super) fn delay(
+        &mut self,
+        is_refused: bool,
+        at_least: Duration,
+        options: &WriterOptions,
+    ) -> bool {
         self.is_refused = is_refused;
         let jitter = (options.jitter)();
         let fast = options.fast_retry;
-        let delay = if !is_refused && self.attempt < fast.attempts {
-            let doubled = fast.delay_first * 2_u32.saturating_pow(self.attempt.saturating_sub(1));
+        let delay = if !is_refused && self.tries < fast.attempts {
+            let doubled = fast.delay_first * 2_u32.saturating_pow(self.tries.saturating_sub(1));
             doubled.min(fast.delay_max).mul_f64(0.5 + jitter / 2.0)
         } else {
             let first = if is_refused { at_least } else { fast.delay_max };
@@ -188,21 +342,29 @@ impl Slot {
                 .get_or_insert_with(|| Backoff::new(first, DELAY_MAX))
                 .next(jitter)
         };
+        let needs_worker = self.pause(delay.max(at_least));
         if planted::is(Bug::NoBackoff) {
             self.not_before = None;
-            return;
         }
-        self.not_before = Some(Instant::now() + delay.max(at_least));
+        needs_worker
     }
 
     pub(super) fn describe(&self, now: Instant) -> Value {
+        let unanswered = self.attempts.iter();
+        let unanswered =
+            unanswered.map(|attempt| now.saturating_duration_since(attempt.since).as_secs_f64());
         json!({
             "object": format!("{:?} {}", self.write.target.kind, self.write.target.key),
             "verb": self.write.action.verb(),
             "lane": format!("{:?}", self.write.lane),
-            "state": format!("{:?}", self.state),
+            "state": match (self.is_waiting, self.attempts.is_empty()) {
+                (_, false) => "InFlight",
+                (true, true) => "Waiting",
+                (false, true) => "Resting",
+            },
+            "unansweredForSeconds": unanswered.collect::<Vec<_>>(),
             "isInDoubt": self.is_in_doubt,
-            "attempts": self.attempt,
+            "attempts": self.tries,
             "retryInSeconds": self.not_before.map(|at| at.saturating_duration_since(now).as_secs_f64()),
         })
     }
@@ -215,5 +377,13 @@ fn same_content(a: &Action, b: &Action) -> bool {
         (Action::Patch { ops: a, .. }, Action::Patch { ops: b, .. }) => a == b,
         (Action::Delete { uid: a, .. }, Action::Delete { uid: b, .. }) => a == b,
         _ => false,
+    }
+}
+
+/// The version that an action was planned against.
+fn version(action: &Action) -> Option<&Version> {
+    match action {
+        Action::Create(_) => None,
+        Action::Patch { version, .. } | Action::Delete { version, .. } => Some(version),
     }
 }

@@ -1,0 +1,48 @@
+//! Who else changes an object: read from its managed fields, which zen-lead does not keep.
+
+use kube_client::Client;
+use serde::Deserialize;
+
+use crate::logic::model::{Service, Slice};
+use crate::logic::plan::{Kind, Target};
+use crate::shell::api;
+
+#[derive(Deserialize)]
+struct Managed {
+    metadata: ManagedMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ManagedMeta {
+    #[serde(default)]
+    managed_fields: Vec<FieldsEntry>,
+}
+
+#[derive(Deserialize)]
+struct FieldsEntry {
+    #[serde(default)]
+    manager: String,
+    #[serde(default)]
+    time: Option<jiff::Timestamp>,
+}
+
+/// The field manager, other than zen-lead, that changed an object last.
+pub(super) async fn of(client: &Client, target: &Target) -> Option<String> {
+    const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+    let (namespace, name) = (Some(&*target.key.namespace), Some(&*target.key.name));
+    let path = match target.kind {
+        Kind::Service => api::path::<Service>(namespace, name),
+        Kind::Slice => api::path::<Slice>(namespace, name),
+    };
+    let answer = api::unary(client, api::get(path), TIMEOUT).await.ok()?;
+    let object: Managed = serde_json::from_slice(&answer.body).ok()?;
+    let others = object
+        .metadata
+        .managed_fields
+        .into_iter()
+        .filter(|entry| entry.manager != "zen-lead");
+    others
+        .max_by_key(|entry| entry.time)
+        .map(|entry| entry.manager)
+}

@@ -1,0 +1,89 @@
+//! The requests for one object that are under way, and how long each is waited for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long an answer is waited for before the same is sent once more beside it, by the number of
+/// attempts in a row that took too long. The last one is what an API server itself allows a
+/// write, admission webhooks included.
+const PATIENCE: [Duration; 4] = [
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(20),
+    Duration::from_secs(34),
+];
+/// After this long the API server has given up by itself, so there is no answer to wait for.
+const ANSWER_MAX: Duration = Duration::from_secs(35);
+
+/// How long an attempt is waited for before another one is sent beside it, and how long at all,
+/// after so many attempts that took too long.
+pub(super) fn patience(overdue: u32) -> (Duration, Duration) {
+    let at = usize::try_from(overdue).unwrap_or(PATIENCE.len());
+    let of = |at: usize| PATIENCE[at.min(PATIENCE.len() - 1)];
+    // It goes on until the one beside it takes too long as well.
+    (of(at), (of(at) + of(at.saturating_add(1))).min(ANSWER_MAX))
+}
+
+/// At most two of them.
+#[derive(Default)]
+pub(super) struct Attempts {
+    elder: Option<Attempt>,
+    pub(super) younger: Option<Attempt>,
+}
+
+impl Attempts {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Attempt> {
+        self.elder.iter().chain(&self.younger)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.younger.is_none()
+    }
+
+    pub(super) fn are_full(&self) -> bool {
+        self.elder.is_some()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
+        self.elder.iter_mut().chain(&mut self.younger)
+    }
+
+    pub(super) fn push(&mut self, attempt: Attempt) {
+        self.elder = self.younger.replace(attempt);
+    }
+
+    pub(super) fn remove(&mut self, number: u32) -> Option<Attempt> {
+        let is_it = |attempt: &mut Attempt| attempt.number == number;
+        let elder = self.elder.take_if(is_it);
+        if elder.is_some() {
+            return elder;
+        }
+        let younger = self.younger.take_if(is_it);
+        if younger.is_some() {
+            self.younger = self.elder.take();
+        }
+        younger
+    }
+}
+
+/// One request that is under way. Its effect is unknown until it is answered or seen.
+pub(super) struct Attempt {
+    pub(super) number: u32,
+    pub(super) edition: u32,
+    pub(super) since: Instant,
+    pub(super) is_overdue: bool,
+    /// Another one has landed since: this one lands no more, and nothing waits for its end.
+    pub(super) is_moot: bool,
+}
+
+/// What an attempt was at when it came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Landed {
+    /// The latest write.
+    Latest,
+    /// An earlier one.
+    Earlier,
+    /// Another attempt landed before it.
+    Moot,
+}
