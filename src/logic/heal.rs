@@ -1,12 +1,16 @@
-//! Keeps us out of endless fights: a field that somebody else puts back again and again is healed
+//! Keeps us out of endless fights: a field that something else puts back again and again is healed
 //! with a growing delay.
+//!
+//! The time of the last change, which a slice bears for kube-proxy, takes no part in it: we set and
+//! remove it with writes that are due for another reason.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
-use serde_json::Value;
 
+use super::model::Version;
 use super::plan::{Action, Op, Target, Write};
 use super::time::Moment;
 
@@ -16,6 +20,9 @@ const AT_ONCE: usize = 3;
 const WINDOW: Duration = Duration::from_mins(1);
 /// First delay of a fight; it doubles.
 const DELAY_MIN: Duration = Duration::from_secs(5);
+/// The annotation `last-change-trigger-time`, as a JSON pointer.
+const TRIGGER_TIME: &str =
+    "/metadata/annotations/endpoints.kubernetes.io~1last-change-trigger-time";
 /// Longest delay.
 const DELAY_MAX: Duration = Duration::from_mins(5);
 
@@ -39,11 +46,13 @@ struct Fight {
     healed: Vec<Moment>,
     delay: Duration,
     not_before: Moment,
+    /// The version of the object in the answer to the latest of them.
+    answered: Option<Version>,
     /// Whether users have been told.
     is_told: bool,
 }
 
-/// A field that somebody keeps reverting.
+/// A field that is reverted again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fought {
     /// The object.
@@ -52,13 +61,15 @@ pub struct Fought {
     pub path: String,
     /// How long it is left as it is.
     pub delay: Duration,
+    /// Whether the answer to our own write shows it: no one changed it afterwards.
+    pub is_by_admission: bool,
 }
 
 impl Heals {
-    /// Notes that a write has been accepted.
-    pub fn acknowledge(&mut self, write: &Write, now: Moment) {
+    /// Notes that a write has been accepted, and as which version it was answered.
+    pub fn acknowledge(&mut self, write: &Write, answered: Option<&Version>, now: Moment) {
         let target = hash(&write.target);
-        let fields: Vec<(&str, u64)> = match &write.action {
+        let fields: Vec<(Cow<'_, str>, u64)> = match &write.action {
             Action::Delete { .. } => {
                 self.fields.retain(|field| field.target != target);
                 return;
@@ -68,12 +79,16 @@ impl Heals {
                 let whole = hash("");
                 self.fields
                     .retain(|field| field.target != target || field.path == whole);
-                vec![("", 0)]
+                vec![("".into(), 0)]
             }
-            Action::Patch { ops, .. } => ops.iter().map(|op| (op.path(), value_of(op))).collect(),
+            Action::Patch { ops, .. } => {
+                let members = ops.iter().flat_map(Op::members);
+                let members = members.filter(|(path, _)| *path != TRIGGER_TIME);
+                members.map(|(path, value)| (path, hash(&value))).collect()
+            }
         };
         for (path, value) in fields {
-            let path = hash(path);
+            let path = hash(&*path);
             let known = self
                 .fields
                 .iter_mut()
@@ -82,6 +97,7 @@ impl Heals {
                 Some(field) if field.value == value => {
                     let fight = field.fight.get_or_insert_with(|| Box::new(Fight::new(now)));
                     fight.blow(now);
+                    fight.answered = answered.cloned();
                 }
                 Some(field) => {
                     field.value = value;
@@ -108,14 +124,25 @@ impl Heals {
         }
         for mut write in writes {
             let target = write.target.clone();
-            let mut waits =
-                |path: &str, value| self.hold(&target, path, value, now, &mut restrained);
+            let planned = match &write.action {
+                Action::Patch { version, .. } => Some(version.clone()),
+                Action::Create(_) | Action::Delete { .. } => None,
+            };
+            let mut waits = |path: &str, value| {
+                self.hold(&target, path, value, planned.as_ref(), now, &mut restrained)
+            };
             let is_left = match &mut write.action {
                 Action::Delete { .. } => true,
                 Action::Create(_) => !waits("", 0),
                 Action::Patch { ops, .. } => {
-                    ops.retain(|op| !waits(op.path(), value_of(op)));
-                    !ops.is_empty()
+                    let all = std::mem::take(ops).into_iter();
+                    let left = all.filter_map(|op| {
+                        op.without(|path, value| path != TRIGGER_TIME && waits(path, hash(&value)))
+                    });
+                    ops.extend(left);
+                    let is_reason =
+                        |op: &Op| op.members().iter().any(|(path, _)| *path != TRIGGER_TIME);
+                    ops.iter().any(is_reason)
                 }
             };
             if is_left {
@@ -134,6 +161,7 @@ impl Heals {
         target: &Target,
         path: &str,
         value: u64,
+        planned: Option<&Version>,
         now: Moment,
         into: &mut Restrained,
     ) -> bool {
@@ -154,6 +182,7 @@ impl Heals {
                 target: target.clone(),
                 path: path.to_owned(),
                 delay: fight.delay,
+                is_by_admission: planned.is_some() && fight.answered.as_ref() == planned,
             });
         }
         true
@@ -180,6 +209,7 @@ impl Fight {
             healed: Vec::new(),
             delay: Duration::ZERO,
             not_before: now,
+            answered: None,
             is_told: false,
         }
     }
@@ -201,21 +231,16 @@ impl Fight {
     }
 }
 
-fn value_of(op: &Op) -> u64 {
-    match op {
-        Op::Add { value, .. } | Op::Replace { value, .. } => hash(value),
-        Op::Remove { .. } => hash(&Value::Null),
-    }
-}
-
 fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
     FixedState::default().hash_one(value)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::logic::model::{Key, Version};
+    use crate::logic::model::Key;
     use crate::logic::plan::{Kind, Lane};
 
     fn patch(path: &str, value: &str) -> Write {
@@ -252,19 +277,19 @@ mod tests {
                 is_free(&mut heals, &write, at(second)),
                 "written, and healed twice"
             );
-            heals.acknowledge(&write, at(second));
+            heals.acknowledge(&write, None, at(second));
         }
         let mut now = 3;
         for (round, delay) in [5, 10, 20, 40, 80, 160, 300, 300].into_iter().enumerate() {
             assert!(is_free(&mut heals, &write, at(now)));
-            heals.acknowledge(&write, at(now));
+            heals.acknowledge(&write, None, at(now));
             let held = heals.restrain(vec![write.clone()], at(now));
             now += delay;
             assert_eq!(held.until, Some(at(now)));
             assert_eq!(held.fought.len(), usize::from(round == 0), "told once");
             assert!(!is_free(&mut heals, &write, Moment(at(now).0 - 1)));
         }
-        heals.acknowledge(&write, at(now + 1_000));
+        heals.acknowledge(&write, None, at(now + 1_000));
         assert!(
             is_free(&mut heals, &write, at(now + 1_000)),
             "peace long enough"
@@ -277,7 +302,90 @@ mod tests {
         for second in 0..20 {
             let write = patch("/endpoints", if second % 2 == 0 { "a" } else { "b" });
             assert!(is_free(&mut heals, &write, at(second)));
-            heals.acknowledge(&write, at(second));
+            heals.acknowledge(&write, None, at(second));
+        }
+    }
+
+    fn ops(ops: Vec<Op>, version: u64) -> Write {
+        let mut write = patch("", "");
+        let version = Version::Number(version);
+        write.action = Action::Patch { version, ops };
+        write
+    }
+
+    fn remove(path: &str) -> Op {
+        Op::Remove { path: path.into() }
+    }
+
+    fn add(path: &str, value: Value) -> Op {
+        let path = path.into();
+        Op::Add { path, value }
+    }
+
+    #[test]
+    fn an_entry_of_a_map_that_comes_and_goes_by_our_own_hand_is_no_fight() {
+        for (map, key) in [
+            ("/metadata/annotations", "/metadata/annotations/a~1b"),
+            ("/metadata/labels", "/metadata/labels/a~1b"),
+        ] {
+            let mut heals = Heals::default();
+            for second in 0..10 {
+                // The first entry of a map comes with the map, and goes by itself.
+                let op = if second % 2 == 0 {
+                    add(map, json!({ "a/b": "1" }))
+                } else {
+                    remove(key)
+                };
+                let write = ops(vec![op], 1);
+                assert!(is_free(&mut heals, &write, at(second)), "{map} {second}");
+                heals.acknowledge(&write, None, at(second));
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_reverted_with_its_map_is_fought_over_by_itself() {
+        let mut heals = Heals::default();
+        let whole = ops(vec![add("/metadata/labels", json!({ "a": "1" }))], 1);
+        for second in 0..4 {
+            heals.acknowledge(&whole, None, at(second));
+        }
+        let more = add("/metadata/labels", json!({ "a": "1", "b": "2" }));
+        let held = heals.restrain(vec![ops(vec![more], 1)], at(4));
+        assert_eq!(held.fought[0].path, "/metadata/labels/a");
+        let left = add("/metadata/labels", json!({ "b": "2" }));
+        assert_eq!(held.writes, [ops(vec![left], 1)]);
+    }
+
+    #[test]
+    fn the_time_of_the_last_change_is_no_field_to_fight_over_and_no_reason_to_write() {
+        let mut heals = Heals::default();
+        let stale = remove(TRIGGER_TIME);
+        let label = add("/metadata/labels/a", "1".into());
+        let write = ops(vec![label, stale], 1);
+        for second in 0..4 {
+            heals.acknowledge(&write, None, at(second));
+        }
+        // The label waits, and the annotation does not go alone.
+        let held = heals.restrain(vec![write], at(4));
+        assert_eq!(held.writes, []);
+        let fought: Vec<&str> = held.fought.iter().map(|fought| &*fought.path).collect();
+        assert_eq!(fought, ["/metadata/labels/a"]);
+        let other = ops(vec![add("/endpoints", json!([])), remove(TRIGGER_TIME)], 1);
+        let held = heals.restrain(vec![other.clone()], at(4));
+        assert_eq!(held.writes, [other], "it goes with any other write");
+    }
+
+    #[test]
+    fn what_our_own_answer_shows_was_changed_on_the_way_in() {
+        for (answered, is_by_admission) in [(7, true), (6, false)] {
+            let mut heals = Heals::default();
+            let write = ops(vec![add("/metadata/labels/a", "1".into())], 7);
+            for second in 0..4 {
+                heals.acknowledge(&write, Some(&Version::Number(answered)), at(second));
+            }
+            let held = heals.restrain(vec![write], at(4));
+            assert_eq!(held.fought[0].is_by_admission, is_by_admission);
         }
     }
 
@@ -286,7 +394,7 @@ mod tests {
         let mut heals = Heals::default();
         let mut both = patch("/a", "1");
         for second in 0..4 {
-            heals.acknowledge(&both, at(second));
+            heals.acknowledge(&both, None, at(second));
         }
         if let Action::Patch { ops, .. } = &mut both.action {
             ops.push(Op::Add {
@@ -315,9 +423,9 @@ mod tests {
             ..identity.clone()
         };
         for second in 0..6 {
-            heals.acknowledge(&create, at(second));
+            heals.acknowledge(&create, None, at(second));
             assert!(is_free(&mut heals, &identity, at(second)));
-            heals.acknowledge(&identity, at(second));
+            heals.acknowledge(&identity, None, at(second));
         }
     }
 
@@ -329,7 +437,7 @@ mod tests {
             ..patch("", "")
         };
         for second in 0..4 {
-            heals.acknowledge(&create, at(second));
+            heals.acknowledge(&create, None, at(second));
         }
         let held = heals.restrain(vec![create.clone()], at(4));
         assert_eq!((held.writes.len(), &*held.fought[0].path), (0, ""));
@@ -341,7 +449,7 @@ mod tests {
             action: delete,
             ..create.clone()
         };
-        heals.acknowledge(&delete, at(5));
+        heals.acknowledge(&delete, None, at(5));
         assert!(
             is_free(&mut heals, &create, at(5)),
             "we deleted it ourselves"

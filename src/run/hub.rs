@@ -114,7 +114,7 @@ impl Hub {
             Verdict::Accepted(observed) => {
                 self.forget_refusals(&source, |target| *target != write.target);
                 self.announce(&source, &write);
-                drive.acknowledge(&source, &write);
+                drive.acknowledge(&source, &write, observed.version());
                 if !planted::is(Bug::AnswerIgnored) {
                     touched = self.apply(observed);
                 }
@@ -320,11 +320,16 @@ impl Outlet for Hub {
                 target,
                 path,
                 delay,
+                is_by_admission,
             } = fought;
             let what = format!("{} {}", kind_name(target.kind), target.key.name);
             let text = if path.is_empty() {
                 // Nothing is left that could say by whom.
                 format!("{what} is deleted again and again; it is made again in {delay:?}")
+            } else if is_by_admission {
+                format!(
+                    "{what} does not keep the value of {path}: an admission policy or webhook changes it as it is written; it is written again in {delay:?}"
+                )
             } else {
                 let manager = rival::of(&client, &target).await;
                 format!(

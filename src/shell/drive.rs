@@ -287,10 +287,11 @@ impl Drive {
         }
     }
 
-    /// Notes that a write has been accepted.
-    pub fn acknowledge(&self, source: &Key, write: &Write) {
+    /// Notes that a write has been accepted, and as which version it was answered.
+    pub fn acknowledge(&self, source: &Key, write: &Write, answered: Option<&Version>) {
         if let Some(cell) = self.cells.get(source).map(|cell| Arc::clone(&cell)) {
-            cell.lock().heals.acknowledge(write, self.clock.moment());
+            let now = self.clock.moment();
+            cell.lock().heals.acknowledge(write, answered, now);
         }
     }
 

@@ -237,7 +237,7 @@ impl Fleet {
         while let Some((source, writes)) = self.take_decision() {
             for write in writes {
                 let touched = self.apply(&write);
-                self.drive.acknowledge(&source, &write);
+                self.drive.acknowledge(&source, &write, None);
                 self.touch(touched);
             }
             self.touch(vec![source]);

@@ -1,5 +1,6 @@
 //! JSON patch (RFC 6902), hand-made: per key for maps, whole for lists.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -51,6 +52,43 @@ impl Op {
         Self::Remove { path: path.into() }
     }
 
+    /// The members that it sets, or removes with `None`: of labels and annotations each one, since
+    /// a map that is set as a whole is one that was not there.
+    #[must_use]
+    pub fn members(&self) -> Vec<(Cow<'_, str>, Option<&Value>)> {
+        match self {
+            Self::Add {
+                path,
+                value: Value::Object(map),
+            } if is_map(path) => map
+                .iter()
+                .map(|(key, value)| (format!("{path}/{}", escape(key)).into(), Some(value)))
+                .collect(),
+            Self::Add { path, value } | Self::Replace { path, value } => {
+                vec![(path.into(), Some(value))]
+            }
+            Self::Remove { path } => vec![(path.into(), None)],
+        }
+    }
+
+    /// The same without some of its members; `None` if nothing is left.
+    #[must_use]
+    pub fn without(self, mut is_out: impl FnMut(&str, Option<&Value>) -> bool) -> Option<Self> {
+        match self {
+            Self::Add {
+                path,
+                value: Value::Object(mut map),
+            } if is_map(&path) => {
+                map.retain(|key, value| !is_out(&format!("{path}/{}", escape(key)), Some(value)));
+                (!map.is_empty()).then(|| Self::add(path, map))
+            }
+            Self::Add { ref value, .. } | Self::Replace { ref value, .. } => {
+                (!is_out(self.path(), Some(value))).then_some(self)
+            }
+            Self::Remove { .. } => (!is_out(self.path(), None)).then_some(self),
+        }
+    }
+
     /// Where it acts.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -58,6 +96,10 @@ impl Op {
             Self::Add { path, .. } | Self::Replace { path, .. } | Self::Remove { path } => path,
         }
     }
+}
+
+fn is_map(path: &str) -> bool {
+    matches!(path, "/metadata/annotations" | "/metadata/labels")
 }
 
 /// What a string map should hold. Keys that are not named are left alone.
