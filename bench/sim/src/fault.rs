@@ -103,6 +103,10 @@ pub enum Whom {
 pub enum Trouble {
     /// They take their time.
     Slow,
+    /// An admission webhook takes seconds over writes.
+    SlowAdmission,
+    /// An admission webhook hangs: writes are let through, or refused, after its time-out.
+    HungAdmission,
     /// The connection breaks before the effect.
     LostBefore,
     /// The connection breaks after the effect.
@@ -139,10 +143,12 @@ pub enum FrameTrouble {
 }
 
 /// All there are.
-pub(crate) const TROUBLES: [Trouble; 12] = [
+pub(crate) const TROUBLES: [Trouble; 14] = [
     // Twice as often: it hits lists only.
     Trouble::Stale,
     Trouble::Slow,
+    Trouble::SlowAdmission,
+    Trouble::HungAdmission,
     Trouble::LostBefore,
     Trouble::LostAfter,
     Trouble::HangBefore,

@@ -270,6 +270,11 @@ fn verdict(trouble: Trouble, request: &RequestInfo, chance: &mut Chance) -> Opti
                 after: ms(chance.below(most)),
             }
         }
+        Trouble::SlowAdmission | Trouble::HungAdmission if !is_admitted(request) => return None,
+        Trouble::SlowAdmission => Verdict::Admit {
+            takes: ms(chance.pick(&[500, 2_000, 6_000, 9_000])),
+        },
+        Trouble::HungAdmission => hung(chance.pick(&[10_000, 10_000, 30_000]), chance),
         Trouble::LostBefore => Verdict::Drop { applied: false },
         Trouble::LostAfter => Verdict::Drop { applied: true },
         Trouble::HangBefore => Verdict::Hang { applied: false },
@@ -300,4 +305,26 @@ fn verdict(trouble: Trouble, request: &RequestInfo, chance: &mut Chance) -> Opti
         },
         Trouble::Stale => return None,
     })
+}
+
+/// Whether an admission webhook for Services and slices would be asked.
+fn is_admitted(request: &RequestInfo) -> bool {
+    let is_covered = matches!(request.kind, Some(Kind::Service | Kind::EndpointSlice));
+    request.verb.is_write() && is_covered
+}
+
+/// A webhook that does not answer: failurePolicy Ignore or Fail.
+fn hung(timeout: u64, chance: &mut Chance) -> Verdict {
+    let takes = ms(timeout);
+    if chance.percent(50) {
+        return Verdict::Admit { takes };
+    }
+    Verdict::Late {
+        by: takes,
+        then: Box::new(Verdict::Answer {
+            code: 500,
+            retry_after: None,
+            applied: false,
+        }),
+    }
 }
