@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use simkube::{Kind, Rule, Verb};
+use simkube::{Kind, Rule, Verb, Verdict};
 use support::{NS, World, secs};
 use zen_lead::cli::{Cluster, Typed, answer, read};
 
@@ -474,6 +474,49 @@ async fn a_leader_service_beside_the_waypoint_is_noticed() {
         .label(Kind::Service, NS, "web-leader", WAYPOINT, Some("wp"));
     world.settle().await;
     assert!(!doctor().await.contains(note));
+}
+
+/// A write that the server does not take is no sign that no controller is at work: the doctor says
+/// what the controller was told.
+#[tokio::test(start_paused = true)]
+async fn the_doctor_repeats_what_the_server_said_of_a_write() {
+    for (fault, said) in [
+        (
+            Verdict::Answer {
+                code: 500,
+                retry_after: None,
+                applied: false,
+            },
+            "The API server refused to patch EndpointSlice web-leader: 500",
+        ),
+        (
+            Verdict::Hang { applied: false },
+            "No answer within 5s to the patch of EndpointSlice web-leader: an admission webhook or \
+             the API server is slow",
+        ),
+    ] {
+        let mut world = World::serving(&["a", "b"]).await;
+        world.on_request(move |request| match request.kind {
+            Some(Kind::EndpointSlice) if request.verb.is_write() => fault.clone(),
+            _ => Verdict::Pass,
+        });
+        world.kube.set_ready(NS, "a", false);
+        tokio::time::sleep(secs(8)).await;
+        let doctor = typed(&world, "doctor").await.expect_err("it is wrong");
+        let expected =
+            "WRONG Service shop/web: b is to lead and is not published; the controller reports: ";
+        assert!(doctor.contains(&format!("{expected}{said}")), "{doctor}");
+        assert!(!doctor.contains("if that stays so"), "{doctor}");
+
+        // Once it has landed, that Event is about the past.
+        world.heal();
+        world.until_leader("web", "b").await;
+        world.stop().await;
+        world.kube.set_ready(NS, "a", true);
+        world.kube.set_ready(NS, "b", false);
+        let doctor = typed(&world, "doctor").await.expect_err("it is wrong");
+        assert!(doctor.contains("if that stays so"), "{doctor}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

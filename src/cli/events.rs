@@ -24,6 +24,8 @@ pub(super) struct Said {
     changes: Vec<Event>,
     /// That one is kept although it is not Ready. The budgets are in the controller's memory alone.
     guards: Vec<Event>,
+    /// That the API server refuses a write, or does not answer it.
+    refusals: Vec<Event>,
 }
 
 struct Event {
@@ -42,8 +44,14 @@ impl Said {
         }
         let is_guard = |event: &mut Event| event.reason == reason::FAILOVER_BUDGET_EXCEEDED;
         let guards = changes.extract_if(.., is_guard).collect();
+        let is_refusal = |event: &mut Event| event.reason == reason::WRITE_REFUSED;
+        let refusals = changes.extract_if(.., is_refusal).collect();
         changes.retain(|event| event.message.contains(CHANGED));
-        Self { changes, guards }
+        Self {
+            changes,
+            guards,
+            refusals,
+        }
     }
 
     /// Adds to what the facts show.
@@ -56,8 +64,20 @@ impl Said {
         {
             pending.push_str("; the storm guard holds it back, see the Event ");
             pending.push_str(reason::FAILOVER_BUDGET_EXCEEDED);
+        } else if let Some(pending) = judged.report.pending.as_mut()
+            && let Some(refusal) = self.refusal(&judged.view.key)
+        {
+            pending.push_str("; the controller reports: ");
+            pending.push_str(&refusal.message);
+            judged.report.refused = true;
         }
         judged
+    }
+
+    /// What the controller has said of its writes since the leader changed.
+    fn refusal(&self, source: &Key) -> Option<&Event> {
+        let changed = last(&self.changes, source).map(|change| &*change.at);
+        last(&self.refusals, source).filter(|refusal| changed <= Some(&*refusal.at))
     }
 
     /// Whether the failover that is due is held back: the controller has said so of this leader

@@ -63,6 +63,9 @@ pub(super) struct Report {
     pub(super) pending: Option<String>,
     /// Whether the storm guard holds the failover back that is pending, by the last Event about it.
     pub(super) guarded: bool,
+    /// Whether the controller has said that the API server does not take what is pending.
+    #[serde(skip)]
+    pub(super) refused: bool,
     /// What is wrong, in the words of the controller's own Warning events.
     pub(super) problems: Vec<String>,
 }
@@ -196,6 +199,7 @@ impl<'a> Judge<'a> {
             preferred_leader: machine.settings.preferred.clone(),
             last_reason: None,
             guarded: false,
+            refused: false,
             pending: is_served.then(|| pending(shown, decided, step)).flatten(),
             problems: step
                 .notes

@@ -169,6 +169,7 @@ mod tests {
             last_reason: Some("notReady".into()),
             pending: None,
             guarded: false,
+            refused: false,
             problems: Vec::new(),
         }
     }

@@ -242,7 +242,7 @@ pub(super) fn source(judged: &Judged) -> Vec<Finding> {
             .map(|problem| Finding::wrong(about(problem))),
     );
     if let Some(pending) = &report.pending {
-        let text = if report.guarded {
+        let text = if report.guarded || report.refused {
             pending.clone()
         } else {
             format!("{pending}; if that stays so, no controller is at work")
