@@ -17,6 +17,7 @@ pub mod scrape;
 pub mod suite;
 pub mod test;
 pub mod waits;
+pub mod webhook;
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! What a user can rely on, row by row of the contract.
 
+mod admission;
 mod cli;
 mod drain;
 mod drift;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Scenario> {
         migration::ALL,
         drift::ALL,
         refused::ALL,
+        admission::ALL,
         process::ALL,
         lease::ALL,
         restart::ALL,
