@@ -125,7 +125,7 @@ impl Default for Options {
             // 2026-01-01T00:00:00Z: any fixed time will do, a fixed one keeps runs comparable.
             epoch: Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH),
             clock: None,
-            user: "system:serviceaccount:zen-lead-system:zen-lead".into(),
+            user: "system:serviceaccount:zen-lead:zen-lead".into(),
             dual_stack: false,
             relaxed_service_names: true,
             watch_list: true,
