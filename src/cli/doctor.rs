@@ -171,7 +171,7 @@ async fn leases(cluster: &Cluster, user: Option<&str>) -> Result<Value> {
 async fn lease(cluster: &Cluster, namespace: &str, name: &str) -> Result<Value> {
     let uri = api::path::<crate::logic::model::Lease>(Some(namespace), Some(name));
     let found = cluster.get(uri).await?;
-    Ok(json!({ "items": Vec::from_iter(found) }))
+    Ok(json!({ "items": found.into_iter().collect::<Vec<_>>() }))
 }
 
 /// Slices that bear the name of a Service and are not zen-lead's.

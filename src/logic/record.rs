@@ -27,7 +27,7 @@ pub fn cooling_down(shunned: &[(Uid, Moment)], pods: &[Arc<Pod>], now: Now) -> S
         let until = wall_of(*until, now)?;
         Some(format!("{}/{uid}/{until:.0}", pod.name))
     });
-    Vec::from_iter(entries.take(ENTRIES_MAX)).join(",")
+    entries.take(ENTRIES_MAX).collect::<Vec<_>>().join(",")
 }
 
 /// Reads [`cooling_down`] back. What cannot be read counts as nothing, and no record lasts longer
@@ -62,7 +62,7 @@ pub fn avoided(nodes: &Nodes, pods: &[Arc<Pod>], now: Now) -> String {
                 .then(|| format!("{name}/{LEAVING}"))
         }
     });
-    Vec::from_iter(entries.take(ENTRIES_MAX)).join(",")
+    entries.take(ENTRIES_MAX).collect::<Vec<_>>().join(",")
 }
 
 /// Reads [`avoided`] back. What cannot be read counts as nothing.
