@@ -8,7 +8,7 @@
 //!
 //! An admission webhook may take 30 s, and a request that is cut off takes its effect with it. So an
 //! attempt that takes long is not cut off: a second one is sent beside it, after 5 s or more with
-//! the same content, after 1 s with another one if the machine decided anew. Every attempt is
+//! the same content, after 1 s with another one if the machine decided again. Every attempt is
 //! guarded by a version, so one of them lands at most; the other one is answered 409. An attempt
 //! is given up only after the one beside it took too long as well.
 

@@ -273,7 +273,7 @@ impl Slot {
         self.server_errors = 0;
     }
 
-    /// A race was lost: the truth is known now, and the machine decides anew.
+    /// A race was lost: the truth is known now, and the machine decides again.
     pub(super) fn rest(&mut self) {
         self.stop_waiting();
         self.is_in_doubt = false;
