@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 
+from binaries import as_numbers
 from common import Fail, exchange, free_ports, need, write
 from instance import Instance
 
@@ -22,6 +23,29 @@ CONTROLLERS = ",".join(
         "job disruption resourcequota clusterrole-aggregation root-ca-certificate-publisher"
     ).split()
 )
+
+# What 1.27 and older call them, as far as it is more than the name without "-controller".
+OLD_NAMES = {
+    "endpoints-controller": "endpoint",
+    "endpointslice-mirroring-controller": "endpointslicemirroring",
+    "garbage-collector-controller": "garbagecollector",
+    "node-lifecycle-controller": "nodelifecycle",
+    "pod-garbage-collector-controller": "podgc",
+    "root-ca-certificate-publisher-controller": "root-ca-cert-publisher",
+}
+
+
+def controllers_of(minor, names):
+    """The list of controllers as kube-controller-manager of that minor takes it."""
+    if not minor or as_numbers(minor) >= [1, 28]:
+        return names
+
+    def old(name):
+        sign = "-" * name.startswith("-")
+        name = name[len(sign) :]
+        return sign + OLD_NAMES.get(name, name.removesuffix("-controller"))
+
+    return ",".join(map(old, names.split(",")))
 
 
 class ControlPlane(Instance):
@@ -127,7 +151,7 @@ class ControlPlane(Instance):
             f"--service-cluster-ip-range={self.options['service_cluster_ip_range']}",
             "--use-service-account-credentials=true",
             "--leader-elect=false",
-            "--controllers=" + self.options["controllers"],
+            "--controllers=" + controllers_of(self.options["kubernetes"], self.options["controllers"]),
         ]
         self.spawn("kube-controller-manager", command + self.options["controller_manager_arg"])
 
