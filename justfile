@@ -77,6 +77,16 @@ conformance RECORD="": control-plane
 e2e-paged *ARGS: control-plane
     E2E_FEATURE_GATES=WatchList=false cargo test --locked --test e2e -- {{ARGS}}
 
+# The same on an older minor version: `just e2e-on 1.25`, `just e2e-on 1.28 rename`
+e2e-on MINOR *ARGS:
+    scripts/control-plane build --kubernetes {{MINOR}} --controller-manager
+    cargo test --locked --test e2e -- --kubernetes {{MINOR}} {{ARGS}}
+
+# Upgrades the API server from the oldest minor version to the newest, under a running zen-lead
+upgrade:
+    for minor in $(scripts/control-plane minors); do scripts/control-plane build --kubernetes $minor --controller-manager; done
+    cargo test --locked --test e2e -- --upgrade "$(scripts/control-plane minors)"
+
 # The manifests on a real API server, and zen-lead with exactly the rights that they grant
 manifests: control-plane
     cargo build --locked

@@ -1,7 +1,9 @@
 //! End to end: the binary against a real API server, by the contract alone.
 //!
 //! `cargo test --test e2e -- [FILTER…] [--exact] [--skip TEXT] [--list] [--jobs N]
-//! [--feature-gates=WatchList=false]`
+//! [--feature-gates=WatchList=false] [--kubernetes 1.25] [--upgrade "1.25 1.28"]`
+//!
+//! With `--upgrade` runs [`scenarios::upgrade`] alone, from the first of these versions to the last.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -9,6 +11,7 @@
 //! | `E2E_CONTROL` | program with the sub-commands of `scripts/control-plane` |
 //! | `E2E_CONTROL_DIR` | use this running control plane, and leave it running |
 //! | `E2E_FEATURE_GATES` | as `--feature-gates` |
+//! | `E2E_KUBERNETES` | as `--kubernetes`: the minor version of the real control plane |
 //! | `E2E_KEEP` | leave the control plane running, print how to reach it |
 //! | `E2E_LOG` | `--log-level` of the program (info) |
 //! | `E2E_SERVER` | `real` (default), or `simkube`, which this program starts by itself; it leaves out what only a real control plane can do |
@@ -43,9 +46,14 @@ fn main() -> ExitCode {
         .worker_threads(2)
         .enable_all()
         .build();
+    let scenarios = if asked.upgrade.is_empty() {
+        scenarios::all()
+    } else {
+        scenarios::upgrade::ALL.to_vec()
+    };
     let outcome = runtime
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(runner::run(&scenarios::all(), &asked)));
+        .and_then(|runtime| runtime.block_on(runner::run(&scenarios, &asked)));
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -59,6 +67,7 @@ fn main() -> ExitCode {
 fn read(arguments: impl Iterator<Item = String>) -> Result<Asked, String> {
     let mut asked = Asked {
         gates: std::env::var("E2E_FEATURE_GATES").ok(),
+        kubernetes: std::env::var("E2E_KUBERNETES").ok(),
         jobs: 6,
         ..Asked::default()
     };
@@ -75,6 +84,11 @@ fn read(arguments: impl Iterator<Item = String>) -> Result<Asked, String> {
             "--exact" => asked.exact = true,
             "--skip" => asked.skip.push(value()?),
             "--feature-gates" => asked.gates = Some(value()?),
+            "--kubernetes" => asked.kubernetes = Some(value()?),
+            "--upgrade" => {
+                asked.upgrade = value()?.split_whitespace().map(str::to_owned).collect();
+                asked.kubernetes = asked.upgrade.first().cloned();
+            }
             "--jobs" | "--test-threads" => {
                 let given = value()?;
                 let number = given.parse().ok().filter(|jobs| *jobs > 0);

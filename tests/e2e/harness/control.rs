@@ -11,6 +11,8 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
+use super::runner::Asked;
+
 /// The controllers that run from the start. No garbage collector: the program has to do without.
 const CONTROLLERS: &str =
     "endpointslice-controller,endpointslice-mirroring-controller,namespace-controller";
@@ -56,11 +58,13 @@ pub struct Control {
     pub server: Server,
     /// The feature gates that it was started with.
     pub gates: String,
+    /// The minor versions of Kubernetes that it is to be upgraded through.
+    pub upgrade: Vec<String>,
 }
 
 impl Control {
     /// Starts a control plane, or takes the running one that `E2E_CONTROL_DIR` names.
-    pub async fn up(server: Server, feature_gates: Option<&str>) -> Result<Self> {
+    pub async fn up(server: Server, asked: &Asked) -> Result<Self> {
         let (program, prefix) = program(server)?;
         if let Some(dir) = std::env::var_os("E2E_CONTROL_DIR") {
             return Ok(Self {
@@ -70,6 +74,7 @@ impl Control {
                 is_ours: false,
                 server,
                 gates: String::new(),
+                upgrade: Vec::new(),
             });
         }
         let dir = std::env::temp_dir().join(format!("zen-lead-cp-e2e-{}", std::process::id()));
@@ -79,7 +84,8 @@ impl Control {
             dir,
             is_ours: true,
             server,
-            gates: feature_gates.unwrap_or_default().to_owned(),
+            gates: asked.gates.clone().unwrap_or_default(),
+            upgrade: asked.upgrade.clone(),
         };
         let mut arguments = vec![
             "up",
@@ -93,8 +99,11 @@ impl Control {
             "--apiserver-arg=--audit-log-maxsize=2000",
         ];
         arguments.extend(QUICK);
-        if let Some(gates) = feature_gates {
+        if let Some(gates) = &asked.gates {
             arguments.extend(["--feature-gates", gates]);
+        }
+        if let Some(minor) = &asked.kubernetes {
+            arguments.extend(["--kubernetes", minor]);
         }
         control.run(&arguments).await?;
         Ok(control)

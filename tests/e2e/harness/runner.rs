@@ -38,6 +38,15 @@ pub enum On {
     RealOnly(&'static str),
 }
 
+/// What the API server must have for a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// The first minor version of Kubernetes 1 that has it switched on.
+    pub since: u32,
+    /// What it is.
+    pub what: &'static str,
+}
+
 /// A running scenario.
 pub type Run = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
@@ -52,14 +61,18 @@ pub struct Scenario {
     pub on: On,
     /// When it runs.
     pub phase: Phase,
+    /// What not every supported version of Kubernetes has.
+    pub needs: &'static [Needs],
     /// What it does.
     pub run: fn(Arc<Test>) -> Run,
 }
 
-/// Declares the scenarios of a file: `Phase On name "row" "row";`.
+/// Declares the scenarios of a file: `Phase On name "row" "row";`, and before the semicolon, where
+/// older versions of Kubernetes lack it, `needs 30 "what it is"`: since 1.30.
 #[macro_export]
 macro_rules! scenarios {
-    ($($phase:ident $on:ident $(($why:literal))? $name:ident $($row:literal)+;)*) => {
+    ($($phase:ident $on:ident $(($why:literal))? $name:ident $($row:literal)+
+        $(needs $since:literal $what:literal)?;)*) => {
         /// The scenarios of this file.
         pub const ALL: &[$crate::harness::runner::Scenario] = &[$(
             $crate::harness::runner::Scenario {
@@ -67,6 +80,7 @@ macro_rules! scenarios {
                 rows: &[$($row),+],
                 on: $crate::harness::runner::On::$on $(($why))?,
                 phase: $crate::harness::runner::Phase::$phase,
+                needs: &[$($crate::harness::runner::Needs { since: $since, what: $what })?],
                 run: |test| Box::pin($name(test)),
             }
         ),*];
@@ -88,6 +102,10 @@ pub struct Asked {
     pub gates: Option<String>,
     /// How many scenarios run side by side.
     pub jobs: usize,
+    /// The minor version of Kubernetes, as "1.25"; none is the newest that is pinned.
+    pub kubernetes: Option<String>,
+    /// The minor versions that an upgrade leads through.
+    pub upgrade: Vec<String>,
 }
 
 impl Asked {
@@ -109,6 +127,7 @@ struct Tally {
     passed: usize,
     failed: Vec<(&'static str, String)>,
     ignored: usize,
+    skipped: usize,
 }
 
 /// Runs what was asked for; whether all of it passed.
@@ -121,7 +140,7 @@ pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
         .collect();
     if asked.list {
         list(&chosen);
-        return Ok(shares(all));
+        return Ok(is_enough(all, asked));
     }
     let server = Server::chosen()?;
     println!("\nrunning {} tests on {server:?}", chosen.len());
@@ -137,8 +156,10 @@ pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
         }
     }
     if !runnable.is_empty() {
-        let control = Control::up(server, asked.gates.as_deref()).await?;
+        let control = Control::up(server, asked).await?;
         let suite = Suite::start(control, runnable.len() == all.len()).await?;
+        println!("the server is Kubernetes {}", suite.version);
+        skip(&suite, &mut runnable, &mut tally);
         let outcome = tokio::select! {
             biased;
             outcome = phases(&suite, &runnable, asked, &mut tally) => outcome,
@@ -153,7 +174,23 @@ pub async fn run(all: &[Scenario], asked: &Asked) -> Result<bool> {
         }
     }
     report(&tally, all.len() - chosen.len(), start.elapsed());
-    Ok(shares(all) && tally.failed.is_empty())
+    Ok(is_enough(all, asked) && tally.failed.is_empty())
+}
+
+/// Leaves out what this version of Kubernetes cannot do.
+fn skip(suite: &Suite, runnable: &mut Vec<Scenario>, tally: &mut Tally) {
+    runnable.retain(|scenario| {
+        let unmet = scenario
+            .needs
+            .iter()
+            .find(|needs| suite.minor < needs.since);
+        if let Some(Needs { since, what }) = unmet {
+            let name = scenario.name;
+            println!("test {name} ... skipped, needs Kubernetes 1.{since}: {what}");
+            tally.skipped += 1;
+        }
+        unmet.is_none()
+    });
 }
 
 async fn interrupted() {
@@ -177,12 +214,20 @@ fn list(chosen: &[Scenario]) {
             On::Both => "both".to_owned(),
             On::RealOnly(why) => format!("real-only: {why}"),
         };
+        let needs = scenario.needs.iter();
+        let needs = needs.map(|needs| format!("; needs 1.{} {}", needs.since, needs.what));
+        let needs: String = needs.collect();
         println!(
-            "{}: test ({on}; {})",
+            "{}: test ({on}{needs}; {})",
             scenario.name,
             scenario.rows.join("; ")
         );
     }
+}
+
+/// Whether enough of the scenarios run on both servers; no other server can be upgraded.
+fn is_enough(all: &[Scenario], asked: &Asked) -> bool {
+    !asked.upgrade.is_empty() || shares(all)
 }
 
 /// Says how many scenarios run on both servers, and whether they are enough: what is proved on
@@ -213,8 +258,8 @@ fn report(tally: &Tally, filtered: usize, took: Duration) {
         }
     }
     println!(
-        "\ntest result: {}. {} passed; {} failed; {} ignored; 0 measured; {filtered} filtered out; \
-         finished in {:.2}s\n",
+        "\ntest result: {}. {} passed; {} failed; {} ignored; {} skipped; 0 measured; {filtered} filtered \
+         out; finished in {:.2}s\n",
         if tally.failed.is_empty() {
             "ok"
         } else {
@@ -223,6 +268,7 @@ fn report(tally: &Tally, filtered: usize, took: Duration) {
         tally.passed,
         tally.failed.len(),
         tally.ignored,
+        tally.skipped,
         took.as_secs_f64(),
     );
 }

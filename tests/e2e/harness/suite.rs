@@ -12,6 +12,7 @@ use super::audit::Audit;
 use super::control::Control;
 use super::controller::Controller;
 use super::manifests;
+use super::objects::text;
 
 /// As whom the program runs: the account of the manifests, with the rights that they grant.
 pub const USER: &str = "system:serviceaccount:zen-lead:zen-lead";
@@ -30,6 +31,10 @@ pub struct Suite {
     pub logs: PathBuf,
     /// Whether nothing was left out.
     pub is_whole: bool,
+    /// The API server's version, as it says it.
+    pub version: String,
+    /// The minor part of it: 25 for v1.25.16.
+    pub minor: u32,
     /// Tells namespaces of several runs on one control plane apart.
     pub run: String,
     addresses: AtomicU32,
@@ -40,10 +45,20 @@ pub fn rules() -> Result<Value> {
     Ok([manifests::served()?, manifests::lease()?].concat().into())
 }
 
+/// The version of an API server in full, and its minor part.
+pub async fn version_of(api: &Api) -> Result<(String, u32)> {
+    let told = api.get("/version").await?;
+    let version = text(&told, "/gitVersion").to_owned();
+    let minor = version.split('.').nth(1).and_then(|part| part.parse().ok());
+    let minor = minor.with_context(|| format!("expected v1.MINOR.PATCH, /version says {told}"))?;
+    Ok((version, minor))
+}
+
 impl Suite {
     /// Connects, and makes what every scenario builds on: rights and Nodes.
     pub async fn start(control: Control, is_whole: bool) -> Result<Arc<Self>> {
         let api = Api::connect(&control.kubeconfig()).await?;
+        let (version, minor) = version_of(&api).await?;
         let logs = std::env::temp_dir().join(format!("zen-lead-e2e-{}", std::process::id()));
         std::fs::create_dir_all(&logs)?;
         let mut suite = Self {
@@ -53,6 +68,8 @@ impl Suite {
             kubeconfig: PathBuf::new(),
             logs,
             is_whole,
+            version,
+            minor,
             run: format!("{:x}", std::process::id()),
             addresses: AtomicU32::new(256),
         };

@@ -26,6 +26,7 @@ mod scale;
 mod settings;
 mod strategies;
 mod switchover;
+pub mod upgrade;
 
 use crate::harness::runner::Scenario;
 

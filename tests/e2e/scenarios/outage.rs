@@ -23,11 +23,15 @@ scenarios! {
 }
 
 /// A request that is repeated until the server that is coming back answers it.
-async fn insist_ready(t: &Test, pod: &crate::harness::objects::Made, ready: bool) -> Result<()> {
+pub async fn insist_ready(
+    t: &Test,
+    pod: &crate::harness::objects::Made,
+    ready: bool,
+) -> Result<()> {
     let status = crate::harness::objects::status("Running", &pod.ips, ready, None, false);
     let path = format!("{}/status", t.path(PodKind, &pod.name));
     t.api
-        .insist("the pod's status", SOON * 2, || {
+        .insist("the pod's status", SOON * 8, || {
             t.api.patch(&path, Patch::Merge, &status)
         })
         .await

@@ -16,7 +16,7 @@ scenarios! {
     Shared Both ports_unresolved_are_left_out "§2 Ports: fails closed" "§4 PortResolutionFailed";
     Shared Both ports_none_resolved_is_not_eligible "§2 Ports: a pod that resolves none" "§4 PortResolutionFailed";
     Shared Both ports_more_resolved_are_preferred "§2 Ports: candidates that resolve more";
-    Shared Both ports_of_restartable_init_containers "§2 Ports: restartable init containers";
+    Shared Both ports_of_restartable_init_containers "§2 Ports: restartable init containers" needs 29 "restartable init containers";
     Shared Both ports_same_name_other_protocol "§2 Ports: with the same protocol";
     Shared Both ports_are_mirrored_and_follow "§2 leader Service ports" "§2 appProtocol";
 }

@@ -15,7 +15,7 @@ use crate::harness::test::Test;
 use crate::scenarios;
 
 scenarios! {
-    Shared RealOnly("simkube evaluates no admission policies: they are written in CEL") refused_by_an_admission_policy "§4 WriteRefused, the API server's own words" "bounded number of requests";
+    Shared RealOnly("simkube evaluates no admission policies: they are written in CEL") refused_by_an_admission_policy "§4 WriteRefused, the API server's own words" "bounded number of requests" needs 30 "ValidatingAdmissionPolicy";
     Own Both refused_by_rbac "§4 WriteRefused: RBAC" "recovers by itself";
     Own Both rights_in_one_namespace_suffice "§6 --namespaces with a Role" "OwnerReferencesPermissionEnforcement";
     Shared Both namespace_is_being_deleted "a namespace being deleted";
