@@ -142,8 +142,11 @@ pub(super) fn lease_rights(user: &str, namespace: &str, denied: &[&str]) -> Find
     ))
 }
 
-/// Older servers have no streaming lists.
-const STREAMING_SINCE: u32 = 32;
+/// Whether a server of that minor version streams lists as it comes: 1.32 does, 1.33 had it switched
+/// off again, later ones do.
+fn streams(minor: u32) -> bool {
+    minor == 32 || minor >= 34
+}
 
 pub(super) fn version(version: &Value, address: &str) -> Finding {
     let git = version["gitVersion"]
@@ -153,7 +156,7 @@ pub(super) fn version(version: &Value, address: &str) -> Finding {
     let minor: String = minor.chars().take_while(char::is_ascii_digit).collect();
     let text = format!("API server {git} at {address}");
     match minor.parse::<u32>() {
-        Ok(minor) if minor < STREAMING_SINCE => Finding::note(format!(
+        Ok(minor) if !streams(minor) => Finding::note(format!(
             "{text}: without streaming lists, zen-lead lists page by page"
         )),
         _ => Finding::fine(text),
@@ -391,6 +394,8 @@ mod tests {
             ("37", "Fine"),
             ("31+", "Note"),
             ("32", "Fine"),
+            ("33", "Note"),
+            ("34", "Fine"),
             ("", "Fine"),
         ] {
             let version = version(&json!({"gitVersion": "v1.x", "minor": minor}), "https://a");
