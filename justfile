@@ -43,6 +43,7 @@ scripts-check:
     python3 -m py_compile scripts/dependencies scripts/image-check scripts/sbom scripts/compare-builds
     for script in .ci/run scripts/build-release scripts/image scripts/ci-steps scripts/release-notes; do bash -n "$script"; done
     scripts/ci-steps --check
+    python3 -m py_compile scripts/cluster scripts/cluster.d/*.py scripts/real scripts/real.d/*.py
     hadolint Containerfile
     actionlint .github/workflows/*.yaml
 
@@ -147,6 +148,18 @@ image-check: release
 # The README's quick start, from the README's own text
 quickstart: control-plane
     python3 scripts/readme run README.md
+
+# A real cluster on this machine, built once and cached: kubelets, containers, DNS; needs root
+cluster *ARGS="up":
+    scripts/cluster {{ARGS}}
+
+# zen-lead on a real cluster, with a client that counts: `just real drain` those with the word; needs root
+real *ARGS: release
+    scripts/real {{ARGS}}
+
+# CI's selection of them
+real-ci: release
+    scripts/real --ci
 
 # The steps that CI runs, with the tools that are here: `just ci`, or `just ci clippy tests`
 ci *STEPS:

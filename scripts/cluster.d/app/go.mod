@@ -1,0 +1,3 @@
+module zen-lead/cluster/app
+
+go 1.26.0

@@ -1,0 +1,102 @@
+"""A leader that fails by itself."""
+
+import time
+
+from scenario import scenario
+from world import Wrong, expect, until
+
+
+@scenario("opt-in", ci=True)
+def opt_in(world, make):
+    app = make(opted_in=False)
+    expect("leader Service before", app.service(), None)
+    app.annotate("zen-lead.io/enabled=true")
+    leader = app.leads()
+    with world.watching(app) as seen:
+        time.sleep(1)
+    seen.never_failed()
+    seen.answered(leader)
+    app.annotate("zen-lead.io/enabled-")
+    until("the leader Service is gone", lambda: app.service() is None and not app.endpoints())
+    world.seen.remove(seen)  # it describes a Service that is no more
+    app.annotate("zen-lead.io/enabled=true")
+    app.leads()
+    with world.watching(app) as seen:
+        time.sleep(1)
+    seen.never_failed()
+
+
+@scenario("probe fails, app serves on", ci=True)
+def probe_fails(world, make):
+    app = make()
+    old = app.leads()
+    with world.watching(app) as seen:
+        app.call(old, "/fail")
+        new = app.moved_from(old)
+    seen.never_failed()
+    seen.answered(old, new)
+
+
+@scenario("app hangs")
+def hangs(world, make):
+    app = make()
+    old = app.leads()
+    with world.watching(app) as seen:
+        app.call(old, "/hang")
+        new = app.moved_from(old)
+    seen.answered(old, new)
+
+
+@scenario("process exits", ci=True)
+def process_exits(world, make):
+    app = make()
+    old = app.leads()
+    with world.watching(app) as seen:
+        app.call(old, "/exit?code=1")
+        new = app.moved_from(old)
+    # The kubelet may have started it again before it reports the pod NotReady.
+    seen.answered(old, new)
+    expect("restarts of the leader's container", restarts(world, old), 1)
+
+
+@scenario("process is killed")
+def process_killed(world, make):
+    app = make()
+    old = app.leads()
+    with world.watching(app) as seen:
+        world.kill_container(world.pod(old))
+        new = app.moved_from(old)
+    seen.answered(old, new)
+
+
+@scenario("out of memory")
+def out_of_memory(world, make):
+    app = make(memory="48Mi")
+    old = app.leads()
+    with world.watching(app) as seen:
+        try:
+            app.call(old, "/allocate?mb=200")
+        except OSError:
+            pass  # the process has ended in the middle of the request, as it should
+        new = app.moved_from(old)
+    seen.answered(old, new)
+    status = world.pod(old)["status"]["containerStatuses"][0]
+    ended = status.get("lastState", {}).get("terminated") or status["state"].get("terminated") or {}
+    expect("why the container has ended", ended.get("reason"), "OOMKilled")
+
+
+@scenario("kubelet evicts the leader")
+def kubelet_evicts(world, make):
+    app = make(scratch=True)
+    old = app.leads()
+    with world.watching(app) as seen:
+        app.call(old, "/fill?mb=5")
+        new = app.moved_from(old)
+    seen.answered(old, new)
+    pod = world.pod(old)
+    if pod and pod["status"].get("reason") != "Evicted":
+        raise Wrong(f"{old}: {pod['status'].get('reason')}, expected Evicted")
+
+
+def restarts(world, pod):
+    return world.pod(pod)["status"]["containerStatuses"][0]["restartCount"]
