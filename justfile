@@ -43,7 +43,7 @@ scripts-check:
     python3 -m py_compile scripts/dependencies scripts/image-check scripts/sbom scripts/compare-builds
     for script in .ci/run scripts/build-release scripts/image scripts/ci-steps scripts/release-notes; do bash -n "$script"; done
     scripts/ci-steps --check
-    python3 -m py_compile scripts/cluster scripts/cluster.d/*.py scripts/real scripts/real.d/*.py
+    python3 -m py_compile scripts/cluster scripts/cluster.d/*.py scripts/real scripts/chaos scripts/real.d/*.py
     hadolint Containerfile
     actionlint .github/workflows/*.yaml
 
@@ -160,6 +160,10 @@ real *ARGS: release
 # CI's selection of them
 real-ci: release
     scripts/real --ci
+
+# Hundreds of Services on the real cluster while everything fails: `just chaos --minutes 60`; needs root
+chaos *ARGS: release
+    scripts/chaos {{ARGS}}
 
 # The steps that CI runs, with the tools that are here: `just ci`, or `just ci clippy tests`
 ci *STEPS:

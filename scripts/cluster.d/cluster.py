@@ -151,7 +151,9 @@ class Cluster(Instance):
     def write_own_image(self, target, names):
         """The layout of the Containerfile's last stage, which scripts/image-check holds to it."""
         binary = self.options["binary"]
-        files = {"zen-lead": (binary, 0o555), "usr/share/doc/zen-lead/LICENSE": (os.path.join(ROOT, "LICENSE"), 0o444)}
+        files = images.with_libraries(binary)
+        files["zen-lead"] = files.pop(os.path.basename(binary))
+        files["usr/share/doc/zen-lead/LICENSE"] = (os.path.join(ROOT, "LICENSE"), 0o444)
         images.archive(target, names, files, ["/zen-lead"], UNPRIVILEGED)
 
     def start_control_plane(self, paths):

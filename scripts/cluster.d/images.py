@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import os
+import re
+import subprocess
 import tarfile
 
 EPOCH = "1970-01-01T00:00:00Z"
@@ -29,6 +31,15 @@ def layer(files):
             with open(source, "rb") as content:
                 tar.addfile(entry, content)
     return buffer.getvalue()
+
+
+def with_libraries(binary):
+    """A program's files in an image: itself, and what it loads where it is not static."""
+    files = {os.path.basename(binary): (binary, 0o555)}
+    listed = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False)
+    for path in re.findall(r"(/\S+) \(0x", listed.stdout):
+        files[path.lstrip("/")] = (os.path.realpath(path), 0o555)
+    return files
 
 
 def archive(target, names, files, entrypoint, user="65534:65534"):

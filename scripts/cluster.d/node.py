@@ -96,6 +96,8 @@ def kubelet(node, directory, authority):
         "makeIPTablesUtilChains": False,
         # A laptop's full disk is no reason to evict; the scenarios evict by themselves.
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        # What a volume holds is looked at once a minute by default.
+        "volumeStatsAggPeriod": "10s",
         "imageGCHighThresholdPercent": 100,
         "serializeImagePulls": False,
         "readOnlyPort": 0,

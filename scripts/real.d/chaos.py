@@ -203,10 +203,12 @@ class Chaos:
         values = [value for at, value in self.memory if int(4 * at / self.memory[-1][0] * 0.999) == number]
         return round(sum(values) / len(values)) if values else None
 
-    def check(self, report):
+    def outgrown(self, report):
+        """What is wrong with the memory, None if nothing is."""
         first, last = report["resident_bytes"]["first_quarter"], report["resident_bytes"]["last_quarter"]
         if first and last and last > first * (1 + GROWTH_MAX):
-            raise Wrong(f"resident memory: first quarter {first}, last quarter {last}, expected growth of at most 10 %")
+            return f"resident memory: first quarter {first}, last quarter {last}, expected growth of at most 10 %"
+        return None
 
     def events(self):
         """How often each reason was told, with the repeats that an Event counts."""

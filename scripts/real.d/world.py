@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 import urllib.request
@@ -18,6 +20,7 @@ from cluster import Cluster  # noqa: E402
 from components import ControlPlane  # noqa: E402
 
 MANIFESTS = os.path.join(ROOT, "manifests")
+CLUSTER = os.path.join(ROOT, "scripts", "cluster")
 REGISTRY_IMAGE = "registry.example.com/platform/zen-lead"
 CONTROLLER = "zen-lead"
 # How long anything may take on a busy machine before it counts as not happening.
@@ -137,21 +140,32 @@ class World:
         """A client opens a connection to the leader Service every 10 ms while the block runs, and every
         100 ms by its name."""
         seen = Seen(app)
-        self.connect("10ms", targets or [app.address()])
-        if names and not targets:
-            self.connect("100ms", [app.dns()])
-        time.sleep(0.5)
+        addresses = targets or [app.address()]
+        named = [app.dns()] if names and not targets else []
+        until("the client's node routes to the leader", lambda: self.reaches(addresses + named))
+        self.connect("10ms", addresses)
+        self.connect("100ms", named)
+        time.sleep(0.3)
         seen.begun = time.time()
         try:
             yield seen
             time.sleep(SETTLE)
         finally:
-            seen.results = json.loads(http(f"http://{self.client}:8080/stop", timeout=30))
+            seen.results = self.stop()
             self.seen.append(seen)
+
+    def reaches(self, targets):
+        self.connect("20ms", targets)
+        time.sleep(0.2)
+        return not any(result["failed"] or not result["attempts"] for result in self.stop().values())
 
     def connect(self, every, targets):
         query = urllib.parse.urlencode([("every", every)] + [("target", target) for target in targets])
         http(f"http://{self.client}:8080/start?{query}")
+
+    def stop(self):
+        """Ends the client's connections; returns what it saw of each target."""
+        return json.loads(http(f"http://{self.client}:8080/stop", timeout=30))
 
     # ------------------------------------------------------------ zen-lead
 
@@ -261,6 +275,30 @@ class World:
 
     def note(self, text):
         self.notes.append(text)
+
+
+@contextlib.contextmanager
+def installed(binary=None, proxy_mode="nftables", keep=False):
+    """A cluster of three nodes with zen-lead and the client in it, taken down at the end."""
+    directory = tempfile.mkdtemp(prefix="zen-lead-real-")
+    options = ["--dir", directory, "--proxy-mode", proxy_mode] + (["--binary", binary] if binary else [])
+    try:
+        if subprocess.run([CLUSTER, "up", *options], stdout=subprocess.DEVNULL, check=False).returncode:
+            keep = False
+            sys.exit(1)
+        begun = time.monotonic()
+        world = World(directory)
+        world.install()
+        world.start_client()
+        print(f"installed in {time.monotonic() - begun:.1f} s", flush=True)
+        yield world
+    finally:
+        if keep:
+            print(f"end it: scripts/cluster down --dir {directory}")
+        elif os.path.exists(os.path.join(directory, "state.json")):
+            subprocess.run([CLUSTER, "down", "--dir", directory], check=False)
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def is_ready(pod):
