@@ -120,10 +120,11 @@ class Cluster(Instance):
             os.makedirs(machine.dir)
             machine.prepare(paths, tools, archives, credentials, self.options)
             self.boot(node)
-        run(
-            "kubectl", "--kubeconfig", self.kubeconfig_path(), "apply", "--filename", os.path.join(HERE, "coredns.yaml")
-        )
-        self.wait_ready(options["timeout"])
+        self.wait_ready(self.missing_nodes, options["timeout"])
+        # With every node Ready its replicas are spread.
+        file = os.path.join(HERE, "coredns.yaml")
+        run("kubectl", "--kubeconfig", self.kubeconfig_path(), "apply", "--filename", file)
+        self.wait_ready(self.missing, options["timeout"])
         say(f"{options['nodes']} nodes Ready in {time.monotonic() - begun:.1f} s in {self.dir}")
 
     def write_images(self, paths):
@@ -192,10 +193,10 @@ class Cluster(Instance):
         self.state["processes"][node.name] = {"pid": pid, "start": process_stat(pid)[1], "boot": boot, "log": 0}
         self.save()
 
-    def wait_ready(self, timeout):
+    def wait_ready(self, what, timeout):
         deadline = time.monotonic() + timeout
         while True:
-            missing = self.missing()
+            missing = what()
             if not missing:
                 return
             ended = [node.name for node in self.nodes if not self.alive(node.name)]
@@ -204,14 +205,17 @@ class Cluster(Instance):
                 raise Fail(f"{why}; the logs are in {self.path('nodes')}/*/log")
             time.sleep(0.1)
 
-    def missing(self):
-        """The nodes, and the replicas of CoreDNS, that are not Ready."""
+    def missing_nodes(self):
         ready = set()
         for node in (self.ask("/api/v1/nodes") or {"items": []})["items"]:
             conditions = {c["type"]: c["status"] for c in node["status"].get("conditions", [])}
             if conditions.get("Ready") == "True":
                 ready.add(node["metadata"]["name"])
-        missing = [node.name for node in self.nodes if node.name not in ready or not self.alive(node.name)]
+        return [node.name for node in self.nodes if node.name not in ready or not self.alive(node.name)]
+
+    def missing(self):
+        """What is not Ready: nodes, and CoreDNS."""
+        missing = self.missing_nodes()
         dns = self.ask("/apis/apps/v1/namespaces/kube-system/deployments/coredns") or {}
         if dns.get("status", {}).get("readyReplicas", 0) < 2:
             missing.append("CoreDNS")

@@ -12,6 +12,7 @@ class App:
 
     def __init__(self, world, name, namespace=NAMESPACE):
         self.world, self.name, self.namespace = world, name, namespace
+        self.addresses = {}  # of its pods, for times without an API server
 
     # ------------------------------------------------------------ what it is
 
@@ -65,7 +66,9 @@ class App:
     # ------------------------------------------------------------ what is so
 
     def pods(self):
-        return self.world.pods(self.namespace, f"app={self.name}")
+        pods = self.world.pods(self.namespace, f"app={self.name}")
+        self.addresses.update({pod["metadata"]["name"]: pod["status"].get("podIP") for pod in pods})
+        return pods
 
     def ready(self):
         return [pod for pod in self.pods() if is_ready(pod) and not terminating(pod)]
@@ -86,6 +89,7 @@ class App:
         return found[0]["targetRef"]["name"] if found else None
 
     def leads(self):
+        self.pods()
         return until(f"{self.name} has a leader", self.leader)
 
     def moved_from(self, old, patience=120):
@@ -108,8 +112,7 @@ class App:
 
     def call(self, pod, path):
         """Tells a pod what to do, past every Service."""
-        address = self.world.pod(pod, self.namespace)["status"]["podIP"]
-        return http(f"http://{address}:8080{path}")
+        return http(f"http://{self.addresses[pod]}:8080{path}")
 
     def delete(self, pod, *options):
         self.world.kubectl("delete", "pod", pod, "--namespace", self.namespace, "--wait=false", *options)

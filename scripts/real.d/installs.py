@@ -98,10 +98,9 @@ def admission_policy(world, make):
 def cluster_wide(world, make):
     world.kubectl("create", "namespace", "team-a")
     try:
-        world.kubectl("apply", "--server-side", "--filename", manifest("install-cluster-wide.yaml"))
+        world.install(name="install-cluster-wide.yaml")
         # What the old installation granted, as manifests/README.md says.
         world.kubectl("delete", "role,rolebinding", "zen-lead", "--namespace=default")
-        world.name_image()
         seen_failing_over(world, make(namespace="team-a"))
         seen_failing_over(world, make())
     finally:

@@ -56,6 +56,8 @@ def check_end(made):
 
 def restore(world):
     """What the next scenario takes for granted."""
+    if not world.control_plane.alive("kube-apiserver"):
+        world.cluster.control_plane("start-apiserver")
     for node in world.cluster.nodes:
         if not world.cluster.alive(node.name):
             world.cluster.start_node(node.number)

@@ -67,6 +67,10 @@ class World:
     def cluster(self):
         return Cluster(self.dir)
 
+    @property
+    def control_plane(self):
+        return ControlPlane(os.path.join(self.dir, "control-plane"))
+
     # ------------------------------------------------------------ requests
 
     def kubectl(self, *arguments, stdin=None, check=True, timeout=PATIENCE):
@@ -87,13 +91,13 @@ class World:
     def get(self, path):
         """An object or a list, None when there is none or no API server."""
         try:
-            status, answer = ControlPlane(os.path.join(self.dir, "control-plane")).api("GET", path)
+            status, answer = self.control_plane.api("GET", path)
         except (OSError, HTTPException):
             return None
         return answer if status == 200 else None
 
     def post(self, path, body):
-        status, answer = ControlPlane(os.path.join(self.dir, "control-plane")).api("POST", path, body)
+        status, answer = self.control_plane.api("POST", path, body)
         if status not in (200, 201):
             raise Wrong(f"POST {path}: {status} {answer}")
 
@@ -169,9 +173,9 @@ class World:
 
     # ------------------------------------------------------------ zen-lead
 
-    def install(self, manifests=MANIFESTS):
+    def install(self, manifests=MANIFESTS, name="install.yaml"):
         """By the commands of manifests/README.md."""
-        file = os.path.join(manifests, "install.yaml")
+        file = os.path.join(manifests, name)
         # Once more: the image's name belongs to `kubectl set image` by then, which sets it again.
         again = self.get("/apis/apps/v1/namespaces/zen-lead/deployments/zen-lead") is not None
         self.kubectl("apply", "--server-side", *["--force-conflicts"] * again, "--filename", file)
