@@ -324,6 +324,10 @@ class Seen:
         """The pods that answered, each once for every run of answers."""
         return [stint["pod"] for stint in result["stints"]]
 
+    def busiest(self):
+        """The target with the most connections."""
+        return max(self.results.values(), key=lambda result: result["attempts"])
+
     def never_failed(self):
         for target, result in self.results.items():
             if result["failed"]:
