@@ -256,6 +256,8 @@ class Cluster(Instance):
             try:
                 if self.alive(node.name):
                     self.stop_node(node.number)
+                else:
+                    self.machine(node).clean()
             except Fail as error:
                 left.append(str(error))
         self.stop(["kube-scheduler"], grace=2)

@@ -197,8 +197,14 @@ class Machine:
         deadline = time.monotonic() + 20
         while process_stat(first)[0] not in "ZX" and time.monotonic() < deadline:
             time.sleep(0.02)
+        self.clean()
+
+    def clean(self):
+        """Removes the cgroups of a node that is off."""
+        if not os.path.exists(self.path("node.json")):
+            return
         config = json.loads(read(self.path("node.json")))
-        left = cgroups.remove(config["cgroup"]["folders"])
+        left = cgroups.remove(config.get("cgroup", {"folders": []})["folders"])
         if left:
             raise Fail(f"{self.node.name}: processes are left in {left[0]}")
 
