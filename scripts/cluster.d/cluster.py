@@ -96,7 +96,6 @@ class Cluster(Instance):
     def up(self, options):
         if not 1 <= options["nodes"] <= NODES_MAX:
             raise Fail(f"--nodes: got {options['nodes']}, expected 1 to {NODES_MAX}")
-        check()
         check_overlay(self.dir)
         self.options.update(options)
         paths = parts.programs()
