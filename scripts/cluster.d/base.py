@@ -10,27 +10,36 @@ sys.path.append(os.path.join(ROOT, "scripts", "control-plane.d"))
 
 from common import Fail  # noqa: E402
 
-BRIDGE = "zl0"
-GATEWAY = "172.30.0.1"
 PREFIX_LENGTH = 24
-PODS = "10.244.0.0/16"
 SERVICES = "10.96.0.0/16"
 DNS = "10.96.0.10"
 DOMAIN = "cluster.local"
 NODES_MAX = 9
+CLUSTERS_MAX = 9
 
 
-class Node:
-    """The names and addresses of one node, all of them from its number."""
+class Net:
+    """The names and addresses of one cluster, all of them from its number on this machine."""
 
     def __init__(self, number):
         self.number = number
+        self.bridge = f"zl{number}"
+        self.gateway = f"172.30.{number}.1"
+        self.nodes = f"172.30.{number}.0/{PREFIX_LENGTH}"
+        self.pods = f"10.{244 + number}.0.0/16"
+
+
+class Node:
+    """The names and addresses of one node, all of them from its number and its cluster's."""
+
+    def __init__(self, net, number):
+        self.net, self.number = net, number
         self.name = f"zn{number}"
-        self.netns = f"zl-zn{number}"
-        self.link = f"zl-v{number}"
-        self.cgroup = f"zen-lead-zn{number}"
-        self.address = f"172.30.0.{10 + number}"
-        self.pods = f"10.244.{number}.0/24"
+        self.netns = f"{net.bridge}-zn{number}"
+        self.link = f"{net.bridge}-v{number}"
+        self.cgroup = f"zen-lead-{net.bridge}-zn{number}"
+        self.address = f"172.30.{net.number}.{10 + number}"
+        self.pods = f"10.{244 + net.number}.{number}.0/24"
         self.zone = f"zone-{number}"
 
 

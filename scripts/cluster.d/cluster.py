@@ -12,7 +12,7 @@ import cgroups
 import images
 import network
 import parts
-from base import GATEWAY, HERE, NODES_MAX, PODS, ROOT, SERVICES, Fail, Node, run, say
+from base import HERE, NODES_MAX, ROOT, SERVICES, Fail, Net, Node, run, say
 from binaries import binaries
 from common import free_ports, need, read
 from components import ControlPlane
@@ -44,7 +44,7 @@ def check():
         ):
             raise Fail("this kernel has no overlayfs: containers cannot run here")
     cgroups.check()
-    network.check()
+    network.free()
 
 
 def check_overlay(directory):
@@ -65,13 +65,17 @@ class Cluster(Instance):
     OWN = ["state.json", "images", "nodes", "log", "kubeconfig*", "control-plane"]
 
     @property
+    def net(self):
+        return Net(self.options["net"])
+
+    @property
     def nodes(self):
-        return [Node(number) for number in range(1, self.options["nodes"] + 1)]
+        return [Node(self.net, number) for number in range(1, self.options["nodes"] + 1)]
 
     def node(self, number):
         if not 1 <= number <= self.options["nodes"]:
             raise Fail(f"node {number}: expected 1 to {self.options['nodes']}")
-        return Node(number)
+        return Node(self.net, number)
 
     def machine(self, node):
         return Machine(node, self.path("nodes", node.name))
@@ -97,7 +101,7 @@ class Cluster(Instance):
         if not 1 <= options["nodes"] <= NODES_MAX:
             raise Fail(f"--nodes: got {options['nodes']}, expected 1 to {NODES_MAX}")
         check_overlay(self.dir)
-        self.options.update(options)
+        self.options.update(options, net=network.free().number)
         paths = parts.programs()
         paths.update(binaries(["etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy"]))
         wanted = ["runc", "nft"] + ["iptables"] * (options["proxy_mode"] == "iptables")
@@ -106,7 +110,7 @@ class Cluster(Instance):
         os.makedirs(self.path("log"), exist_ok=True)
         self.save()
         archives = self.write_images(paths)
-        network.make(self.nodes)
+        network.make(self.net, self.nodes)
         self.start_control_plane(paths)
         credentials = {
             "authority": self.path("control-plane", "pki", "ca.crt"),
@@ -161,7 +165,7 @@ class Cluster(Instance):
         self.control_plane(
             "up",
             "--fast",
-            "--bind-address=" + GATEWAY,
+            "--bind-address=" + self.net.gateway,
             "--service-cluster-ip-range=" + SERVICES,
             "--service-account-admission",
             "--controller-manager",
@@ -169,7 +173,7 @@ class Cluster(Instance):
             f"--apiserver-arg=--kubelet-client-certificate={keys}.crt",
             f"--apiserver-arg=--kubelet-client-key={keys}.key",
             "--apiserver-arg=--kubelet-preferred-address-types=InternalIP",
-            "--controller-manager-arg=--cluster-cidr=" + PODS,
+            "--controller-manager-arg=--cluster-cidr=" + self.net.pods,
         )
         config = self.control_plane("kubeconfig-for", "--user", "system:kube-scheduler")
         command = [
@@ -263,7 +267,7 @@ class Cluster(Instance):
         if os.path.exists(self.path("control-plane", "state.json")):
             self.control_plane("down", "--grace=1")
         if "nodes" in self.options:
-            network.remove(self.nodes)
+            network.remove(self.net, self.nodes)
         if not keep:
             self.remove()
         if left:

@@ -6,35 +6,37 @@ import ipaddress
 import json
 import os
 
-from base import BRIDGE, GATEWAY, PODS, PREFIX_LENGTH, SERVICES, Fail, run
+from base import CLUSTERS_MAX, PREFIX_LENGTH, SERVICES, Fail, Net, run
 
 
-def check():
-    """The addresses are free."""
-    if os.path.exists(f"/sys/class/net/{BRIDGE}"):
-        raise Fail(f"there is a bridge {BRIDGE} already: another cluster is up, or one was not taken down")
-    own = [ipaddress.ip_network(net, strict=False) for net in (f"{GATEWAY}/{PREFIX_LENGTH}", PODS, SERVICES)]
-    for route in json.loads(run("ip", "-json", "-4", "route", "show").stdout or "[]"):
-        if route["dst"] == "default":
-            continue
-        taken = ipaddress.ip_network(route["dst"], strict=False)
-        for net in own:
-            if net.overlaps(taken):
-                raise Fail(f"the machine has a route to {taken}, and the cluster uses {net}")
+def free():
+    """The first network whose names and addresses are free on this machine."""
+    routes = json.loads(run("ip", "-json", "-4", "route", "show").stdout or "[]")
+    taken = [ipaddress.ip_network(route["dst"], strict=False) for route in routes if route["dst"] != "default"]
+    for net in map(Net, range(CLUSTERS_MAX)):
+        own = [ipaddress.ip_network(range) for range in (net.nodes, net.pods, SERVICES)]
+        is_routed = any(one.overlaps(other) for one in own for other in taken)
+        if not is_routed and not os.path.exists(f"/sys/class/net/{net.bridge}"):
+            return net
+    last = Net(CLUSTERS_MAX - 1)
+    raise Fail(
+        f"no addresses are free for a cluster: it needs {SERVICES}, one of {Net(0).nodes} to {last.nodes} and one of "
+        f"{Net(0).pods} to {last.pods}, none of them routed already"
+    )
 
 
-def make(nodes):
-    run("ip", "link", "add", BRIDGE, "type", "bridge")
-    run("ip", "address", "add", f"{GATEWAY}/{PREFIX_LENGTH}", "dev", BRIDGE)
-    run("ip", "link", "set", BRIDGE, "up")
+def make(net, nodes):
+    run("ip", "link", "add", net.bridge, "type", "bridge")
+    run("ip", "address", "add", f"{net.gateway}/{PREFIX_LENGTH}", "dev", net.bridge)
+    run("ip", "link", "set", net.bridge, "up")
     for node in nodes:
         run("ip", "netns", "add", node.netns)
         run("ip", "link", "add", node.link, "type", "veth", "peer", "name", "eth0", "netns", node.netns)
-        run("ip", "link", "set", node.link, "master", BRIDGE, "up")
+        run("ip", "link", "set", node.link, "master", net.bridge, "up")
         inside("link", node, "set", "lo", "up")
         inside("address", node, "add", f"{node.address}/{PREFIX_LENGTH}", "dev", "eth0")
         connect(node, nodes)
-        run("ip", "route", "add", node.pods, "via", node.address, "dev", BRIDGE)
+        run("ip", "route", "add", node.pods, "via", node.address, "dev", net.bridge)
         run("ip", "netns", "exec", node.netns, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
 
 
@@ -46,7 +48,7 @@ def connect(node, nodes):
     """The cable of a node, and the routes that go away when it is pulled."""
     run("ip", "link", "set", node.link, "up")
     inside("link", node, "set", "eth0", "up")
-    inside("route", node, "replace", "default", "via", GATEWAY)
+    inside("route", node, "replace", "default", "via", node.net.gateway)
     for other in nodes:
         if other.number != node.number:
             inside("route", node, "replace", other.pods, "via", other.address)
@@ -57,11 +59,11 @@ def cut(node):
     run("ip", "link", "set", node.link, "down", check=False)
 
 
-def remove(nodes):
+def remove(net, nodes):
     for node in nodes:
         run("ip", "link", "delete", node.link, check=False)
         run("ip", "netns", "delete", node.netns, check=False)
-    run("ip", "link", "delete", BRIDGE, check=False)
+    run("ip", "link", "delete", net.bridge, check=False)
     # `ip netns` makes it for the first namespace, and leaves it when the last one is gone.
     if os.path.isdir("/run/netns") and not os.listdir("/run/netns"):
         run("umount", "/run/netns", check=False)

@@ -9,7 +9,7 @@ import time
 
 import cgroups
 import network
-from base import DNS, DOMAIN, HERE, PODS, Fail
+from base import DNS, DOMAIN, HERE, Fail
 from common import read, write
 from instance import process_stat
 
@@ -113,7 +113,7 @@ def proxy(node, kubeconfig, options):
         "mode": options["proxy_mode"],
         "clientConnection": {"kubeconfig": kubeconfig},
         "hostnameOverride": node.name,
-        "clusterCIDR": PODS,
+        "clusterCIDR": node.net.pods,
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
