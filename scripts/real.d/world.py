@@ -25,8 +25,10 @@ REGISTRY_IMAGE = "registry.example.com/platform/zen-lead"
 CONTROLLER = "zen-lead"
 # How long anything may take on a busy machine before it counts as not happening.
 PATIENCE = 120
-# After the slice has moved: kube-proxy may wait a second before it follows.
-SETTLE = 1.6
+# After the slice has moved: kube-proxy may wait a second before it follows, and after an outage of the
+# API server until its own back-off has passed.
+FOLLOW = 60
+SETTLE = 1
 
 
 class Wrong(Exception):
@@ -153,10 +155,21 @@ class World:
         seen.begun = time.time()
         try:
             yield seen
-            time.sleep(SETTLE)
+            self.follow(app)
         finally:
             seen.results = self.stop()
             self.seen.append(seen)
+
+    def follow(self, app):
+        """Gives the client's node the time to follow the slice; what it did then is asserted later."""
+        deadline = time.monotonic() + FOLLOW
+        leader = app.leader()
+        while time.monotonic() < deadline:
+            last = json.loads(http(f"http://{self.client}:8080/last"))
+            if all(pod == leader for pod in last.values()):
+                break
+            time.sleep(0.1)
+        time.sleep(SETTLE)
 
     def reaches(self, targets):
         self.connect("20ms", targets)

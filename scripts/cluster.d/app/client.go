@@ -76,6 +76,15 @@ func client(arguments []string) {
 			recordings[target] = record(target, every)
 		}
 	})
+	http.HandleFunc("/last", func(response http.ResponseWriter, _ *http.Request) {
+		lock.Lock()
+		defer lock.Unlock()
+		last := map[string]string{}
+		for target, recording := range recordings {
+			last[target] = recording.last()
+		}
+		_ = json.NewEncoder(response).Encode(last)
+	})
 	http.HandleFunc("/stop", func(response http.ResponseWriter, _ *http.Request) {
 		lock.Lock()
 		defer lock.Unlock()
@@ -121,6 +130,18 @@ func (r *recording) connect(target string) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	r.attempts = append(r.attempts, done)
+}
+
+// last is the pod that answered last, empty while none has.
+func (r *recording) last() string {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	for at := len(r.attempts) - 1; at >= 0; at-- {
+		if r.attempts[at].failure == "" {
+			return r.attempts[at].pod
+		}
+	}
+	return ""
 }
 
 func ask(target string) (sent time.Time, pod string, err error) {
