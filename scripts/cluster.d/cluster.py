@@ -44,7 +44,6 @@ def check():
         ):
             raise Fail("this kernel has no overlayfs: containers cannot run here")
     cgroups.check()
-    network.free()
 
 
 def check_overlay(directory):
@@ -101,7 +100,7 @@ class Cluster(Instance):
         if not 1 <= options["nodes"] <= NODES_MAX:
             raise Fail(f"--nodes: got {options['nodes']}, expected 1 to {NODES_MAX}")
         check_overlay(self.dir)
-        self.options.update(options, net=network.free().number)
+        self.options.update(options)
         paths = parts.programs()
         paths.update(binaries(["etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy"]))
         wanted = ["runc", "nft"] + ["iptables"] * (options["proxy_mode"] == "iptables")
@@ -110,6 +109,8 @@ class Cluster(Instance):
         os.makedirs(self.path("log"), exist_ok=True)
         self.save()
         archives = self.write_images(paths)
+        self.options["net"] = network.claim().number
+        self.save()
         network.make(self.net, self.nodes)
         self.start_control_plane(paths)
         credentials = {
@@ -255,7 +256,7 @@ class Cluster(Instance):
 
     def down(self, keep=False):
         left = []
-        for node in self.nodes if "nodes" in self.options else []:
+        for node in self.nodes if "net" in self.options else []:
             try:
                 if self.alive(node.name):
                     self.stop_node(node.number)
@@ -266,7 +267,7 @@ class Cluster(Instance):
         self.stop(["kube-scheduler"], grace=2)
         if os.path.exists(self.path("control-plane", "state.json")):
             self.control_plane("down", "--grace=1")
-        if "nodes" in self.options:
+        if "net" in self.options:
             network.remove(self.net, self.nodes)
         if not keep:
             self.remove()

@@ -9,15 +9,20 @@ import os
 from base import CLUSTERS_MAX, PREFIX_LENGTH, SERVICES, Fail, Net, run
 
 
-def free():
-    """The first network whose names and addresses are free on this machine."""
+def claim():
+    """Makes the bridge of the first network whose addresses are free: from then on it is ours."""
     routes = json.loads(run("ip", "-json", "-4", "route", "show").stdout or "[]")
     taken = [ipaddress.ip_network(route["dst"], strict=False) for route in routes if route["dst"] != "default"]
     for net in map(Net, range(CLUSTERS_MAX)):
         own = [ipaddress.ip_network(range) for range in (net.nodes, net.pods, SERVICES)]
-        is_routed = any(one.overlaps(other) for one in own for other in taken)
-        if not is_routed and not os.path.exists(f"/sys/class/net/{net.bridge}"):
+        if any(one.overlaps(other) for one in own for other in taken):
+            continue
+        # The kernel lets one of two that try at the same time have it.
+        made = run("ip", "link", "add", net.bridge, "type", "bridge", check=False)
+        if not made.returncode:
             return net
+        if "File exists" not in made.stderr:
+            raise Fail(f"no bridge {net.bridge}: {made.stderr.strip()}")
     last = Net(CLUSTERS_MAX - 1)
     raise Fail(
         f"no addresses are free for a cluster: it needs {SERVICES}, one of {Net(0).nodes} to {last.nodes} and one of "
@@ -26,7 +31,6 @@ def free():
 
 
 def make(net, nodes):
-    run("ip", "link", "add", net.bridge, "type", "bridge")
     run("ip", "address", "add", f"{net.gateway}/{PREFIX_LENGTH}", "dev", net.bridge)
     run("ip", "link", "set", net.bridge, "up")
     for node in nodes:
