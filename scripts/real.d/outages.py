@@ -3,7 +3,7 @@
 import time
 
 from scenario import scenario
-from world import Wrong, expect, is_ready, until
+from world import Wrong, expect, until
 
 
 @scenario("node power cut, plain Kubernetes", changes=True, restarts=True)
@@ -49,8 +49,8 @@ def api_server(world, make):
     # Nothing can be known meanwhile: routing stays as it was, and the app serves on.
     seen.never_failed()
     seen.answered(old, new)
-    unready = [pod["metadata"]["name"] for pod in world.controllers() if not is_ready(pod)]
-    expect("replicas of zen-lead that are not Ready", unready, [])
+    # The node controller may have called nodes silent, and their pods not Ready, for that long.
+    world.settled()
 
 
 @scenario("kubelet of the leader's node restarts", ci=True)
