@@ -145,7 +145,15 @@ def helm(world, make):
         app.complete(2)
         leader = app.leads()
         with world.watching(app) as seen:
-            run("upgrade", "zen-lead", manifest("helm"), *image, "--set", "extraArgs={--log-level=debug}", "--wait")
+            run(
+                "upgrade",
+                "zen-lead",
+                manifest("helm"),
+                *image,
+                "--set",
+                "controller.extraArgs={--log-level=debug}",
+                "--wait",
+            )
             world.settled()
             run("rollback", "zen-lead", "1", "--wait")
             world.settled()
