@@ -5,6 +5,7 @@
 )]
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::access::User;
 use crate::api::kind::Kind;
@@ -16,9 +17,11 @@ use crate::record::Record;
 use crate::rules::meta;
 use crate::server::SimKube;
 use crate::state::Cut;
+use crate::store::Saved;
 use crate::write::Caller;
 use crate::write::delete::DeleteOptions;
 use crate::write::gc::Controllers;
+use crate::write::pools::Pools;
 
 fn target(kind: Kind, namespace: &str, name: &str, subresource: &str) -> Target {
     Target {
@@ -36,6 +39,13 @@ pub(crate) fn caller() -> Caller {
         dry_run: false,
         user: User::new("simkube", &["system:masters"]),
     }
+}
+
+/// What [`SimKube::restore`] goes back to.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    saved: Saved,
+    pools: Pools,
 }
 
 /// Looking and counting.
@@ -122,6 +132,29 @@ impl SimKube {
     /// Breaks the connections of all watches of a kind.
     pub fn break_watches(&self, kind: Kind) {
         self.cut(kind, true);
+    }
+
+    /// All that is stored, as a backup of etcd holds it.
+    #[must_use]
+    pub fn backup(&self) -> Backup {
+        let state = self.core.state.lock();
+        Backup {
+            saved: state.store.save(),
+            pools: state.pools.clone(),
+        }
+    }
+
+    /// Goes back to a backup and starts again, as after a restore of etcd: versions are counted on from
+    /// there, history begins there, and all watches break. One that resumes at a version of before is
+    /// silent until that version is reached again.
+    pub fn restore(&self, backup: &Backup) {
+        self.core.transact(|state| {
+            state.store.restore(&backup.saved, Instant::now());
+            state.pools = backup.pools.clone();
+        });
+        for kind in Kind::ALL {
+            self.break_watches(kind);
+        }
     }
 
     /// Marks all watches of a kind opened so far and wakes them, so that they see the mark.

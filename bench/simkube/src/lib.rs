@@ -151,6 +151,7 @@ pub use fault::{
     Committed, ConnectionReset, Faults, FrameInfo, FrameVerdict, NoFaults, Observer, RequestInfo,
     Verdict,
 };
+pub use fixture::Backup;
 pub use loopback::Authority;
 pub use options::{Admission, Expiry, Options, Refusal, Rule, WallClock};
 pub use record::Record;

@@ -18,14 +18,14 @@ use crate::rules::{families, service};
 /// Addresses of a family: the /16 and /112 that kubeadm would choose. The first is the API server's own.
 const ADDRESSES: RangeInclusive<u16> = 2..=u16::MAX - 1;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pools {
     addresses: BTreeSet<IpAddr>,
     ports: BTreeSet<u16>,
     ranges: Ranges,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ranges {
     ports: RangeInclusive<u16>,
     next_port: u16,
