@@ -147,6 +147,7 @@ pub fn kinds() -> BTreeSet<String> {
         "watches closed",
         "watches broken",
         "Partition",
+        "ServerRestart",
         "NodeSilent",
         "NodesSilent",
         "Pause",

@@ -43,6 +43,9 @@ pub enum Fault {
         broken: bool,
         for_ms: u64,
     },
+    /// The API server is killed and started again: for a while nothing reaches it, and then it has no
+    /// history, so that what resumes gets a 410.
+    ServerRestart { for_ms: u64 },
     /// A replica is not scheduled for a while (SIGSTOP, a frozen machine).
     Pause { whom: Whom, for_ms: u64 },
     /// A replica's wall clock jumps by so many seconds.
@@ -181,7 +184,7 @@ impl Fault {
             Whom::Number(1),
             Whom::Number(2),
         ]);
-        match chance.below(102) {
+        match chance.below(105) {
             0..=36 => Self::Requests {
                 trouble: chance.pick(&TROUBLES),
                 percent,
@@ -228,9 +231,12 @@ impl Fault {
                 down_ms,
             },
             97..=99 => Self::Restart { whom, down_ms },
-            _ => Self::Partition {
+            100..=101 => Self::Partition {
                 whom,
                 broken: chance.percent(50),
+                for_ms: chance.pick(&[500, 3_000, 12_000, 30_000]),
+            },
+            _ => Self::ServerRestart {
                 for_ms: chance.pick(&[500, 3_000, 12_000, 30_000]),
             },
         }
@@ -246,6 +252,7 @@ impl Fault {
             | Self::Blackout { for_ms, .. }
             | Self::Silence { for_ms, .. }
             | Self::Partition { for_ms, .. }
+            | Self::ServerRestart { for_ms }
             | Self::Pause { for_ms, .. } => for_ms,
             Self::Crash { down_ms, .. }
             | Self::CrashInRequest { down_ms, .. }

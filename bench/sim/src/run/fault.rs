@@ -39,6 +39,14 @@ impl Stage {
                 self.count(format!("fault {what}"));
                 self.troubles.begin(fault, Some(self.hosts[host].name));
             }
+            Fault::ServerRestart { for_ms } => {
+                self.count(format!("fault {what}"));
+                self.troubles.begin(fault, None);
+                for kind in Kind::ALL {
+                    self.kube.break_watches(kind);
+                }
+                self.after(for_ms, Due::Forget(Kind::Pod));
+            }
             Fault::CrashInRequest { whom, .. } => {
                 let host = &self.hosts[self.host(whom)];
                 if host.is_up() {
