@@ -102,6 +102,8 @@ pub enum Event {
     Seen(Box<Lease>),
     /// A watch says that there was no Lease at this version.
     Gone(Version),
+    /// The server was restored from a backup: what a watch shows is news, however old.
+    Restored,
     /// What came of the request under way.
     Answered(Answer),
     /// To be given up.
@@ -117,11 +119,13 @@ pub enum Answer {
     Absent,
     /// Somebody else was faster.
     Overtaken,
-    /// Anything else: a refusal, or no answer, so that it may have had an effect all the same.
+    /// Anything else that the server says.
     Failed {
         /// How long the server wants to be left alone.
         at_least: Duration,
     },
+    /// No answer, so that it may have had an effect all the same.
+    Lost,
 }
 
 /// What is to be asked of the API server.
@@ -225,6 +229,8 @@ impl Claim {
                     self.miss(now.moment);
                 }
             }
+            // Read at once; what comes first is the truth.
+            Event::Restored => self.version = None,
             Event::Seen(_) | Event::Tick => {}
             Event::Answered(answer) => self.take_in(answer, now.moment, jitter),
             Event::Stop => {
@@ -350,6 +356,7 @@ impl Claim {
             }
             Answer::Overtaken if purpose != Purpose::Read => self.must_read = true,
             Answer::Failed { at_least } => self.pause(at_least, now, jitter),
+            Answer::Lost => self.insist(now, jitter),
             // A GET that conflicts, or a namespace that is missing.
             Answer::Absent | Answer::Overtaken => self.pause(Duration::ZERO, now, jitter),
         }
@@ -381,6 +388,15 @@ impl Claim {
                 self.ours_until = Some(from + self.terms.renew_deadline);
             }
         }
+    }
+
+    /// Tries again as often as a holder would write, since traffic waits for the server to come back;
+    /// sooner while there is something to lose.
+    fn insist(&mut self, now: Moment, jitter: f64) {
+        let has_much_time = self.ours_until.is_none() && !self.is_stopping;
+        let divisor = if has_much_time { 1 } else { 4 };
+        let delay = self.terms.retry_period / divisor;
+        self.not_before = now + delay.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
     }
 
     /// Tries again later: soon while there is something to lose, with back-off otherwise.

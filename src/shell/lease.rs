@@ -5,6 +5,8 @@
 //! send something. So a process that was stopped for a minute is inactive before its first
 //! instruction afterwards, whichever of its tasks runs first.
 
+mod told;
+
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -18,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::told::Told;
 use super::api::{self, ApiStatus};
 use super::clock::{Clock, HEARTBEAT};
 use crate::logic::claim::{Answer, Claim, Event, Purpose, Request, Terms};
@@ -83,6 +86,7 @@ struct Inner {
 /// Of news about the Lease only the latest count.
 #[derive(Default)]
 struct Mail {
+    restored: Option<Event>,
     news: Option<Event>,
     synced: Option<Event>,
     stop: Option<Event>,
@@ -90,8 +94,15 @@ struct Mail {
 
 impl Mail {
     fn take(&mut self) -> Option<Event> {
-        let Self { news, synced, stop } = self;
+        let Self {
+            restored,
+            news,
+            synced,
+            stop,
+        } = self;
+        // What is known has to be doubted before news are judged by it.
         stop.take()
+            .or_else(|| restored.take())
             .or_else(|| news.take())
             .or_else(|| synced.take())
     }
@@ -132,6 +143,11 @@ impl Elector {
     /// A watch shows that there was no Lease at this version.
     pub fn gone(&self, version: Version) {
         self.deliver(|mail| mail.news = Some(Event::Gone(version)));
+    }
+
+    /// The server was restored from a backup: versions of the Lease compare from zero.
+    pub fn restored(&self) {
+        self.deliver(|mail| mail.restored = Some(Event::Restored));
     }
 
     /// The stores are warm.
@@ -176,7 +192,10 @@ impl Elector {
             let wake = inner.instant(step.deadline);
             event = tokio::select! {
                 biased;
-                outcome = landed(&mut under_way) => Event::Answered(told.outcome(outcome, &inner.terms)),
+                outcome = landed(&mut under_way) => {
+                    let now = inner.clock.steady();
+                    Event::Answered(told.outcome(outcome, &inner.terms, now))
+                }
                 event = inner.mail() => event,
                 () = tokio::time::sleep_until(wake) => Event::Tick,
             };
@@ -280,91 +299,5 @@ impl Inner {
         let content = HeaderValue::from_static(content);
         request.headers_mut().insert(header::CONTENT_TYPE, content);
         (purpose, request)
-    }
-}
-
-/// What the log, and the rest of the process, have been told.
-struct Told<C> {
-    changed: C,
-    is_active: bool,
-    /// Whom we stand by for.
-    holder: Option<Arc<str>>,
-    /// The kind of trouble that was last logged: said once, not per attempt.
-    trouble: Option<String>,
-}
-
-impl<C: FnMut(Change)> Told<C> {
-    fn new(changed: C) -> Self {
-        Self {
-            changed,
-            is_active: false,
-            holder: None,
-            trouble: None,
-        }
-    }
-
-    fn of(&mut self, claim: &Claim, terms: &Terms, now: Moment) {
-        let (lease, identity) = (&terms.lease, &terms.identity);
-        let is_active = claim.active_until().is_some();
-        let holder = claim.holder();
-        if is_active != self.is_active {
-            self.is_active = is_active;
-            if is_active {
-                self.holder = None;
-                tracing::info!(%lease, %identity, "this replica holds the Lease: it writes");
-            } else if claim.is_stopping() {
-                tracing::info!(%lease, "gives up the Lease");
-            } else {
-                tracing::warn!(%lease, holder = holder.map(|holder| &**holder), "this replica no longer holds the Lease: it stops writing and stands by");
-            }
-            (self.changed)(if is_active {
-                Change::Active {
-                    vacant: now.since(claim.vacant_since()),
-                }
-            } else {
-                Change::Standby
-            });
-        }
-        let other = holder.filter(|holder| *holder != identity);
-        if other.is_some() && other != self.holder.as_ref() {
-            self.holder = other.cloned();
-            let holder = other.map(|holder| &**holder);
-            tracing::info!(%lease, holder, "stands by: another replica holds the Lease");
-        }
-    }
-
-    /// Logs a failure that is news.
-    fn outcome(&mut self, outcome: Outcome, terms: &Terms) -> Answer {
-        let lease = &terms.lease;
-        let (trouble, why, at_least) = match outcome.answer {
-            Ok(answer) => {
-                if self.trouble.take().is_some() {
-                    tracing::info!(%lease, "the Lease is within reach again");
-                }
-                return answer;
-            }
-            Err(Failure::Lost(why)) => ("no answer".into(), why, Duration::ZERO),
-            Err(Failure::Refused(status)) => {
-                let at_least = status.retry_after.unwrap_or_default();
-                (status.code.to_string(), status.to_string(), at_least)
-            }
-        };
-        let purpose = match outcome.purpose {
-            Purpose::Read => "read",
-            Purpose::Create => "create",
-            Purpose::Take => "take over",
-            Purpose::Renew => "renew",
-            Purpose::Release => "release",
-        };
-        let is_forbidden = trouble == "403";
-        if self.trouble.as_ref() == Some(&trouble) {
-            tracing::debug!(%lease, %why, "cannot {purpose} the Lease; trying again");
-        } else if is_forbidden {
-            tracing::warn!(%lease, %why, "cannot {purpose} the Lease; trying again. Without it this replica writes nothing: it needs get, list, watch and patch on this Lease, and create on leases of its namespace");
-        } else {
-            tracing::warn!(%lease, %why, "cannot {purpose} the Lease; trying again");
-        }
-        self.trouble = Some(trouble);
-        Answer::Failed { at_least }
     }
 }

@@ -442,6 +442,33 @@ fn refusals_are_tried_again_with_growing_delays() {
     }
 }
 
+/// A server that is away is found as soon as it is back.
+#[test]
+fn lost_answers_are_asked_for_again_as_often_as_a_holder_writes() {
+    let lost = || Event::Answered(Answer::Lost);
+    let mut story = Story::second();
+    story.at(4_000, Event::Tick, Some(Purpose::Take));
+    for at in [4_000, 4_750, 5_500, 6_250] {
+        story.at(at, lost(), None);
+        assert_eq!(story.deadline, Some(at + 750));
+        story.at(at + 750, Event::Tick, Some(Purpose::Take));
+    }
+}
+
+/// A watch that resumes at the version of before would stay silent, and what it shows count as old.
+#[test]
+fn after_a_restore_an_older_lease_is_news() {
+    let mut story = Story::second();
+    story.at(1_000, seen(9, "you"), None);
+    story.at(1_100, seen(3, "you"), None);
+    assert_eq!(story.deadline, Some(5_000), "an old frame is no renewal");
+    story.at(1_200, Event::Restored, Some(Purpose::Read));
+    story.at(1_250, seen(3, "you"), None);
+    story.at(1_300, answered(3, "you"), None);
+    assert_eq!(story.deadline, Some(5_250), "counted from its first sight");
+    story.at(5_250, Event::Tick, Some(Purpose::Take));
+}
+
 #[test]
 fn a_stop_releases_what_is_held_and_nothing_else() {
     let mut story = Story::first();
