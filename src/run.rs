@@ -266,7 +266,7 @@ impl Controller {
             .collect()
     }
 
-    fn alive(&self, task: &str) -> impl Fn() + Send + 'static {
+    fn alive(&self, task: &str) -> impl Fn() + Send + 'static + use<> {
         let clock = self.around.clock.clone();
         let heart: Heart = self.health.task(task, clock.moment());
         move || heart.beat(clock.moment())

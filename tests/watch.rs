@@ -1,6 +1,6 @@
 //! The watch loop against simkube, on a paused clock: hours pass in microseconds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -75,6 +75,8 @@ enum Note {
     Alive,
     Opened,
     Received,
+    Listed(Duration),
+    ListTimedOut,
     Restarted(RestartReason),
     Failed(FailureClass, String, Duration),
     Refused,
@@ -86,6 +88,8 @@ impl From<WatchNote<'_>> for Note {
             WatchNote::Alive => Self::Alive,
             WatchNote::Opened => Self::Opened,
             WatchNote::Received(_) => Self::Received,
+            WatchNote::Listed { took } => Self::Listed(took),
+            WatchNote::ListTimedOut => Self::ListTimedOut,
             WatchNote::Restarted(reason) => Self::Restarted(reason),
             WatchNote::Failed { failure, retry_in } => {
                 Self::Failed(failure.class(), failure.to_string(), retry_in)
@@ -103,6 +107,8 @@ struct Watched {
     changes: UnboundedReceiver<(Change<Pod>, Moment)>,
     notes: Arc<Mutex<Vec<(Instant, Note)>>>,
     map: BTreeMap<String, Pod>,
+    /// What of it is from before a restore.
+    outdated: BTreeSet<String>,
     /// How many lists have come to their end.
     lists: usize,
     skipped: Vec<String>,
@@ -146,6 +152,7 @@ impl Watched {
             changes,
             notes,
             map: BTreeMap::new(),
+            outdated: BTreeSet::new(),
             lists: 0,
             skipped: Vec::new(),
             _task: task,
@@ -175,17 +182,22 @@ impl Watched {
     fn apply(&mut self, change: Change<Pod>) {
         match change {
             Change::Upsert(pod) => {
-                self.map.insert(pod.metadata.name.to_string(), pod);
+                let name = pod.metadata.name.to_string();
+                self.outdated.remove(&name);
+                self.map.insert(name, pod);
             }
             Change::Delete(tombstone) => {
                 self.map.remove(&*tombstone.key.name);
             }
             Change::Retain { keys, version } => {
                 self.lists += 1;
-                self.map.retain(|_, pod| {
-                    keys.contains(&pod.key()) || version.is_older_than(pod.version())
+                let outdated = &mut self.outdated;
+                self.map.retain(|name, pod| {
+                    let is_newer = version.is_older_than(pod.version());
+                    keys.contains(&pod.key()) || (is_newer && !outdated.remove(name))
                 });
             }
+            Change::Restored => self.outdated = self.map.keys().cloned().collect(),
             Change::Progress(_) => {}
             Change::Skipped(odd) => {
                 let key = odd.key.expect("its metadata parses");
@@ -234,6 +246,7 @@ fn asked(kube: &SimKube) -> Vec<String> {
         };
         match parameter("watch") {
             None if parameter("continue").is_some() => "more".to_owned(),
+            None if parameter("limit").as_deref() == Some("1") => "check".to_owned(),
             None => "list".to_owned(),
             Some(_) if parameter("sendInitialEvents").is_some() => "stream".to_owned(),
             Some(_) => format!("watch {}", parameter("resourceVersion").expect("a start")),
@@ -393,6 +406,123 @@ async fn lost_history_is_made_up_for_by_a_new_list() {
     }
 }
 
+/// An API server that is started again begins its history at the present version: the first watch
+/// of a client that was there before is answered by 410.
+fn restarts_after(kube: &SimKube, outage: Duration) -> Instant {
+    let back = Instant::now() + outage;
+    let down = move |_: &RequestInfo| {
+        if Instant::now() < back {
+            Verdict::Drop { applied: false }
+        } else {
+            Verdict::Pass
+        }
+    };
+    kube.set_faults(Arc::new(Plan(down, deliver)));
+    kube.break_watches(Kind::Pod);
+    kube.compact_to_now();
+    back
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_server_is_listed_at_once() {
+    for expiry in [Expiry::Frame, Expiry::Status] {
+        let options = Options {
+            expiry,
+            ..Options::default()
+        };
+        let kube = cluster(options, &["a"]);
+        let mut watched = Watched::start(kube.client());
+        watched.until(&["a"]).await;
+        kube.service("default", "s").port("p", 80, 80).create();
+        let back = restarts_after(&kube, Duration::from_secs(30));
+        tokio::time::sleep_until(back).await;
+        kube.clear_requests();
+        kube.pod("default", "b").create();
+        watched.until(&["a", "b"]).await;
+        let took = back.elapsed();
+        assert!(took <= Duration::from_secs(1), "{expiry:?}: {took:?}");
+
+        let words = asked(&kube);
+        assert_eq!((&*words[0], &*words[2]), ("check", "stream"), "{words:?}");
+        let at = |at: usize| kube.requests()[at].at;
+        assert_eq!(at(2) - at(1), Duration::ZERO, "{expiry:?}");
+        assert_eq!(watched.restarts().last(), Some(&RestartReason::Gone));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_served_is_made_again_at_once_however_it_ended() {
+    let kube = names(&["a"]);
+    let mut watched = Watched::start(kube.client());
+    watched.until(&["a"]).await;
+    // Nothing comes but the end: what counts is the time.
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        kube.break_watches(Kind::Pod);
+        let cut = Instant::now();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        while kube.open_watches(Kind::Pod) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(
+            cut.elapsed() <= Duration::from_millis(5),
+            "{:?}",
+            cut.elapsed()
+        );
+    }
+    assert_eq!(watched.restarts(), [RestartReason::Transport; 3]);
+}
+
+/// It says nothing to a watch that resumes at a version of before.
+#[tokio::test(start_paused = true)]
+async fn a_restored_server_is_listed_from_zero() {
+    for watch_list in [true, false] {
+        let options = Options {
+            watch_list,
+            ..Options::default()
+        };
+        let kube = cluster(options, &["a", "b"]);
+        let backup = kube.backup();
+        let mut watched = Watched::start(kube.client());
+        watched.until(&["a", "b"]).await;
+        kube.pod("default", "c").create();
+        kube.delete_pod("default", "a", 0);
+        watched.until(&["b", "c"]).await;
+        let restored = Instant::now();
+        kube.restore(&backup);
+        watched.until(&["a", "b"]).await;
+        assert!(restored.elapsed() <= Duration::from_secs(2));
+        kube.pod("default", "d").create();
+        watched.until(&["a", "b", "d"]).await;
+        assert_eq!(restored.elapsed().as_secs(), 1);
+        let expected = [RestartReason::Transport, RestartReason::Restored];
+        assert_eq!(watched.restarts(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_are_timed() {
+    let kube = names(&["a"]);
+    let slow = |request: &RequestInfo| match request.number {
+        0 => Verdict::Hang { applied: false },
+        1 => Verdict::Delay {
+            before: Duration::from_secs(2),
+            after: Duration::ZERO,
+        },
+        _ => Verdict::Pass,
+    };
+    kube.set_faults(Arc::new(Plan(slow, deliver)));
+    let mut watched = Watched::start(kube.client());
+    watched.until(&["a"]).await;
+    let notes = watched.notes();
+    let lists: Vec<_> = notes
+        .iter()
+        .filter(|note| matches!(note, Note::Listed(_) | Note::ListTimedOut))
+        .collect();
+    let took = Duration::from_secs(2);
+    assert_eq!(lists, [&Note::ListTimedOut, &Note::Listed(took)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bookmark_saves_a_list() {
     let kube = names(&["a"]);
@@ -411,7 +541,8 @@ async fn a_bookmark_saves_a_list() {
     kube.break_watches(Kind::Pod);
     kube.pod("default", "b").create();
     watched.until(&["a", "b"]).await;
-    assert_eq!(asked(&kube), ["stream".to_owned(), format!("watch {now}")]);
+    let expected = ["stream", "check", &format!("watch {now}")];
+    assert_eq!(asked(&kube), expected);
 }
 
 #[tokio::test(start_paused = true)]

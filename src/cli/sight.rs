@@ -146,6 +146,10 @@ impl Watching {
                 Change::Retain { keys, version } => {
                     store.retain_services(within.as_deref(), &keys, &version)
                 }
+                Change::Restored => {
+                    store.outdate_services(within.as_deref());
+                    Vec::new()
+                }
                 Change::Progress(_) | Change::Skipped(_) => Vec::new(),
             },
         );
@@ -161,6 +165,10 @@ impl Watching {
             Change::Delete(gone) => store.remove_slice(&gone.key, Some(&gone.version)),
             Change::Retain { keys, version } => {
                 store.retain_slices(within.as_deref(), &keys, &version)
+            }
+            Change::Restored => {
+                store.outdate_slices(within.as_deref());
+                Vec::new()
             }
             Change::Progress(_) | Change::Skipped(_) => Vec::new(),
         });
@@ -182,6 +190,10 @@ impl Watching {
             Change::Delete(gone) => store.remove_pod(&gone.key, Some(&gone.version)),
             Change::Retain { keys, version } => {
                 store.retain_pods(within.as_deref(), &keys, &version)
+            }
+            Change::Restored => {
+                store.outdate_pods(within.as_deref());
+                Vec::new()
             }
             Change::Progress(_) | Change::Skipped(_) => Vec::new(),
         });

@@ -93,6 +93,13 @@ impl Heartbeats {
         self.seen.insert(Arc::clone(node), (version.clone(), at));
     }
 
+    /// The server was restored from a backup: the versions that are known say nothing any more.
+    pub fn begin_history(&mut self) {
+        for (version, _) in self.seen.values_mut() {
+            *version = Version::default();
+        }
+    }
+
     /// A node is gone together with its Lease; its pods go by themselves.
     pub fn gone(&mut self, node: &str) {
         self.seen.remove(node);

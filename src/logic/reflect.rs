@@ -5,17 +5,27 @@
 //! ```text
 //!              ┌─ refused, stalled ─► Paging ─ last page ─┐
 //! Streaming ───┤                        ▲ └─ token gone ──┤ (restart of the list)
-//!     ▲        └─ initial events end ───┼───────────────► Watching ─┐ closed, failed:
-//!     └───────────── gone ──────────────┴──────────────────┘  ▲     │ resume by version
-//!                                                              └────┘
+//!     ▲        └─ initial events end ───┼───────────────► Watching ─┐ closed, or failed and
+//!     └───────────── gone ──────────────┴──────────────────┘  ▲     │ checked: resume by version
+//!     ▲                                                       └─────┤
+//!     └── older, and older again (the server was restored) ─ Checking
 //! ```
 //!
 //! Every break may lead through `Waiting` first. What holds: a list starts with nothing assumed
 //! and ends with one [`Change::Retain`], so deletions that were missed surface; a watch resumes
 //! where the last frame or bookmark left it; nothing that a server does, repeated for ever, makes
-//! a loop without delays, since only a watch that gets on resets them.
+//! a loop without delays, since only a watch that gets on, or serves for a while, resets them.
+//!
+//! # A server that was restored from a backup
+//!
+//! Its versions are lower than those it has shown, and a watch that resumes at a higher one is open
+//! and silent. So after a break that was not the orderly end of a stream, a list of one object says
+//! which version the server is at before the watch resumes. An older one may come from a server that
+//! lags behind: it is asked for once more, and the second time it is believed. Then
+//! [`Change::Restored`] says that versions compare from zero, and a complete list follows.
 
 mod failure;
+mod history;
 mod machine;
 mod state;
 mod wire;
@@ -40,7 +50,8 @@ pub use wire::{ApiStatus, Bookmark, Cause, Frame, Page, Tombstone, Unreadable};
 pub type Keys = HashSet<Key, FixedState>;
 
 /// What to do next. Anything but a wait ends in exactly one [`Response::Failed`],
-/// [`Response::Page`] or [`Response::Closed`], unless a step asks for something else before.
+/// [`Response::Page`], [`Response::Closed`] or [`Response::Broken`], unless a step asks for
+/// something else before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Open a watch that sends the present objects first and marks their end with a bookmark.
@@ -50,6 +61,8 @@ pub enum Request {
         /// The token of the page before; `None` asks for the first one.
         continue_token: Option<Box<str>>,
     },
+    /// Ask for one object of a consistent list: what counts is the version of the list.
+    Check,
     /// Open a watch of everything after `version`.
     Watch {
         /// Where the last one, or the list, left off.
@@ -73,8 +86,17 @@ pub enum Response<T> {
         /// How long it was open.
         after: Duration,
     },
-    /// The request was refused, or broke off.
+    /// The request was refused, or nothing came of it.
     Failed(Failure),
+    /// The stream that was open broke off.
+    Broken {
+        /// How long it was open.
+        after: Duration,
+        /// Why.
+        failure: Failure,
+    },
+    /// A write shows that the server was restored: its answer has a version that was reached before.
+    Doubted,
     /// The wait is over.
     Waited,
 }
@@ -94,6 +116,9 @@ pub enum Change<T> {
         /// Version of the list.
         version: Version,
     },
+    /// The server was restored from a backup. All that is known belongs to a history that it does not
+    /// continue; versions compare from zero. A complete list follows.
+    Restored,
     /// Nothing happened up to this version.
     Progress(Version),
     /// An object that does not parse; what was known of it may stay.

@@ -11,7 +11,7 @@ use super::{Controller, FirstSync};
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::fsm::Cause;
 use crate::logic::model::{Key, Lease, Object, Pod, Service, Slice, Uid};
-use crate::logic::reflect::{Change, Unreadable};
+use crate::logic::reflect::{Change, Failure, FailureClass, RestartReason, Unreadable};
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::Stranger;
 use crate::shell::api::Scope;
@@ -37,6 +37,7 @@ impl Controller {
                     synced();
                     touched
                 }
+                Change::Restored => return store.outdate_services(within.as_deref()),
                 Change::Progress(_) => return,
                 Change::Skipped(unreadable) => return skipped::<Service>(&unreadable),
             };
@@ -85,6 +86,10 @@ impl Controller {
                         }
                         touched
                     }
+                    Change::Restored => {
+                        drive.begin_history();
+                        return store.outdate_slices(within.as_deref());
+                    }
                     Change::Progress(_) => return,
                     Change::Skipped(unreadable) => return skipped::<Slice>(&unreadable),
                 };
@@ -129,6 +134,7 @@ impl Controller {
                         synced();
                         touched
                     }
+                    Change::Restored => return store.outdate_pods(within.as_deref()),
                     Change::Progress(_) => return,
                     Change::Skipped(unreadable) => return skipped::<Pod>(&unreadable),
                 };
@@ -158,6 +164,7 @@ impl Controller {
             Change::Upsert(lease) if lease.key() == key => elector.seen(lease),
             Change::Delete(gone) if gone.key == key => elector.gone(gone.version),
             Change::Retain { keys, version } if !keys.contains(&key) => elector.gone(version),
+            Change::Restored => elector.restored(),
             Change::Upsert(_) | Change::Delete(_) | Change::Retain { .. } | Change::Progress(_) => {
             }
             Change::Skipped(unreadable) => skipped::<Lease>(&unreadable),
@@ -193,35 +200,7 @@ impl Controller {
                 ..WatchOptions::default()
             },
         };
-        let stats = self.metrics.watch(T::RESOURCE);
-        let alive = self.alive(&format!(
-            "watch of {} ({})",
-            T::RESOURCE,
-            scope.namespace().unwrap_or("all namespaces")
-        ));
-        let mut trouble = None;
-        let observe = move |note: WatchNote<'_>| {
-            alive();
-            match note {
-                WatchNote::Alive => {}
-                WatchNote::Opened => {
-                    if trouble.take().is_some() {
-                        tracing::info!(resource = T::RESOURCE, "watching again");
-                    }
-                }
-                WatchNote::Received(at) => stats.seen(at),
-                WatchNote::Restarted(reason) => stats.restarted(reason.as_str()),
-                WatchNote::Failed { failure, retry_in } => {
-                    // Said once per kind of trouble, not per attempt.
-                    if trouble.replace(failure.class()) != Some(failure.class()) {
-                        tracing::warn!(resource = T::RESOURCE, %failure, ?retry_in, "cannot watch; trying again");
-                    }
-                }
-                WatchNote::StreamingRefused(failure) => {
-                    tracing::info!(resource = T::RESOURCE, %failure, "no streaming lists here; listing page by page");
-                }
-            }
-        };
+        let observe = self.observer(T::RESOURCE, scope.namespace());
         let clock = self.around.clock.clone();
         let jitter = Arc::clone(&self.around.jitter);
         parts.spawn("watch", async move {
@@ -234,6 +213,54 @@ impl Controller {
             )
             .await;
         });
+    }
+
+    /// Counts and logs what comes of a watch.
+    fn observer(
+        &self,
+        resource: &'static str,
+        namespace: Option<&str>,
+    ) -> impl FnMut(WatchNote<'_>) + Send + 'static + use<> {
+        let metrics = Arc::clone(&self.metrics);
+        let stats = metrics.watch(resource);
+        let alive = self.alive(&format!(
+            "watch of {resource} ({})",
+            namespace.unwrap_or("all namespaces")
+        ));
+        let namespace = namespace.unwrap_or_default().to_owned();
+        let mut trouble = None;
+        move |note: WatchNote<'_>| {
+            alive();
+            match note {
+                WatchNote::Alive => {}
+                WatchNote::Opened => {
+                    if trouble.take().is_some() {
+                        tracing::info!(resource, "watching again");
+                    }
+                }
+                WatchNote::Received(at) => stats.seen(at),
+                WatchNote::Listed { took } => metrics.listed(&namespace, took),
+                WatchNote::ListTimedOut => metrics.timed_out(&namespace, "cache_update"),
+                WatchNote::Restarted(reason) => {
+                    stats.restarted(reason.as_str());
+                    if reason == RestartReason::Restored {
+                        tracing::warn!(
+                            resource,
+                            "the API server has gone back to an earlier version, as after a restore of etcd from a backup; everything is listed again"
+                        );
+                    }
+                }
+                WatchNote::Failed { failure, retry_in } => {
+                    // Said once per kind of trouble, not per attempt.
+                    if trouble.replace(failure.class()) != Some(failure.class()) {
+                        say_failed(resource, failure, retry_in);
+                    }
+                }
+                WatchNote::StreamingRefused(failure) => {
+                    tracing::info!(resource, %failure, "no streaming lists here; listing page by page");
+                }
+            }
+        }
     }
 
     pub(super) fn sweep(&mut self, parts: &mut Parts, scopes: Vec<Scope>) {
@@ -308,6 +335,16 @@ fn when_changed(pod: &Pod, now: Now) -> jiff::Timestamp {
     pod.ready_transition
         .filter(|at| !pod.terminating && recent(at))
         .unwrap_or(now.wall)
+}
+
+fn say_failed(resource: &'static str, failure: &Failure, retry_in: Duration) {
+    if !retry_in.is_zero() {
+        tracing::warn!(resource, %failure, ?retry_in, "cannot watch; trying again");
+    } else if failure.class() == FailureClass::Gone {
+        tracing::info!(resource, %failure, "the history is gone; listing again");
+    } else {
+        tracing::warn!(resource, %failure, "the watch broke off; trying again at once");
+    }
 }
 
 pub(super) fn skipped<T: Object>(unreadable: &Unreadable) {

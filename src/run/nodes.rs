@@ -73,7 +73,7 @@ impl Controller {
                         let stays = |name: &Arc<str>| names.contains(name);
                         drive.nodes_changed(|nodes| nodes.leaving.retain(stays), cause);
                     }
-                    Change::Progress(_) => {}
+                    Change::Restored | Change::Progress(_) => {}
                     Change::Skipped(unreadable) => skipped::<Node>(&unreadable),
                 }
             },
@@ -98,6 +98,7 @@ impl Controller {
                     let names: BTreeSet<Arc<str>> = keys.into_iter().map(|key| key.name).collect();
                     heard.lock().retain(|name| names.contains(name));
                 }
+                Change::Restored => heard.lock().begin_history(),
                 Change::Progress(_) => {}
                 Change::Skipped(unreadable) => skipped::<Lease>(&unreadable),
             },

@@ -10,16 +10,16 @@
 //! 5 s). Only an HTTP/1.1 peer whose kernel lives while its process hangs is left to the last
 //! resort; a list, a request or the opening of a watch has a time limit of its own.
 
+mod beat;
+
 use std::convert::Infallible;
 use std::marker::PhantomData;
-use std::pin::pin;
 use std::time::Duration;
 
 use kube_client::Client;
-use tokio::time::{Instant, timeout_at};
 
-use super::api::{self, CallError, Lines, OpenError, Scope, StreamError};
-use super::clock::HEARTBEAT;
+use self::beat::{beating, from_call, from_stream};
+use super::api::{self, Lines, OpenError, Scope};
 use super::departure::Departures;
 use crate::logic::backoff::Backoff;
 use crate::logic::model::Object;
@@ -96,13 +96,20 @@ pub enum WatchNote<'a> {
     Opened,
     /// Bytes of a stream, or a page of a list, arrived at this moment.
     Received(Moment),
+    /// A complete list was made.
+    Listed {
+        /// From its first request to its last object.
+        took: Duration,
+    },
+    /// A list, or a page of it, took too long.
+    ListTimedOut,
     /// Something has to be asked for again.
     Restarted(RestartReason),
     /// Something did not work. Worth a log line when the class of the failure changes.
     Failed {
         /// What.
         failure: &'a Failure,
-        /// When it is tried again.
+        /// When it is tried again; zero is at once.
         retry_in: Duration,
     },
     /// The server does not do streaming lists; pages are used instead. Not an error.
@@ -129,6 +136,7 @@ pub async fn run<T: Object>(
         clock,
         jitter,
         changes: 0,
+        list_began: Moment(0),
         objects: PhantomData,
     };
     loop {
@@ -144,6 +152,8 @@ struct Watch<T, A, O, C, J> {
     jitter: J,
     /// Since the last turn of the others.
     changes: u32,
+    /// When the list that is under way was first asked for.
+    list_began: Moment,
     objects: PhantomData<fn() -> T>,
 }
 
@@ -156,12 +166,30 @@ where
     J: FnMut() -> f64,
 {
     async fn perform(&mut self, reflector: Reflector, request: Request) -> (Reflector, Request) {
+        if matches!(
+            request,
+            Request::StreamingList
+                | Request::List {
+                    continue_token: None
+                }
+        ) {
+            self.list_began = (self.clock)().moment;
+        }
         let response = match request {
             Request::Wait(delay) => {
                 beating(&mut self.observe, None, tokio::time::sleep(delay)).await;
                 Response::Waited
             }
-            Request::List { continue_token } => self.list(continue_token.as_deref()).await,
+            Request::List { continue_token } => {
+                let mut query = vec![("limit", PAGE_OBJECTS)];
+                query.extend(continue_token.as_deref().map(|token| ("continue", token)));
+                let uri = self.uri(query);
+                self.list(uri).await
+            }
+            Request::Check => {
+                let uri = self.check_uri();
+                self.list(uri).await
+            }
             Request::StreamingList | Request::Watch { .. } => {
                 return self.stream(reflector, &request).await;
             }
@@ -176,10 +204,8 @@ where
     }
 
     /// One page of a list.
-    async fn list(&mut self, continue_token: Option<&str>) -> Response<T> {
-        let mut query = vec![("limit", PAGE_OBJECTS)];
-        query.extend(continue_token.map(|token| ("continue", token)));
-        let request = api::get(self.uri(query));
+    async fn list(&mut self, uri: String) -> Response<T> {
+        let request = api::get(uri);
         let timeout = self.source.options.list_timeout;
         let call = api::unary(&self.source.client, request, timeout);
         let answer = match beating(&mut self.observe, None, call).await {
@@ -236,7 +262,10 @@ where
                 Ok(None) => Response::Closed {
                     after: (self.clock)().moment.since(opened_at),
                 },
-                Err(failure) => Response::Failed(failure),
+                Err(failure) => Response::Broken {
+                    after: (self.clock)().moment.since(opened_at),
+                    failure,
+                },
             };
         }
     }
@@ -301,6 +330,16 @@ where
         api::with_query(api::path::<T>(self.source.scope.namespace(), None), &query)
     }
 
+    /// One object of any kind of content: a server must not look through all of them for one that
+    /// matches. A name stays, since the right to read may be that to this one object.
+    fn check_uri(&self) -> String {
+        let field = self.source.selectors.field.as_deref();
+        let name = field.filter(|field| field.starts_with("metadata.name="));
+        let mut query = vec![("limit", "1")];
+        query.extend(name.map(|name| ("fieldSelector", name)));
+        api::with_query(api::path::<T>(self.source.scope.namespace(), None), &query)
+    }
+
     /// Takes one response through the machine; `None` means that the stream is to be read on.
     async fn step(
         &mut self,
@@ -309,11 +348,18 @@ where
         received: Moment,
     ) -> (Reflector, Option<Request>) {
         let failure = match &response {
-            Response::Failed(failure) => Some(failure.clone()),
+            Response::Failed(failure) | Response::Broken { failure, .. } => Some(failure.clone()),
             _ => None,
         };
+        if failure == Some(Failure::Timeout) && reflector.is_listing() {
+            (self.observe)(WatchNote::ListTimedOut);
+        }
         let (reflector, step) = reflector.step(response, &mut self.jitter);
         for change in step.changes {
+            if matches!(change, Change::Retain { .. }) {
+                let took = (self.clock)().moment.since(self.list_began);
+                (self.observe)(WatchNote::Listed { took });
+            }
             (self.apply)(change, received);
             self.source.options.departures.pass().await;
             self.changes += 1;
@@ -337,39 +383,5 @@ where
             (None, _) => {}
         }
         (reflector, step.request)
-    }
-}
-
-/// Awaits `future` for at most `limit`, with a sign of life in between.
-async fn beating<F: Future>(
-    observe: &mut impl FnMut(WatchNote<'_>),
-    limit: Option<Duration>,
-    future: F,
-) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let deadline = limit.map(|limit| Instant::now() + limit);
-    loop {
-        let beat = Instant::now() + HEARTBEAT;
-        let until = deadline.map_or(beat, |deadline| deadline.min(beat));
-        match timeout_at(until, future.as_mut()).await {
-            Ok(output) => return Some(output),
-            Err(_) if Some(until) == deadline => return None,
-            Err(_) => observe(WatchNote::Alive),
-        }
-    }
-}
-
-fn from_call(error: CallError) -> Failure {
-    match error {
-        CallError::Timeout(_) => Failure::Timeout,
-        CallError::Transport(text) => Failure::Transport(text.into()),
-    }
-}
-
-fn from_stream(error: StreamError) -> Failure {
-    match error {
-        StreamError::Status(status) => Failure::Status(status),
-        StreamError::Transport(text) => Failure::Transport(text.into()),
-        StreamError::TooLong => Failure::Malformed(error.to_string().into()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One entry per namespace in a `DashMap`; facts and indices of a namespace change under one short
 //! lock. Every method returns owned values, so no lock can be held across an await. Facts never
-//! move back to an older version.
+//! move back to an older version, unless the server itself was restored.
 
 mod few;
 mod intern;
@@ -153,6 +153,23 @@ impl Store {
     ) -> Vec<Key> {
         let names = |namespace: &Namespace| namespace.slices.keys().cloned().collect();
         self.retain(scope, kept, names, |key| self.remove_slice(key, Some(at)))
+    }
+
+    /// The server was restored from a backup, so that its versions say nothing about those that are
+    /// known: each pod in `scope` stays until it is read again, whatever the version, or until a
+    /// complete list lacks it.
+    pub fn outdate_pods(&self, scope: Option<&str>) {
+        self.each_in(scope, Namespace::outdate_pods);
+    }
+
+    /// The same for Services.
+    pub fn outdate_services(&self, scope: Option<&str>) {
+        self.each_in(scope, Namespace::outdate_services);
+    }
+
+    /// The same for slices.
+    pub fn outdate_slices(&self, scope: Option<&str>) {
+        self.each_in(scope, Namespace::outdate_slices);
     }
 
     /// Notes which slices others attached to a Service; returns the sources behind that Service if
@@ -309,6 +326,14 @@ impl Store {
             .collect();
         all.sort_by(|a, b| a.namespace.cmp(&b.namespace));
         all
+    }
+
+    fn each_in(&self, scope: Option<&str>, change: impl Fn(&mut Namespace)) {
+        for mut entry in self.namespaces.iter_mut() {
+            if scope.is_none_or(|scope| **entry.key() == *scope) {
+                change(&mut entry);
+            }
+        }
     }
 
     fn change(

@@ -53,6 +53,10 @@ pub(super) struct Namespace {
     /// Deleted Services and slices: an answer that was overtaken must not bring them back.
     dead_services: Map<Version>,
     dead_slices: Map<Version>,
+    /// What is known of these comes from before the server was restored: any reading is newer.
+    outdated_pods: Names,
+    outdated_services: Names,
+    outdated_slices: Names,
     interner: Interner,
 }
 
@@ -61,9 +65,11 @@ impl Namespace {
     pub(super) fn put_pod(&mut self, pod: Pod, now: Now) -> Touched {
         let name = Arc::clone(&pod.name);
         let before = self.pods.get(&name).cloned();
+        let is_outdated = self.outdated_pods.remove(&name);
         if before
             .as_ref()
             .is_some_and(|before| pod.version.is_older_than(&before.version))
+            && !is_outdated
             && !planted::is(Bug::StaleBelieved)
         {
             return Touched::new();
@@ -72,9 +78,10 @@ impl Namespace {
             return self.remove_pod(&name, None);
         }
         let mut pod = pod.seen(before.as_deref(), now);
+        // The version has to be that of the history that goes on.
         if before
             .as_ref()
-            .is_some_and(|before| before.is_same_fact(&pod))
+            .is_some_and(|before| before.is_same_fact(&pod) && !is_outdated)
         {
             return Touched::new();
         }
@@ -98,6 +105,7 @@ impl Namespace {
 
     /// Takes a pod out, unless it is known to be newer than `version`.
     pub(super) fn remove_pod(&mut self, name: &str, version: Option<&Version>) -> Touched {
+        let version = version.filter(|_| !self.outdated_pods.remove(name));
         match self.pods.get(name) {
             Some(pod) if !version.is_some_and(|version| version.is_older_than(&pod.version)) => {}
             _ => return Touched::new(),
@@ -130,8 +138,10 @@ impl Namespace {
     pub(super) fn put_service(&mut self, mut service: Service, origin: Origin) -> Touched {
         let meta = &service.metadata;
         let name = Arc::clone(&meta.name);
+        let is_outdated = self.outdated_services.remove(&name);
+        let known = self.services.get(&name).filter(|_| !is_outdated);
         if !is_news(
-            self.services.get(&name).map(|known| &known.metadata),
+            known.map(|known| &known.metadata),
             self.dead_services.get(&name),
             meta,
             origin,
@@ -161,6 +171,7 @@ impl Namespace {
     /// Takes a Service out, unless it is known to be newer than `version`.
     pub(super) fn remove_service(&mut self, name: &Arc<str>, version: Option<&Version>) -> Touched {
         bury(&mut self.dead_services, name, version);
+        let version = version.filter(|_| !self.outdated_services.remove(name));
         if !may_go(
             self.services.get(name).map(|known| &known.metadata),
             version,
@@ -188,12 +199,9 @@ impl Namespace {
         // What lost our label is out of the watch's sight, which then knows nothing of its end.
         let is_watched = meta.labels.get(SOURCE_SERVICE).is_some();
         let grave = self.dead_slices.get(&name).filter(|_| is_watched);
-        if !is_news(
-            self.slices.get(&name).map(|known| &known.metadata),
-            grave,
-            meta,
-            origin,
-        ) {
+        let is_outdated = self.outdated_slices.remove(&name);
+        let known = self.slices.get(&name).filter(|_| !is_outdated);
+        if !is_news(known.map(|known| &known.metadata), grave, meta, origin) {
             return Touched::new();
         }
         self.dead_slices.remove(&name);
@@ -217,6 +225,7 @@ impl Namespace {
     /// Takes a slice out, unless it is known to be newer than `version`.
     pub(super) fn remove_slice(&mut self, name: &Arc<str>, version: Option<&Version>) -> Touched {
         bury(&mut self.dead_slices, name, version);
+        let version = version.filter(|_| !self.outdated_slices.remove(name));
         if !may_go(self.slices.get(name).map(|known| &known.metadata), version) {
             return Touched::new();
         }
@@ -232,6 +241,24 @@ impl Namespace {
         self.relate_evasive(Some(&before), None);
         touched.extend(self.sources_by_service(&before.metadata));
         touched
+    }
+
+    /// The server was restored: what is known of pods stays until it is read again, or missing in a
+    /// complete list.
+    pub(super) fn outdate_pods(&mut self) {
+        self.outdated_pods = self.pods.iter().map(|pod| Arc::clone(&pod.name)).collect();
+    }
+
+    /// The same for Services. A deletion of before says nothing about an answer of now.
+    pub(super) fn outdate_services(&mut self) {
+        self.outdated_services = self.services.keys().cloned().collect();
+        self.dead_services.clear();
+    }
+
+    /// The same for slices.
+    pub(super) fn outdate_slices(&mut self) {
+        self.outdated_slices = self.slices.keys().cloned().collect();
+        self.dead_slices.clear();
     }
 
     fn relate_evasive(&mut self, before: Option<&Slice>, after: Option<&Slice>) {

@@ -11,5 +11,6 @@ mod lifecycle;
 mod names;
 mod outages;
 mod refusals;
+mod restores;
 
 const NAME: &str = "zen-lead.io/leader-service-name";

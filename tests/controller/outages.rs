@@ -76,14 +76,16 @@ async fn what_a_watch_missed_surfaces() {
 /// the leader dies.
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_away_costs_nothing_but_time() {
-    for fault in [
-        Verdict::Drop { applied: false },
-        Verdict::Hang { applied: false },
-        Verdict::Answer {
-            code: 503,
-            retry_after: None,
-            applied: false,
-        },
+    let busy = Verdict::Answer {
+        code: 503,
+        retry_after: None,
+        applied: false,
+    };
+    // Where no connection is made, an attempt costs the server nothing: it is found soon.
+    for (fault, requests_max, late_max) in [
+        (Verdict::Drop { applied: false }, 4_000, secs(2)),
+        (Verdict::Hang { applied: false }, 1_000, secs(15)),
+        (busy, 1_000, secs(15)),
     ] {
         let world = World::serving(&["a", "b"]).await;
         let down = fault.clone();
@@ -96,14 +98,17 @@ async fn an_api_server_that_is_away_costs_nothing_but_time() {
         world.kube.set_ready(NS, "a", false);
         tokio::time::sleep(secs(290)).await;
         let all = world.kube.requests().len();
-        assert!(all < 700, "{fault:?}: {all} requests in five minutes");
+        assert!(
+            all < requests_max,
+            "{fault:?}: {all} requests in five minutes"
+        );
         let clock = &world.replica().clock;
         let health = world.replica().health.check(clock.moment());
         assert_eq!(health, Ok(()), "an API server that is away is no illness");
         assert_eq!(world.leader("web").as_deref(), Some("a"), "fail-static");
         world.heal();
         let took = world.until_leader("web", "b").await;
-        assert!(took <= secs(15), "{fault:?}: {took:?}");
+        assert!(took <= late_max, "{fault:?}: {took:?}");
     }
 }
 

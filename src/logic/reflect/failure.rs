@@ -21,6 +21,8 @@ pub enum RestartReason {
     Error,
     /// The connection broke.
     Transport,
+    /// The server was restored from a backup: a new list.
+    Restored,
 }
 
 impl RestartReason {
@@ -33,6 +35,7 @@ impl RestartReason {
             Self::Gone => "gone",
             Self::Error => "error",
             Self::Transport => "transport",
+            Self::Restored => "restored",
         }
     }
 }
@@ -112,13 +115,17 @@ impl Failure {
         }
     }
 
-    /// A server that answers with an error is left alone for a while; for what it forgot, and for
-    /// a connection that broke, the first try is made at once.
+    /// The server does not keep the version or the token any more.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Status(status) if status.is_gone())
+    }
+
+    /// A server that answers with an error is left alone for a while; after a connection that broke
+    /// the first try is made at once.
     pub(super) fn may_retry_at_once(&self) -> bool {
         match self {
-            Self::Status(status) => status.is_gone(),
+            Self::Status(_) | Self::Malformed(_) => false,
             Self::Timeout | Self::Transport(_) => true,
-            Self::Malformed(_) => false,
         }
     }
 }

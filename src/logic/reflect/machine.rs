@@ -7,11 +7,9 @@ use super::{Change, Failure, Frame, Keys, Request, Response, RestartReason, Step
 use crate::logic::backoff::Backoff;
 use crate::logic::model::{Object, Version};
 
-/// A watch that the server closed after this long has served its time, even if nothing came.
+/// A stream that was open for this long has served its time, even if nothing came and however it
+/// ended.
 const SERVED: Duration = Duration::from_secs(5);
-
-/// Said of a list that is older than what was shown before.
-const STALE_LIST: &str = "the list is older than what has been seen: the server lags behind, or the cluster was restored from a backup, and then zen-lead has to be restarted";
 
 /// After this many breaks a streaming list that is cut in the middle gives way to a paged one.
 const STREAMS_CUT: u32 = 3;
@@ -42,11 +40,7 @@ impl Reflector {
     /// Whether a list is under way or next, and so the map possibly incomplete.
     #[must_use]
     pub fn is_listing(&self) -> bool {
-        let state = match &self.state {
-            State::Waiting { then, .. } => then,
-            state => state,
-        };
-        matches!(state, State::Streaming { .. } | State::Paging { .. })
+        self.state.is_listing()
     }
 
     /// Takes what came back. `jitter` in `[0, 1)` is drawn when a delay needs it.
@@ -67,6 +61,7 @@ impl Reflector {
                 token,
             } => pace.in_paging(seen, version, token, response, jitter),
             State::Watching { version } => pace.in_watching(version, response, jitter),
+            State::Checking { doubted, then } => pace.in_checking(doubted, then, response, jitter),
             State::Waiting { delay, then } => match response {
                 Response::Waited => {
                     let step = Step::ask(Vec::new(), &then);
@@ -76,14 +71,16 @@ impl Reflector {
                 | Response::Opened
                 | Response::Frame(_)
                 | Response::Closed { .. }
-                | Response::Failed(_) => again(State::Waiting { delay, then }),
+                | Response::Failed(_)
+                | Response::Broken { .. }
+                | Response::Doubted => again(State::Waiting { delay, then }),
             },
         };
         (Self { state, pace }, step)
     }
 }
 
-fn again<T>(state: State) -> (State, Step<T>) {
+pub(super) fn again<T>(state: State) -> (State, Step<T>) {
     let step = Step::ask(Vec::new(), &state);
     (state, step)
 }
@@ -103,13 +100,21 @@ impl Pace {
                 let state = State::Streaming { seen, opened: true };
                 return (state, Step::read(Vec::new()));
             }
-            Response::Failed(failure) => return self.streaming_failed(opened, &failure, jitter),
+            Response::Failed(failure) | Response::Broken { failure, .. } => {
+                return self.streaming_failed(opened, &failure, jitter);
+            }
             Response::Closed { .. } => {
                 let then = self.list_after(opened);
-                let state = self.pause(then, true, None, jitter);
+                let state = self.pause(then, None, jitter);
                 return restarted(state, RestartReason::Closed);
             }
-            Response::Page(_) | Response::Waited => return again(State::streaming()),
+            // The list will show whether it is so.
+            Response::Doubted if opened => {
+                return (State::Streaming { seen, opened }, Step::read(Vec::new()));
+            }
+            Response::Page(_) | Response::Waited | Response::Doubted => {
+                return again(State::streaming());
+            }
             Response::Frame(frame) => frame,
         };
         let change = match frame {
@@ -120,6 +125,11 @@ impl Pace {
             Frame::Deleted(tombstone) => {
                 seen.remove(&tombstone.key);
                 Change::Delete(tombstone)
+            }
+            Frame::Bookmark(bookmark)
+                if bookmark.initial_events_end && self.is_past(&bookmark.version) =>
+            {
+                return self.gone_back(false, State::streaming());
             }
             Frame::Bookmark(bookmark) if bookmark.initial_events_end => {
                 let version = bookmark.version.clone();
@@ -180,7 +190,7 @@ impl Pace {
     ) -> (State, Step<T>) {
         let page = match response {
             Response::Page(page) => page,
-            Response::Failed(failure) => {
+            Response::Failed(failure) | Response::Broken { failure, .. } => {
                 let then = if token.is_some() && forgot_token(&failure) {
                     State::paging()
                 } else {
@@ -192,7 +202,11 @@ impl Pace {
                 };
                 return self.after_failure(then, &failure, jitter);
             }
-            Response::Opened | Response::Frame(_) | Response::Closed { .. } | Response::Waited => {
+            Response::Opened
+            | Response::Frame(_)
+            | Response::Closed { .. }
+            | Response::Doubted
+            | Response::Waited => {
                 return again(State::Paging {
                     seen,
                     version,
@@ -201,8 +215,7 @@ impl Pace {
             }
         };
         if version.is_none() && self.is_past(&page.version) {
-            let failure = Failure::Malformed(STALE_LIST.into());
-            return self.after_failure(State::paging(), &failure, jitter);
+            return self.gone_back(false, State::paging());
         }
         seen.extend(page.objects.iter().map(|object| self.share(object.key())));
         seen.extend(page.unreadable.iter().filter_map(|item| item.key.clone()));
@@ -239,13 +252,20 @@ impl Pace {
                 return (State::Watching { version }, Step::read(Vec::new()));
             }
             Response::Failed(failure) => return self.watching_failed(version, &failure, jitter),
+            Response::Broken { after, failure } => {
+                self.served(after);
+                return self.watching_failed(version, &failure, jitter);
+            }
             Response::Closed { after } => {
-                if after >= SERVED {
-                    self.progress();
-                }
-                let state = self.pause(State::Watching { version }, true, None, jitter);
+                let then = if self.served(after) {
+                    State::Watching { version }
+                } else {
+                    State::resuming(version)
+                };
+                let state = self.pause(then, None, jitter);
                 return restarted(state, RestartReason::Closed);
             }
+            Response::Doubted => return again(State::resuming(version)),
             Response::Page(_) | Response::Waited => return again(State::Watching { version }),
             Response::Frame(frame) => frame,
         };
@@ -270,15 +290,23 @@ impl Pace {
         (State::Watching { version }, Step::read(vec![change]))
     }
 
-    fn after_failure<T>(
+    pub(super) fn after_failure<T>(
         &mut self,
         then: State,
         failure: &Failure,
         jitter: impl FnOnce() -> f64,
     ) -> (State, Step<T>) {
-        let eager = failure.may_retry_at_once();
-        let state = self.pause(then, eager, failure.retry_after(), jitter);
+        let state = self.pause(then, Some(failure), jitter);
         restarted(state, failure.reason())
+    }
+
+    /// The stream was open for so long; says whether that was long enough.
+    fn served(&mut self, time: Duration) -> bool {
+        let has_served = time >= SERVED;
+        if has_served {
+            self.progress();
+        }
+        has_served
     }
 
     fn watching_failed<T>(
@@ -300,7 +328,7 @@ impl Pace {
         let then = if useless {
             self.list()
         } else {
-            State::Watching { version }
+            State::resuming(version)
         };
         self.after_failure(then, failure, jitter)
     }
@@ -340,7 +368,7 @@ impl<T> Step<T> {
         }
     }
 
-    fn ask(changes: Vec<Change<T>>, state: &State) -> Self {
+    pub(super) fn ask(changes: Vec<Change<T>>, state: &State) -> Self {
         Self {
             changes,
             request: Some(state.request()),

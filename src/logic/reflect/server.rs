@@ -1,7 +1,7 @@
 //! A model of a server, with all it may do wrong, against the machine: whatever happens, the map
 //! that the changes make is the server's map once the stream has caught up.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -37,6 +37,8 @@ enum Op {
     Close { late: bool },
     /// Lets the request or stream fail.
     Fail(Failure),
+    /// Goes back by so many versions, as a cluster does that is restored from a backup.
+    Restore { by: u64 },
 }
 
 fn failures() -> impl Strategy<Value = Failure> {
@@ -63,6 +65,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => Just(Op::Bookmark),
         1 => any::<bool>().prop_map(|late| Op::Close { late }),
         2 => failures().prop_map(Op::Fail),
+        1 => (1..6_u64).prop_map(|by| Op::Restore { by }),
     ]
 }
 
@@ -159,6 +162,14 @@ impl Server {
         }
     }
 
+    fn restore(&mut self, by: u64) {
+        self.version = self.version.saturating_sub(by).max(1);
+        let now = self.version;
+        self.log.retain(|frame| version_of(frame) <= now);
+        // It is started again for that, and remembers nothing.
+        self.compacted = now;
+    }
+
     /// A token names the version of the list and how many objects were sent.
     fn page(&self, token: Option<&str>) -> Result<Page<Thing>, Failure> {
         let (version, skip) = match token.and_then(|token| token.split_once('/')) {
@@ -240,6 +251,8 @@ struct World {
     request: Request,
     /// What the changes have made.
     map: Map,
+    /// What of it was known before the server was restored.
+    outdated: BTreeSet<Key>,
     synced: bool,
 }
 
@@ -257,6 +270,7 @@ impl World {
             request: reflector.request(),
             reflector: Some(reflector),
             map: Map::new(),
+            outdated: BTreeSet::new(),
             synced: false,
         }
     }
@@ -279,22 +293,29 @@ impl World {
         match change {
             Change::Upsert(thing) => {
                 let known = self.map.get(&thing.key());
+                let known = known.filter(|_| !self.outdated.remove(&thing.key()));
                 if !known.is_some_and(|known| thing.version().is_older_than(known.version())) {
                     self.map.insert(thing.key(), thing);
                 }
             }
             Change::Delete(tombstone) => {
                 let known = self.map.get(&tombstone.key);
-                if known.is_some_and(|known| !tombstone.version.is_older_than(known.version())) {
+                let is_outdated = self.outdated.remove(&tombstone.key);
+                if known.is_some_and(|known| {
+                    is_outdated || !tombstone.version.is_older_than(known.version())
+                }) {
                     self.map.remove(&tombstone.key);
                 }
             }
             Change::Retain { keys, version } => {
+                let outdated = &mut self.outdated;
                 self.map.retain(|key, known| {
-                    keys.contains(key) || version.is_older_than(known.version())
+                    let is_newer = version.is_older_than(known.version());
+                    keys.contains(key) || (is_newer && !outdated.remove(key))
                 });
                 self.synced = true;
             }
+            Change::Restored => self.outdated = self.map.keys().cloned().collect(),
             Change::Progress(_) | Change::Skipped(_) => {}
         }
     }
@@ -303,13 +324,17 @@ impl World {
         if let Some(stream) = &mut self.stream {
             match stream.next(&self.server) {
                 Some(Ok(frame)) => self.respond(Response::Frame(frame)),
-                Some(Err(failure)) => self.respond(Response::Failed(failure)),
+                Some(Err(failure)) => self.break_off(failure),
                 None => {}
             }
             return;
         }
         match self.request.clone() {
             Request::Wait(_) => self.respond(Response::Waited),
+            Request::Check => {
+                let page = self.server.page(None);
+                self.respond(page.map_or_else(Response::Failed, Response::Page));
+            }
             Request::List { continue_token } => {
                 let page = self.server.page(continue_token.as_deref());
                 self.respond(page.map_or_else(Response::Failed, Response::Page));
@@ -328,7 +353,7 @@ impl World {
                 let Version::Number(position) = version else {
                     unreachable!("the model makes numbers")
                 };
-                assert!(position <= self.server.version, "never ahead of the server");
+                assert!(position <= self.server.version, "it would be silent");
                 // As an HTTP status or as a frame of an open stream.
                 if position < self.server.compacted && stale.is_multiple_of(2) {
                     self.respond(Response::Failed(gone()));
@@ -345,7 +370,7 @@ impl World {
         match op {
             Op::Write { name, value, told } => {
                 let written = self.server.write(name, value);
-                if told && value != ODD {
+                if told && value != ODD && self.synced {
                     self.change(Change::Upsert(written));
                 }
             }
@@ -370,11 +395,33 @@ impl World {
                     self.respond(Response::Closed { after });
                 }
             }
-            Op::Fail(failure) => {
-                if !matches!(self.request, Request::Wait(_)) || self.stream.is_some() {
-                    self.respond(Response::Failed(failure));
-                }
+            Op::Fail(failure) => self.break_off(failure),
+            // What was never shown cannot be missed, and it is looked at again before it has written as
+            // much as it lost.
+            Op::Restore { by } => {
+                self.catch_up();
+                self.server.restore(by);
+                self.break_off(Failure::Transport("reset".into()));
+                self.catch_up();
             }
+        }
+    }
+
+    fn catch_up(&mut self) {
+        for _ in 0..200 {
+            if self.has_caught_up() {
+                return;
+            }
+            self.serve(0);
+        }
+    }
+
+    fn break_off(&mut self, failure: Failure) {
+        if self.stream.is_some() {
+            let after = Duration::ZERO;
+            self.respond(Response::Broken { after, failure });
+        } else if !matches!(self.request, Request::Wait(_)) {
+            self.respond(Response::Failed(failure));
         }
     }
 

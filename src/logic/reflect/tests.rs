@@ -106,6 +106,13 @@ fn throttled() -> Response<Thing> {
     }))
 }
 
+fn broken(seconds: u64) -> Response<Thing> {
+    Response::Broken {
+        after: Duration::from_secs(seconds),
+        failure: Failure::Transport("reset".into()),
+    }
+}
+
 fn lost() -> Response<Thing> {
     Response::Failed(Failure::Transport("reset".into()))
 }
@@ -155,6 +162,9 @@ fn responses() -> Vec<(&'static str, Response<Thing>)> {
         ("ahead", status(504, "Too large resource version: 99")),
         ("timeout", Response::Failed(Failure::Timeout)),
         ("transport", lost()),
+        ("broken", broken(0)),
+        ("broken-late", broken(42)),
+        ("doubted", Response::Doubted),
         (
             "malformed",
             Response::Failed(Failure::Malformed("html".into())),
@@ -188,6 +198,7 @@ fn show_change(change: &Change<Thing>) -> String {
             names.sort_unstable();
             format!("={}@{version}", names.join(""))
         }
+        Change::Restored => "restored".into(),
         Change::Progress(version) => format!("@{version}"),
         Change::Skipped(unreadable) => {
             let key = unreadable.key.as_ref().expect("all test objects have one");
@@ -205,6 +216,7 @@ fn show_request(request: &Request) -> String {
         Request::List {
             continue_token: Some(token),
         } => format!("list {token}"),
+        Request::Check => "check".into(),
         Request::Watch { version } => format!("watch {version}"),
         Request::Wait(delay) => format!("wait {delay:?}"),
     }
@@ -260,7 +272,7 @@ fn a_streaming_list_that_is_asked_for() {
     check(
         &[],
         "
-        page last-page odd-page waited: stream
+        page last-page odd-page waited doubted: stream
         opened: read
         applied: +b@12, read
         old: +b@9, read
@@ -277,7 +289,7 @@ fn a_streaming_list_that_is_asked_for() {
         429: wait 7s, error, then stream
         504 ahead: wait 200ms, timeout, then stream
         timeout: stream, timeout
-        transport: stream, transport
+        transport broken broken-late: stream, transport
         malformed: wait 200ms, error, then stream
         ",
     );
@@ -289,7 +301,7 @@ fn a_streaming_list_under_way() {
         &[Response::Opened, applied("a", 5)],
         "
         page last-page odd-page waited: stream
-        opened: read
+        opened doubted: read
         applied: +b@12, read
         old: +b@9, read
         unversioned: +b@0, read
@@ -305,7 +317,7 @@ fn a_streaming_list_under_way() {
         429: wait 7s, error, then stream
         504 ahead: wait 200ms, timeout, then stream
         timeout: list, timeout
-        transport: stream, transport
+        transport broken broken-late: stream, transport
         malformed: wait 200ms, error, then stream
         ",
     );
@@ -320,13 +332,13 @@ fn the_first_page() {
         last-page: +p@6, =p@20, watch 20
         odd-page: +p@6, ?q, =pq@20, watch 20
         opened applied old unversioned deleted: list
-        bookmark old-bookmark end-bookmark unreadable closed closed-late waited: list
+        bookmark old-bookmark end-bookmark unreadable closed closed-late waited doubted: list
         400 401 403 403-option 404 422 500: wait 200ms, error, then list
         410: list, gone
         429: wait 7s, error, then list
         504 ahead: wait 200ms, timeout, then list
         timeout: list, timeout
-        transport: list, transport
+        transport broken broken-late: list, transport
         malformed: wait 200ms, error, then list
         ",
     );
@@ -343,14 +355,14 @@ fn a_later_page() {
         last-page: +p@6, =ap@10, watch 10
         odd-page: +p@6, ?q, =apq@10, watch 10
         opened applied old unversioned deleted: list two
-        bookmark old-bookmark end-bookmark unreadable closed closed-late waited: list two
+        bookmark old-bookmark end-bookmark unreadable closed closed-late waited doubted: list two
         400: wait 200ms, error, then list
         401 403 403-option 404 422 500: wait 200ms, error, then list two
         410: list, gone
         429: wait 7s, error, then list two
         504 ahead: wait 200ms, timeout, then list two
         timeout: list two, timeout
-        transport: list two, transport
+        transport broken broken-late: list two, transport
         malformed: wait 200ms, error, then list two
         ",
     );
@@ -371,15 +383,17 @@ fn a_watch() {
         old-bookmark: @10, read
         end-bookmark: @12, read
         unreadable: ?b, read
-        closed closed-late: watch 10, closed
+        closed: check, closed
+        closed-late: watch 10, closed
         400 422: wait 200ms, error, then stream
-        401 403 403-option 404 500: wait 200ms, error, then watch 10
+        401 403 403-option 404 500: wait 200ms, error, then check
         410: stream, gone
-        429: wait 7s, error, then watch 10
-        504 ahead: wait 200ms, timeout, then watch 10
-        timeout: watch 10, timeout
-        transport: watch 10, transport
-        malformed: wait 200ms, error, then watch 10
+        429: wait 7s, error, then check
+        504 ahead: wait 200ms, timeout, then check
+        timeout: check, timeout
+        transport broken broken-late: check, transport
+        doubted: check
+        malformed: wait 200ms, error, then check
         ",
     );
 }
@@ -387,7 +401,7 @@ fn a_watch() {
 #[test]
 fn a_watch_that_broke_before() {
     let mut script = watching();
-    script.extend([lost(), Response::Opened]);
+    script.extend([lost(), page(&[], 10, None), Response::Opened]);
     check(
         &script,
         "
@@ -401,17 +415,19 @@ fn a_watch_that_broke_before() {
         old-bookmark: @10, read
         end-bookmark: @12, read
         unreadable: ?b, read
-        closed: wait 200ms, closed, then watch 10
+        closed: wait 200ms, closed, then check
         closed-late: watch 10, closed
         400 422: wait 200ms, error, then stream
-        401 403 403-option 404 500: wait 200ms, error, then watch 10
-        410: wait 200ms, gone, then stream
-        429: wait 7s, error, then watch 10
-        504: wait 200ms, timeout, then watch 10
+        401 403 403-option 404 500: wait 200ms, error, then check
+        410: stream, gone
+        429: wait 7s, error, then check
+        504: wait 200ms, timeout, then check
         ahead: wait 200ms, timeout, then stream
-        timeout: wait 200ms, timeout, then watch 10
-        transport: wait 200ms, transport, then watch 10
-        malformed: wait 200ms, error, then watch 10
+        timeout: wait 200ms, timeout, then check
+        transport broken: wait 200ms, transport, then check
+        broken-late: check, transport
+        doubted: check
+        malformed: wait 200ms, error, then check
         ",
     );
 }
@@ -421,12 +437,12 @@ fn a_wait() {
     let all = "
         page last-page odd-page opened applied old unversioned deleted bookmark old-bookmark
         end-bookmark unreadable closed closed-late 400 401 403 403-option 404 410 422 429 500 504
-        ahead timeout transport malformed"
+        ahead timeout transport broken broken-late doubted malformed"
         .replace('\n', " ");
     for (mut script, then) in [
         (vec![], "stream"),
         (paging(), "list"),
-        (watching(), "watch 10"),
+        (watching(), "check"),
     ] {
         script.push(status(500, ""));
         let table = format!("{all}: wait 200ms, then {then}\nwaited: {then}");
@@ -462,45 +478,88 @@ fn no_server_makes_a_loop_without_delays() {
     fn list() -> Vec<Response<Thing>> {
         vec![Response::Opened, bookmark(10, true), closed(0)]
     }
-    let servers: [(&str, Server); 6] = [
-        ("closes every watch at once", |request| match request {
-            Request::Watch { .. } => vec![Response::Opened, closed(0)],
-            _ => list(),
-        }),
-        ("has always just compacted", |request| match request {
-            Request::Watch { .. } => vec![Response::Opened, status(410, "")],
-            _ => list(),
-        }),
-        ("repeats an old frame", |request| match request {
-            Request::Watch { .. } => vec![Response::Opened, applied("b", 10), closed(0)],
-            _ => list(),
-        }),
-        ("forgets every token", |request| match request {
-            Request::StreamingList => vec![status(422, "")],
-            Request::List {
-                continue_token: None,
-            } => vec![page(&[("p", 6)], 20, Some("t"))],
-            _ => vec![status(410, "")],
-        }),
-        ("is not there", |_| vec![lost()]),
-        ("stalls", |request| match request {
+    let servers: [(&str, &str, Server); 7] = [
+        (
+            "closes every watch at once",
+            "wait 5.05s",
+            |request| match request {
+                Request::Watch { .. } => vec![Response::Opened, closed(0)],
+                _ => list(),
+            },
+        ),
+        (
+            "has always just compacted",
+            "wait 5.05s",
+            |request| match request {
+                Request::Watch { .. } => vec![Response::Opened, status(410, "")],
+                _ => list(),
+            },
+        ),
+        (
+            "repeats an old frame",
+            "wait 5.05s",
+            |request| match request {
+                Request::Watch { .. } => vec![Response::Opened, applied("b", 10), closed(0)],
+                _ => list(),
+            },
+        ),
+        (
+            "forgets every token",
+            "wait 5.05s",
+            |request| match request {
+                Request::StreamingList => vec![status(422, "")],
+                Request::List {
+                    continue_token: None,
+                } => vec![page(&[("p", 6)], 20, Some("t"))],
+                _ => vec![status(410, "")],
+            },
+        ),
+        ("is not there", "wait 550ms", |_| vec![lost()]),
+        (
+            "cuts every watch at once",
+            "wait 550ms",
+            |request| match request {
+                Request::Watch { .. } => vec![Response::Opened, broken(0)],
+                _ => list(),
+            },
+        ),
+        ("stalls", "wait 5.05s", |request| match request {
             Request::List { .. } => vec![Response::Failed(Failure::Timeout)],
-            _ => vec![Response::Opened, Response::Failed(Failure::Timeout)],
+            _ => vec![
+                Response::Opened,
+                Response::Broken {
+                    after: Duration::from_secs(10),
+                    failure: Failure::Timeout,
+                },
+            ],
         }),
     ];
-    for (what, server) in servers {
+    for (what, longest, server) in servers {
         let server = move |request: &Request| match request {
             Request::Wait(_) => vec![Response::Waited],
+            Request::Check => vec![page(&[], 10, None)],
             request => server(request),
         };
         let requests = trace(Reflector::new(backoff()), 60, server);
         let waits = requests.iter().filter(|text| text.starts_with("wait"));
         assert!(waits.count() >= 15, "a server that {what}: {requests:?}");
         assert!(
-            requests.contains(&"wait 5.05s".to_owned()),
+            requests.contains(&longest.to_owned()),
             "a server that {what} is left alone for longer and longer: {requests:?}"
         );
     }
+}
+
+#[test]
+fn a_server_that_goes_back_again_and_again_is_given_time() {
+    let requests = trace(Reflector::new(backoff()), 50, |request| match request {
+        Request::Watch { .. } => vec![Response::Opened, bookmark(20, false), broken(300)],
+        Request::Wait(_) => vec![Response::Waited],
+        Request::Check => vec![page(&[], 10, None)],
+        _ => vec![Response::Opened, bookmark(10, true)],
+    });
+    let waits = requests.iter().filter(|text| *text == "wait 1s");
+    assert_eq!(waits.count(), 10, "{requests:?}");
 }
 
 #[test]
@@ -514,7 +573,7 @@ fn a_refused_streaming_list_is_tried_again_once_in_a_while() {
             seen += 1;
             vec![Response::Opened, bookmark(seen, false), status(410, "")]
         }
-        Request::Wait(_) => panic!("every watch gets on"),
+        Request::Check | Request::Wait(_) => panic!("every watch gets on"),
     });
     let streams: Vec<_> = (0..requests.len())
         .filter(|at| requests[*at] == "stream")
@@ -528,6 +587,7 @@ fn a_streaming_list_that_is_always_cut_gives_way_to_pages() {
         Request::StreamingList => vec![Response::Opened, applied("a", 5), lost()],
         Request::List { .. } => vec![page(&[("a", 5)], 9, None)],
         Request::Watch { .. } => vec![Response::Opened],
+        Request::Check => panic!("no watch breaks"),
         Request::Wait(_) => vec![Response::Waited],
     });
     assert!(requests.contains(&"watch 9".to_owned()), "{requests:?}");
@@ -585,11 +645,157 @@ fn a_list_that_is_older_than_what_was_shown_is_asked_for_again() {
     ]);
     let reflector = after(&script);
     let (reflector, step) = reflector.step(page(&[("a", 5), ("b", 6)], 24, None), || 0.5);
-    assert_eq!(show(&step), "wait 200ms, error");
-    let (reflector, step) = reflector.step(Response::<Thing>::Waited, || 0.5);
-    assert_eq!(show(&step), "list");
-    let (_, step) = reflector.step(page(&[("a", 25)], 25, None), || 0.5);
-    assert_eq!(show(&step), "+a@25, =a@25, watch 25");
+    let steps = follow(
+        reflector,
+        [
+            Response::Waited,
+            page(&[("b", 6)], 25, None),
+            page(&[("a", 25)], 25, None),
+        ],
+    );
+    assert_eq!(show(&step), "wait 1s");
+    assert_eq!(steps, ["check", "list", "+a@25, =a@25, watch 25"]);
+}
+
+/// What follows from each response.
+fn follow<const COUNT: usize>(
+    mut reflector: Reflector,
+    script: [Response<Thing>; COUNT],
+) -> [String; COUNT] {
+    script.map(|response| {
+        let (next, step) = reflector.clone().step(response, || 0.5);
+        reflector = next;
+        show(&step)
+    })
+}
+
+/// Its versions are lower, and it says nothing to a watch that resumes at a higher one.
+#[test]
+fn a_server_that_was_restored_is_listed_from_zero() {
+    let back = page(&[("z", 1)], 7, None);
+    let steps = follow(
+        after(&watching()),
+        [
+            broken(300),
+            back.clone(),
+            Response::Waited,
+            back.clone(),
+            Response::Opened,
+            applied("a", 3),
+            bookmark(7, true),
+            applied("b", 8),
+        ],
+    );
+    let expected = [
+        "check, transport",
+        "wait 1s",
+        "check",
+        "restored, stream, restored",
+        "read",
+        "+a@3, read",
+        "=a@7, read",
+        "+b@8, read",
+    ];
+    assert_eq!(steps, expected);
+    // A list that was to be made anyway shows it as well: by its pages, or by its end.
+    let mut paged = paging();
+    paged.extend([page(&[("a", 5)], 10, None), Response::Opened]);
+    let steps = follow(
+        after(&paged),
+        [
+            status(410, ""),
+            page(&[("a", 3)], 7, None),
+            Response::Waited,
+            back.clone(),
+            page(&[("a", 3)], 7, None),
+        ],
+    );
+    let expected = [
+        "list, gone",
+        "wait 1s",
+        "check",
+        "restored, list, restored",
+        "+a@3, =a@7, watch 7",
+    ];
+    assert_eq!(steps, expected);
+    let steps = follow(
+        after(&watching()),
+        [
+            status(410, ""),
+            Response::Opened,
+            applied("a", 3),
+            bookmark(7, true),
+            Response::Waited,
+            back,
+        ],
+    );
+    let expected = [
+        "stream, gone",
+        "read",
+        "+a@3, read",
+        "wait 1s",
+        "check",
+        "restored, stream, restored",
+    ];
+    assert_eq!(steps, expected);
+}
+
+/// It may be another server, behind the same address.
+#[test]
+fn a_server_that_lags_behind_is_waited_for() {
+    let steps = follow(
+        after(&watching()),
+        [
+            broken(300),
+            page(&[("z", 1)], 7, None),
+            Response::Waited,
+            page(&[("z", 1)], 11, None),
+        ],
+    );
+    let expected = ["check, transport", "wait 1s", "check", "watch 10"];
+    assert_eq!(steps, expected);
+}
+
+/// A restarted server has no history; that it was away for long is no reason to let it wait.
+#[test]
+fn history_that_is_gone_is_listed_at_once_and_then_later_and_later() {
+    let mut script = watching();
+    script.extend([broken(300), lost(), Response::Waited, lost()]);
+    script.extend([Response::Waited, page(&[], 20, None)]);
+    let steps = follow(
+        after(&script),
+        [
+            status(410, ""),
+            Response::Opened,
+            bookmark(20, true),
+            status(410, ""),
+            Response::Waited,
+            Response::Opened,
+            bookmark(20, true),
+            status(410, ""),
+            Response::Waited,
+            Response::Opened,
+            bookmark(20, true),
+            bookmark(21, false),
+            status(410, ""),
+        ],
+    );
+    let expected = [
+        "stream, gone",
+        "read",
+        "=@20, read",
+        "wait 200ms, gone",
+        "stream",
+        "read",
+        "=@20, read",
+        "wait 350ms, gone",
+        "stream",
+        "read",
+        "=@20, read",
+        "@21, read",
+        "stream, gone",
+    ];
+    assert_eq!(steps, expected);
 }
 
 #[test]
@@ -597,7 +803,7 @@ fn unreadable_objects_advance_the_version() {
     let mut script = watching();
     let odd = Response::Frame(Frame::Unreadable(unreadable("b", 15)));
     script.extend([Response::Opened, odd]);
-    let (_, step) = after(&script).step(closed(0), || 0.5);
+    let (_, step) = after(&script).step(closed(300), || 0.5);
     assert_eq!(show(&step), "watch 15, closed");
 }
 
@@ -610,7 +816,7 @@ fn opaque_versions_are_followed_as_they_come() {
         Response::Frame(Frame::Applied(object))
     };
     let mut script = watching();
-    script.extend([frame("v9"), frame("v10"), lost()]);
+    script.extend([frame("v9"), frame("v10"), lost(), page(&[], 10, None)]);
     let reflector = after(&script);
     let request = reflector.request();
     assert_eq!(

@@ -44,6 +44,20 @@ impl Drive {
         }
     }
 
+    /// The server was restored from a backup: versions of slices compare from zero. What the slices
+    /// show from now on is nothing that another replica has left behind.
+    pub fn begin_history(&self) {
+        let mut inherited = self.inherited.lock();
+        if matches!(*inherited, Inherited::Until(_)) {
+            *inherited = Inherited::Until(Version::default());
+        }
+        drop(inherited);
+        let cells: Vec<_> = self.cells.iter().map(|cell| Arc::clone(&cell)).collect();
+        for cell in cells {
+            cell.lock().shown = None;
+        }
+    }
+
     /// Whether the slices say of the leader what we do not, as the one left them who wrote before us:
     /// we only hear of it now. If theirs is lost by now, or they have none, ours is as good while he
     /// could be elected, and not if he could merely stay.

@@ -16,6 +16,7 @@ use crate::scenarios;
 
 scenarios! {
     Alone Both api_server_killed_in_mid_failover "API server killed and restarted" "§6 /healthz never for an unreachable API server" "§7 fail-static";
+    Alone Both failover_after_a_long_outage "an API server that is back is listed at once";
     Alone Both api_server_stands_still "silent connections are noticed within seconds";
     Alone Both compaction_while_stopped "etcd compaction under SIGSTOP: 410, relist, diff";
     Alone Both collector_and_program_together "§2 Leaving beside a garbage collector" "§1 orphan";
@@ -72,6 +73,43 @@ async fn api_server_killed_in_mid_failover(t: Arc<Test>) -> Result<()> {
         lost.elapsed()
     );
     t.identified("web-leader", &web[1]).await?;
+    controller.stop().await
+}
+
+/// A restarted server remembers no history and answers the first watch of each feed by 410. However
+/// long it was away, that is no reason to wait.
+async fn failover_after_a_long_outage(t: Arc<Test>) -> Result<()> {
+    let mut controller = t.controller(&[]).await?;
+    let web = t.served("web", 2).await?;
+    t.suite.control.run(&["kill-apiserver"]).await?;
+    let down = Instant::now();
+    while down.elapsed() < Duration::from_secs(30) {
+        let (code, body) = scrape::get(controller.probes_port, "/healthz").await?;
+        ensure!(code == 200, "/healthz says {code} {body}");
+        tokio::time::sleep(SHORT).await;
+    }
+    t.suite.control.run(&["start-apiserver"]).await?;
+    let back = Instant::now();
+    insist_ready(&t, &web[0], false).await?;
+    t.leads_within("web-leader", &web[1], SOON * 2).await?;
+    t.say(format!(
+        "failed over {:.1?} after the API server was ready again",
+        back.elapsed()
+    ));
+    // Every 410 was answered by a list at once, and none had to be repeated.
+    let metrics = controller.metrics().await?;
+    for resource in ["pods", "services", "endpointslices"] {
+        let labels = [("resource", resource), ("reason", "gone")];
+        let gone = metrics.sum("zen_lead_watch_restarts_total", &labels);
+        ensure!(
+            gone.unwrap_or(0.0) <= 1.0,
+            "{resource}: {gone:?} times gone"
+        );
+    }
+    let printed = controller.printed();
+    let waits = |line: &&str| line.contains("cannot watch") && line.contains("410");
+    let waited: Vec<_> = printed.lines().filter(waits).collect();
+    ensure!(waited.is_empty(), "{waited:?}");
     controller.stop().await
 }
 

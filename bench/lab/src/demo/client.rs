@@ -59,7 +59,7 @@ async fn follow<T: Object>(
                 known.remove(&gone.key);
             }
             Change::Retain { keys, .. } => known.retain(|key, _| keys.contains(key)),
-            Change::Progress(_) | Change::Skipped(_) => return,
+            Change::Restored | Change::Progress(_) | Change::Skipped(_) => return,
         }
         let what = read(&known);
         if last.as_ref() != Some(&what) {

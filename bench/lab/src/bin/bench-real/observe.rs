@@ -62,7 +62,9 @@ impl Observer {
             Change::Delete(gone) => {
                 map(&mut self.seen.lock()).remove(&gone.key);
             }
-            Change::Retain { .. } | Change::Progress(_) | Change::Skipped(_) => return,
+            Change::Retain { .. } | Change::Restored | Change::Progress(_) | Change::Skipped(_) => {
+                return;
+            }
         }
         self.news.notify_one();
     }

@@ -1,0 +1,61 @@
+//! Whether the server has gone back behind a version that it has shown.
+
+use std::time::Duration;
+
+use super::machine::again;
+use super::state::{Pace, State};
+use super::{Change, Response, RestartReason, Step};
+use crate::logic::model::Object;
+
+/// A server that shows an older version than before has so long to catch up.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+impl Pace {
+    pub(super) fn in_checking<T: Object>(
+        &mut self,
+        doubted: bool,
+        then: Box<State>,
+        response: Response<T>,
+        jitter: impl FnOnce() -> f64,
+    ) -> (State, Step<T>) {
+        match response {
+            Response::Page(page) if self.is_past(&page.version) => self.gone_back(doubted, *then),
+            Response::Page(_) => {
+                let step = Step::ask(Vec::new(), &then);
+                (*then, step)
+            }
+            Response::Failed(failure) | Response::Broken { failure, .. } => {
+                self.after_failure(State::Checking { doubted, then }, &failure, jitter)
+            }
+            Response::Opened
+            | Response::Frame(_)
+            | Response::Closed { .. }
+            | Response::Doubted
+            | Response::Waited => again(State::Checking { doubted, then }),
+        }
+    }
+
+    /// The server shows an older version than before. It may only lag behind; if it was `doubted`
+    /// before, it was restored.
+    pub(super) fn gone_back<T>(&mut self, doubted: bool, then: State) -> (State, Step<T>) {
+        if doubted {
+            self.begin_history();
+            self.progress();
+            let state = self.list();
+            let step = Step {
+                changes: vec![Change::Restored],
+                request: Some(state.request()),
+                restart: Some(RestartReason::Restored),
+            };
+            return (state, step);
+        }
+        let then = State::Checking {
+            doubted: true,
+            then: Box::new(then),
+        };
+        again(State::Waiting {
+            delay: CATCH_UP,
+            then: Box::new(then),
+        })
+    }
+}
