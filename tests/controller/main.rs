@@ -8,6 +8,7 @@ mod drift;
 mod failover;
 mod idle;
 mod lifecycle;
+mod metrics;
 mod names;
 mod outages;
 mod refusals;
