@@ -95,8 +95,6 @@ pub enum Response<T> {
         /// Why.
         failure: Failure,
     },
-    /// A write shows that the server was restored: its answer has a version that was reached before.
-    Doubted,
     /// The wait is over.
     Waited,
 }

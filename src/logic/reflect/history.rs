@@ -27,11 +27,9 @@ impl Pace {
             Response::Failed(failure) | Response::Broken { failure, .. } => {
                 self.after_failure(State::Checking { doubted, then }, &failure, jitter)
             }
-            Response::Opened
-            | Response::Frame(_)
-            | Response::Closed { .. }
-            | Response::Doubted
-            | Response::Waited => again(State::Checking { doubted, then }),
+            Response::Opened | Response::Frame(_) | Response::Closed { .. } | Response::Waited => {
+                again(State::Checking { doubted, then })
+            }
         }
     }
 

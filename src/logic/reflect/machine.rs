@@ -72,8 +72,7 @@ impl Reflector {
                 | Response::Frame(_)
                 | Response::Closed { .. }
                 | Response::Failed(_)
-                | Response::Broken { .. }
-                | Response::Doubted => again(State::Waiting { delay, then }),
+                | Response::Broken { .. } => again(State::Waiting { delay, then }),
             },
         };
         (Self { state, pace }, step)
@@ -108,13 +107,7 @@ impl Pace {
                 let state = self.pause(then, None, jitter);
                 return restarted(state, RestartReason::Closed);
             }
-            // The list will show whether it is so.
-            Response::Doubted if opened => {
-                return (State::Streaming { seen, opened }, Step::read(Vec::new()));
-            }
-            Response::Page(_) | Response::Waited | Response::Doubted => {
-                return again(State::streaming());
-            }
+            Response::Page(_) | Response::Waited => return again(State::streaming()),
             Response::Frame(frame) => frame,
         };
         let change = match frame {
@@ -202,11 +195,7 @@ impl Pace {
                 };
                 return self.after_failure(then, &failure, jitter);
             }
-            Response::Opened
-            | Response::Frame(_)
-            | Response::Closed { .. }
-            | Response::Doubted
-            | Response::Waited => {
+            Response::Opened | Response::Frame(_) | Response::Closed { .. } | Response::Waited => {
                 return again(State::Paging {
                     seen,
                     version,
@@ -265,7 +254,6 @@ impl Pace {
                 let state = self.pause(then, None, jitter);
                 return restarted(state, RestartReason::Closed);
             }
-            Response::Doubted => return again(State::resuming(version)),
             Response::Page(_) | Response::Waited => return again(State::Watching { version }),
             Response::Frame(frame) => frame,
         };

@@ -164,7 +164,6 @@ fn responses() -> Vec<(&'static str, Response<Thing>)> {
         ("transport", lost()),
         ("broken", broken(0)),
         ("broken-late", broken(42)),
-        ("doubted", Response::Doubted),
         (
             "malformed",
             Response::Failed(Failure::Malformed("html".into())),
@@ -272,7 +271,7 @@ fn a_streaming_list_that_is_asked_for() {
     check(
         &[],
         "
-        page last-page odd-page waited doubted: stream
+        page last-page odd-page waited: stream
         opened: read
         applied: +b@12, read
         old: +b@9, read
@@ -301,7 +300,7 @@ fn a_streaming_list_under_way() {
         &[Response::Opened, applied("a", 5)],
         "
         page last-page odd-page waited: stream
-        opened doubted: read
+        opened: read
         applied: +b@12, read
         old: +b@9, read
         unversioned: +b@0, read
@@ -332,7 +331,7 @@ fn the_first_page() {
         last-page: +p@6, =p@20, watch 20
         odd-page: +p@6, ?q, =pq@20, watch 20
         opened applied old unversioned deleted: list
-        bookmark old-bookmark end-bookmark unreadable closed closed-late waited doubted: list
+        bookmark old-bookmark end-bookmark unreadable closed closed-late waited: list
         400 401 403 403-option 404 422 500: wait 200ms, error, then list
         410: list, gone
         429: wait 7s, error, then list
@@ -355,7 +354,7 @@ fn a_later_page() {
         last-page: +p@6, =ap@10, watch 10
         odd-page: +p@6, ?q, =apq@10, watch 10
         opened applied old unversioned deleted: list two
-        bookmark old-bookmark end-bookmark unreadable closed closed-late waited doubted: list two
+        bookmark old-bookmark end-bookmark unreadable closed closed-late waited: list two
         400: wait 200ms, error, then list
         401 403 403-option 404 422 500: wait 200ms, error, then list two
         410: list, gone
@@ -392,7 +391,6 @@ fn a_watch() {
         504 ahead: wait 200ms, timeout, then check
         timeout: check, timeout
         transport broken broken-late: check, transport
-        doubted: check
         malformed: wait 200ms, error, then check
         ",
     );
@@ -426,7 +424,6 @@ fn a_watch_that_broke_before() {
         timeout: wait 200ms, timeout, then check
         transport broken: wait 200ms, transport, then check
         broken-late: check, transport
-        doubted: check
         malformed: wait 200ms, error, then check
         ",
     );
@@ -437,7 +434,7 @@ fn a_wait() {
     let all = "
         page last-page odd-page opened applied old unversioned deleted bookmark old-bookmark
         end-bookmark unreadable closed closed-late 400 401 403 403-option 404 410 422 429 500 504
-        ahead timeout transport broken broken-late doubted malformed"
+        ahead timeout transport broken broken-late malformed"
         .replace('\n', " ");
     for (mut script, then) in [
         (vec![], "stream"),
