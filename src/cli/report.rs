@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::logic::addresses::Addresses;
 use crate::logic::contract::{AVOIDED_NODES, LAST_SWITCH_TIME, LEADER_POD_UID};
 use crate::logic::elect::Candidate;
 use crate::logic::event::Severity;
@@ -96,6 +97,8 @@ pub(super) struct Judge<'a> {
     store: &'a Store,
     mirror: Mirror,
     spread: Spread,
+    /// Kept by the controller alone.
+    addresses: Addresses,
     nodes: BTreeMap<Key, Arc<str>>,
     now: Now,
 }
@@ -106,6 +109,7 @@ impl<'a> Judge<'a> {
             store,
             mirror: Mirror::new(None::<&str>),
             spread: Spread::default(),
+            addresses: Addresses::default(),
             nodes: BTreeMap::new(),
             now,
         };
@@ -238,6 +242,7 @@ impl<'a> Judge<'a> {
             // why.
             spent: None,
             nodes,
+            addresses: &self.addresses,
             cause: Cause {
                 at: self.now.moment,
                 pod_changed: None,

@@ -1,5 +1,6 @@
 //! Decisions only: no async, no client, no clock, no logging, no metrics.
 
+pub mod addresses;
 pub mod backoff;
 pub mod budget;
 pub mod claim;

@@ -123,7 +123,7 @@ impl Hub {
                 touched = self.apply(observed);
             }
             Verdict::AddressTaken(status) => {
-                drive.forget_addresses(&source);
+                drive.forget_addresses(&source, &write.target.key);
                 let name = &write.target.key.name;
                 let text = format!(
                     "Service {name} gets a new cluster address, the one it had is taken: {status}"

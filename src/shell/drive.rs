@@ -291,14 +291,9 @@ impl Drive {
     pub fn acknowledge(&self, source: &Key, write: &Write, answered: Option<&Version>) {
         if let Some(cell) = self.cells.get(source).map(|cell| Arc::clone(&cell)) {
             let now = self.clock.moment();
-            cell.lock().heals.acknowledge(write, answered, now);
-        }
-    }
-
-    /// The cluster addresses that a leader Service had are not to be had any more.
-    pub fn forget_addresses(&self, source: &Key) {
-        if let Some(cell) = self.cells.get(source).map(|cell| Arc::clone(&cell)) {
-            cell.lock().machine.cluster_ips.clear();
+            let mut cell = cell.lock();
+            cell.heals.acknowledge(write, answered, now);
+            cell.refusals.accept(write);
         }
     }
 

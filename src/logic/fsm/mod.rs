@@ -29,6 +29,7 @@ pub use notes::{Said, Topic};
 pub use report::{Report, Switched};
 pub use serve::published;
 
+use super::addresses::Addresses;
 use super::budget::Spent;
 use super::desired::Goal;
 use super::elect::{Hold, Reason};
@@ -164,6 +165,8 @@ pub struct Context<'a> {
     pub spent: Option<Spent>,
     /// Nodes that are about to go, or down.
     pub nodes: &'a Nodes,
+    /// Cluster addresses of leader Services that were taken down.
+    pub addresses: &'a Addresses,
     /// What made us look.
     pub cause: Cause,
 }
@@ -177,6 +180,9 @@ pub struct Cause {
     pub pod_changed: Option<jiff::Timestamp>,
 }
 
+/// Name and cluster addresses of a leader Service that is to go.
+pub type Released = (Arc<str>, Vec<Arc<str>>);
+
 /// The outcome of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -189,6 +195,8 @@ pub struct Step {
     pub notes: Vec<Note>,
     /// A switch that is now in the slices.
     pub switched: Option<Switched>,
+    /// Leader Services that are to go, and the cluster addresses they have.
+    pub released: Vec<Released>,
     /// Figures for the metrics.
     pub report: Report,
     /// When to look again even if nothing happens.
@@ -200,16 +208,18 @@ impl Machine {
     pub fn step(mut self, view: &View, context: &Context<'_>, now: Now) -> Step {
         self.shunned.retain(|(_, until)| now.moment < *until);
         let mut report = Report::of(view);
+        let mut released = Vec::new();
         let (goal, deadline) = match intent::read(&mut self, view, context) {
             Intent::Serve { source, name } => {
-                self.remember_addresses(view, &name);
+                release_others(view, &name, &mut released);
+                self.remember_addresses(view, &name, context.addresses, now.moment);
                 if self.must_rebuild(view, &source, &name) {
-                    (self.leave(view), None)
+                    (self.leave(view, &mut released), None)
                 } else {
                     self.serve(view, context, now, &source, name, &mut report)
                 }
             }
-            Intent::Leave => (self.leave(view), None),
+            Intent::Leave => (self.leave(view, &mut released), None),
             Intent::Orphan => {
                 self.retire();
                 (Goal::Untouched, None)
@@ -224,6 +234,7 @@ impl Machine {
             machine: self,
             goal,
             switched,
+            released,
             report,
             deadline,
         }
@@ -290,7 +301,12 @@ impl Machine {
     }
 
     /// The source leaves, or what is published has to be taken down before it can be made anew.
-    fn leave(&mut self, view: &View) -> Goal {
+    fn leave(&mut self, view: &View, released: &mut Vec<Released>) -> Goal {
+        // A user may have deleted the Service together with the source.
+        if let Some(name) = self.name.as_ref().filter(|_| !self.cluster_ips.is_empty()) {
+            released.push((Arc::clone(name), self.cluster_ips.clone()));
+        }
+        release_others(view, self.name.as_deref().unwrap_or_default(), released);
         if view.own_services().is_empty() && view.own_slices().is_empty() {
             self.retire();
             return Goal::Untouched;
@@ -300,8 +316,15 @@ impl Machine {
     }
 
     /// Keeps the cluster addresses of the Service it serves under, should somebody delete it.
-    /// Another name gets others: the old Service has these until it goes.
-    fn remember_addresses(&mut self, view: &View, name: &Arc<str>) {
+    /// Another name gets others: the old Service has these until it goes. A name that was given up a
+    /// short while ago gets back what it had.
+    fn remember_addresses(
+        &mut self,
+        view: &View,
+        name: &Arc<str>,
+        former: &Addresses,
+        now: Moment,
+    ) {
         if self.name.as_ref() != Some(name) {
             self.cluster_ips.clear();
             self.name
@@ -315,6 +338,9 @@ impl Machine {
             .filter(|service| view.owns_service(service) && !service.is_headless());
         if let Some(service) = service.filter(|service| !service.spec.cluster_ips.is_empty()) {
             self.cluster_ips.clone_from(&service.spec.cluster_ips);
+        } else if self.cluster_ips.is_empty() && view.service(name).is_none() {
+            let key = view.key.sibling(Arc::clone(name));
+            self.cluster_ips = former.of(&key, &view.key.name, now).to_vec();
         }
     }
 
@@ -342,6 +368,19 @@ impl Machine {
             || (follows_families && service.families().first() != source.families().first())
             || (was_born && !has_selector)
     }
+}
+
+/// Our leader Services but the one of that name: all of them are to go.
+fn release_others(view: &View, name: &str, released: &mut Vec<Released>) {
+    let others = view.services.iter().filter(|service| {
+        *service.metadata.name != *name
+            && !(service.is_headless() || service.spec.cluster_ips.is_empty())
+            && view.owns_service(service)
+    });
+    released.extend(others.map(|service| {
+        let name = Arc::clone(&service.metadata.name);
+        (name, service.spec.cluster_ips.clone())
+    }));
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::build::PodSpec;
 use super::world::{Refusal, World};
+use crate::logic::addresses::Addresses;
 use crate::logic::budget::Spent;
 use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE};
 use crate::logic::elect::{Hold, Reason};
@@ -32,6 +33,8 @@ pub(crate) struct Lab {
     pub(crate) is_over_limit: bool,
     /// Nodes that are about to go, or down.
     pub(crate) nodes: Nodes,
+    /// Cluster addresses of leader Services that were taken down.
+    pub(crate) addresses: Addresses,
     /// The budget for failovers that is used up.
     pub(crate) spent: Option<Spent>,
     /// How many Services each node leads, this one included.
@@ -59,6 +62,7 @@ impl Lab {
             mirror: Mirror::default(),
             is_over_limit: false,
             nodes: Nodes::default(),
+            addresses: Addresses::default(),
             spent: None,
             spread: Spread::default(),
             node: None,
@@ -98,6 +102,7 @@ impl Lab {
             },
             spent: self.spent,
             nodes: &self.nodes,
+            addresses: &self.addresses,
             cause,
         };
         self.machine.clone().step(view, &context, now)
@@ -109,6 +114,11 @@ impl Lab {
         let step = self.peek_at(&view);
         let before = self.machine.phase.clone();
         self.machine = step.machine;
+        let (source, now) = (Self::key(), self.world.now().moment);
+        for (name, ips) in step.released {
+            self.addresses
+                .keep(source.sibling(name), &source.name, ips, now);
+        }
         let node = step.goal.leader_node().cloned();
         self.spread.moved(self.node.as_ref(), node.as_ref());
         self.node = node;

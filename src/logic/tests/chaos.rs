@@ -102,6 +102,7 @@ impl Arena {
                 // Somebody took the address; the shell lets the machine forget it.
                 Err(Refusal::Invalid(why)) if why.contains("already allocated") => {
                     self.lab.machine.cluster_ips.clear();
+                    self.lab.addresses.forget(&write.target.key);
                 }
                 Err(refusal) => assert!(
                     !is_fresh && !matches!(refusal, Refusal::Invalid(_)),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Cell, Drive};
+use crate::logic::addresses::Addresses;
 use crate::logic::budget::{Bucket, Guard, Scope, Spent};
 use crate::logic::desired::Goal;
 use crate::logic::elect::Reason;
@@ -22,13 +23,21 @@ use crate::planted::{self, Bug};
 /// What is true of all Services together.
 #[derive(Default)]
 pub(super) struct Together {
-    /// Which node leads how many. Locked for one step, after its machine and never across an
-    /// await.
-    spread: Mutex<Spread>,
+    /// What steps share. Locked for one step, after its machine and never across an await.
+    shared: Mutex<Shared>,
     /// Nodes that are about to go, or down. Locked for one look or one change.
     nodes: Mutex<Arc<Nodes>>,
     /// The budget for failovers of all. Locked for one look or one change.
     failovers: Mutex<Bucket>,
+}
+
+/// What one step leaves for another.
+#[derive(Default)]
+struct Shared {
+    /// Which node leads how many.
+    spread: Spread,
+    /// Cluster addresses of leader Services that were taken down.
+    addresses: Addresses,
 }
 
 impl Drive {
@@ -74,30 +83,44 @@ impl Drive {
         let is_repeated = pending.is_some_and(|switch| !is_active || switch.former_uid() == leader);
         let spent = self.spent(cell, now).filter(|_| !is_repeated);
         let nodes = Arc::clone(&self.together.nodes.lock());
-        let mut spread = self.together.spread.lock();
+        let mut shared = self.together.shared.lock();
         let context = Context {
             mirror: &self.settings.mirror,
             is_over_limit,
             others: Others {
-                spread: &spread,
+                spread: &shared.spread,
                 own: cell.node.as_ref(),
             },
             spent,
             nodes: &nodes,
+            addresses: &shared.addresses,
             cause,
         };
         let step = std::mem::take(&mut cell.machine).step(view, &context, now);
         let node = step.goal.leader_node();
         if cell.node.as_ref() != node {
-            spread.moved(cell.node.as_ref(), node);
+            shared.spread.moved(cell.node.as_ref(), node);
             cell.node = node.cloned();
         }
-        drop(spread);
+        for (name, ips) in &step.released {
+            let (service, source) = (view.key.sibling(Arc::clone(name)), &view.key.name);
+            let addresses = &mut shared.addresses;
+            addresses.keep(service, source, ips.clone(), now.moment);
+        }
+        drop(shared);
         let is_failover = matches!(step.report.left, Some(Reason::NotReady | Reason::NoneReady));
         if is_failover && !is_repeated {
             self.spend(cell, now);
         }
         step
+    }
+
+    /// The cluster addresses that a leader Service had are not to be had any more.
+    pub fn forget_addresses(&self, source: &Key, service: &Key) {
+        if let Some(cell) = self.cells.get(source).map(|cell| Arc::clone(&cell)) {
+            cell.lock().machine.cluster_ips.clear();
+        }
+        self.together.shared.lock().addresses.forget(service);
     }
 
     /// Something has become known of nodes: those whose pods run there look again.

@@ -26,6 +26,7 @@ scenarios! {
     Shared Both foreign_service_survives_everything "§1 not ours is never touched" "Go failures 2 and 3";
     Shared Both foreign_slice_holds_the_name "§2 slice name with a hash" "§1 not ours is never touched";
     Shared Both name_contested_by_two_sources "§1 a name that exists and is not ours for this very source";
+    Shared Both address_is_kept_for_a_source_that_comes_back "§1 made again with the clusterIPs it had, within ten minutes";
     Shared Both leader_like_service_is_no_source "§1 is itself a leader Service" "Go failure 6";
     Shared Both source_that_looks_like_a_leader_service_is_told "§1 told once that it is ignored and why";
     Shared Both copy_of_a_leader_service_is_told "§1 Ours: what is deleted is told";
@@ -361,5 +362,36 @@ async fn copy_of_a_leader_service_is_told(t: Arc<Test>) -> Result<()> {
     t.gone(Service, "web-leader").await?;
     t.canary().await?;
     ensure!(t.event_objects("web", "LeaderServiceConflict") == 1);
+    Ok(())
+}
+
+async fn address_is_kept_for_a_source_that_comes_back(t: Arc<Test>) -> Result<()> {
+    let pods = t.served("web", 1).await?;
+    let before = t.exists(Service, "web-leader").await?;
+    for (what, is_replaced) in [("opted out and in", false), ("replaced", true)] {
+        if is_replaced {
+            t.delete(Service, "web").await?;
+        } else {
+            t.ask("web", "enabled", None).await?;
+        }
+        t.withdrawn("web-leader").await?;
+        if is_replaced {
+            t.service(Svc::opted_in("web")).await?;
+        } else {
+            t.ask("web", "enabled", Some("true")).await?;
+        }
+        let now = t
+            .until(Service, "web-leader", "made again", |now| {
+                now["metadata"]["deletionTimestamp"].is_null() && uid_of(now) != uid_of(&before)
+            })
+            .await?;
+        ensure!(
+            now["spec"]["clusterIPs"] == before["spec"]["clusterIPs"],
+            "{what}: {} instead of {}",
+            now["spec"]["clusterIPs"],
+            before["spec"]["clusterIPs"]
+        );
+        t.leads("web-leader", &pods[0]).await?;
+    }
     Ok(())
 }

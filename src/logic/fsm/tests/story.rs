@@ -725,3 +725,61 @@ fn a_move_of_traffic_stands_in_a_lane_of_its_own() {
         .all(|write| matches!(&write.action, Action::Patch { .. }));
     assert!(guarded);
 }
+
+/// §1: a leader Service that we took down ourselves has its address again, if its source asks for it
+/// within ten minutes: replaced, opted out and in, without its selector, or served under another name
+/// for a moment.
+#[test]
+fn a_source_that_comes_back_has_its_address_again() {
+    type Edit = fn(&mut Lab);
+    let cases: [(&str, Edit, Edit); 4] = [
+        (
+            "opted out and in",
+            |lab| lab.world.annotate("s", "zen-lead.io/enabled", None),
+            |lab| lab.world.annotate("s", "zen-lead.io/enabled", Some("true")),
+        ),
+        (
+            "replaced",
+            |lab| lab.world.delete(Kind::Service, "s"),
+            |lab| lab.world.create_service(source("s")).expect("it is free"),
+        ),
+        (
+            "without its selector",
+            |lab| {
+                lab.world
+                    .edit_service("s", |object| object["spec"]["selector"] = json!({}))
+            },
+            |lab| {
+                lab.world.edit_service("s", |object| {
+                    object["spec"]["selector"] = json!({"app": "s"})
+                });
+            },
+        ),
+        (
+            "under another name",
+            |lab| {
+                lab.world
+                    .annotate("s", "zen-lead.io/leader-service-name", Some("main"));
+            },
+            |lab| {
+                lab.world
+                    .annotate("s", "zen-lead.io/leader-service-name", None);
+            },
+        ),
+    ];
+    for (what, away, back) in cases {
+        for (minutes, is_kept) in [(9, true), (10, false)] {
+            let mut lab = Lab::new(source("s"), [pod("a")]);
+            lab.settle();
+            let address = |lab: &Lab| lab.world.services["s-leader"]["spec"]["clusterIP"].clone();
+            let before = address(&lab);
+            away(&mut lab);
+            lab.settle();
+            assert!(!lab.world.services.contains_key("s-leader"), "{what}");
+            lab.world.advance(Duration::from_mins(minutes));
+            back(&mut lab);
+            lab.settle();
+            assert_eq!(address(&lab) == before, is_kept, "{what}, {minutes} min");
+        }
+    }
+}
