@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub(in crate::logic) use eligible::is_unfit;
 pub use eligible::{Candidate, Obstacle, scrutinize};
-pub use ports::{resolve, resolve_without_pod};
+pub use ports::{resolve, resolve_beside, resolve_without_pod};
 pub use rank::priority;
 
 use super::budget::{Scope, Spent};

@@ -16,6 +16,49 @@ pub fn resolve(ports: &[Port], pod: &Pod) -> (Vec<EndpointPort>, Vec<usize>) {
     (resolved, missing)
 }
 
+/// The same, together with the ports that leader Services show beside those of the source. A client
+/// comes by a number, and kube-proxy finds its endpoint by the name that the leader Service has for
+/// that number: so a port that was renamed leads, under its old name, to where it leads under the new
+/// one. One that the source has no more leads to where it led, if a slice still carries it.
+#[must_use]
+pub fn resolve_beside<'a>(
+    ports: &[Port],
+    shown: impl Iterator<Item = &'a Port>,
+    pod: &Pod,
+    is_carried: impl Fn(&Port) -> bool,
+) -> Vec<EndpointPort> {
+    let mut resolved = resolve(ports, pod).0;
+    for (at, old) in shown.enumerate() {
+        let is_same = |port: &Port| (port.protocol, port.port) == (old.protocol, old.port);
+        let has_name = |port: &Port| port.name == old.name && port.protocol == old.protocol;
+        if ports
+            .get(at)
+            .is_some_and(|port| is_same(port) && has_name(port))
+        {
+            continue; // As nearly always.
+        }
+        let leads_to = match ports.iter().find(|port| is_same(port)) {
+            Some(port) => port,
+            None if ports.iter().any(has_name) || !is_carried(old) => continue,
+            None => old,
+        };
+        let Some(number) = number(leads_to, &pod.ports) else {
+            continue;
+        };
+        let port = Port {
+            name: old.name.clone(),
+            ..leads_to.clone()
+        };
+        let port = endpoint_port(&port, number);
+        // A slice has each name once.
+        match resolved.iter_mut().find(|known| known.name == port.name) {
+            Some(known) => *known = port,
+            None => resolved.push(port),
+        }
+    }
+    resolved
+}
+
 /// The ports that need no pod to be resolved.
 #[must_use]
 pub fn resolve_without_pod(ports: &[Port]) -> Vec<EndpointPort> {

@@ -9,7 +9,7 @@ use crate::logic::desired::{self, Desired, Record};
 use crate::logic::elect::{self, Verdict};
 use crate::logic::event::Note;
 use crate::logic::mirror::{Mirror, Mirrored};
-use crate::logic::model::{Family, Labels, Port, Service};
+use crate::logic::model::{EndpointPort, Family, Labels, Pod, Port, Service, ServiceType};
 use crate::logic::settings::Exposure;
 use crate::logic::view::View;
 
@@ -57,7 +57,7 @@ impl Machine {
             },
             families,
             leader: verdict.leader.map(|pod| desired::Leader {
-                ports: elect::resolve(&source.spec.ports, &pod).0,
+                ports: shown_ports(view, source, &pod),
                 uid: pod.uid.clone(),
                 name: Arc::clone(&pod.name),
                 node: pod.node.clone(),
@@ -114,6 +114,29 @@ impl Machine {
         });
         annotations
     }
+}
+
+/// The ports under which clients come: those of the source, and those that our leader Services have
+/// until they are written, which may be never.
+fn shown_ports(view: &View, source: &Service, pod: &Pod) -> Vec<EndpointPort> {
+    let shown = view
+        .services
+        .iter()
+        .filter(|service| view.owns_service(service))
+        .flat_map(|service| &service.spec.ports);
+    elect::resolve_beside(&source.spec.ports, shown, pod, |port| {
+        let mut slices = view.slices.iter().filter(|slice| view.owns_slice(slice));
+        let name = port.name.as_deref().unwrap_or_default();
+        let is_same = |carried: &EndpointPort| {
+            carried.name.as_deref().unwrap_or_default() == name && carried.protocol == port.protocol
+        };
+        // Where no slice is left that could tell, traffic is not cut either.
+        let mut is_any = false;
+        slices.any(|slice| {
+            is_any = true;
+            slice.ports.iter().any(is_same)
+        }) || !is_any
+    })
 }
 
 /// Those annotations whose keys are asked for.

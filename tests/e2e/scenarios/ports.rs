@@ -18,6 +18,7 @@ scenarios! {
     Shared Both ports_more_resolved_are_preferred "§2 Ports: candidates that resolve more";
     Shared Both ports_of_restartable_init_containers "§2 Ports: restartable init containers" needs 29 "restartable init containers";
     Shared Both ports_same_name_other_protocol "§2 Ports: with the same protocol";
+    Shared Both ports_renamed_pass_through_both_names "§4 traffic is never cut by a name";
     Shared Both ports_are_mirrored_and_follow "§2 leader Service ports" "§2 appProtocol";
 }
 
@@ -221,4 +222,35 @@ async fn ports_are_mirrored_and_follow(t: Arc<Test>) -> Result<()> {
     let single = json!({"spec": {"ports": [{"port": 80, "targetPort": 8081, "protocol": "TCP"}]}});
     t.merge(Service, "web", single).await?;
     has_ports(&t, &[("", 8081)]).await
+}
+
+async fn ports_renamed_pass_through_both_names(t: Arc<Test>) -> Result<()> {
+    let pods = t.served("web", 1).await?;
+    let from = std::time::Instant::now();
+    let ports = json!({"spec": {"ports": [
+        {"name": "sql", "port": 80, "targetPort": 9000, "protocol": "TCP"},
+    ]}});
+    t.merge(Service, "web", ports).await?;
+    has_ports(&t, &[("sql", 9000)]).await?;
+    t.until(Service, "web-leader", "its port is renamed", |now| {
+        text(now, "/spec/ports/0/name") == "sql"
+    })
+    .await?;
+    let seen: Vec<_> = t
+        .history(Slice, "web-leader")
+        .iter()
+        .filter(|seen| publishes(&seen.object, &pods[0]))
+        .map(|seen| {
+            let mut names: Vec<_> = port_numbers(&seen.object)
+                .into_iter()
+                .map(|p| p.0)
+                .collect();
+            names.sort();
+            names.join(" ")
+        })
+        .collect();
+    let mut steps = seen.clone();
+    steps.dedup();
+    ensure!(steps == ["main", "main sql", "sql"], "{seen:?}");
+    t.never_empty(&["web-leader"], from)
 }
