@@ -10,6 +10,8 @@ pub const LEADER_SERVICE_TYPE: &str = "zen-lead.io/leader-service-type";
 pub const LEADER_SERVICE_ANNOTATIONS: &str = "zen-lead.io/leader-service-annotations";
 /// Labels of the leader Service, as a JSON object of strings.
 pub const LEADER_SERVICE_LABELS: &str = "zen-lead.io/leader-service-labels";
+/// Who may reach the leader Service of type `LoadBalancer`, as CIDRs with commas.
+pub const LEADER_SERVICE_SOURCE_RANGES: &str = "zen-lead.io/leader-service-source-ranges";
 /// Whether an eligible leader is kept.
 pub const STICKY: &str = "zen-lead.io/sticky";
 /// Order of the candidates.
@@ -23,12 +25,13 @@ pub const PREFERRED_LEADER: &str = "zen-lead.io/preferred-leader";
 /// Whether nothing may move.
 pub const PAUSED: &str = "zen-lead.io/paused";
 /// Every annotation by which a source is told what to do. None of them is ever on a leader Service.
-pub const INPUTS: [&str; 11] = [
+pub const INPUTS: [&str; 12] = [
     ENABLED,
     LEADER_SERVICE_NAME,
     LEADER_SERVICE_TYPE,
     LEADER_SERVICE_ANNOTATIONS,
     LEADER_SERVICE_LABELS,
+    LEADER_SERVICE_SOURCE_RANGES,
     STICKY,
     STRATEGY,
     MIN_READY_DURATION,
@@ -77,6 +80,9 @@ pub const COOLING_DOWN: &str = "zen-lead.io/cooling-down";
 pub const AVOIDED_NODES: &str = "zen-lead.io/avoided-nodes";
 /// Memory on the leader Service: which keys were mirrored from the source.
 pub const MIRRORED: &str = "zen-lead.io/mirrored";
+
+/// Finalizer by which the controller of a load balancer says that it has not taken it down yet.
+pub const LOAD_BALANCER_CLEANUP: &str = "service.kubernetes.io/load-balancer-cleanup";
 
 /// Ending of a leader Service's default name.
 pub const LEADER_SUFFIX: &str = "-leader";

@@ -45,8 +45,12 @@ pub struct Desired {
     pub families: Vec<Family>,
     /// The source's policy.
     pub family_policy: Option<Arc<str>>,
-    /// Who may reach a load balancer.
+    /// Who may reach a load balancer; empty for no restriction.
     pub source_ranges: Vec<Arc<str>>,
+    /// Whether it is the source's own restriction.
+    pub is_range_lent: bool,
+    /// Whether the source is a load balancer itself, and its lack of a restriction says something.
+    pub is_source_balanced: bool,
     /// Who makes the load balancer.
     pub load_balancer_class: Option<Arc<str>>,
     /// Labels that the source lends.

@@ -151,6 +151,9 @@ pub struct Mirrored {
     /// alone; a key that is lent too is among the `labels` as well.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub asked_labels: BTreeSet<String>,
+    /// Whether the source ranges of its load balancer are those of the source, and go with them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ranges: bool,
 }
 
 impl Mirrored {
@@ -170,6 +173,7 @@ impl Mirrored {
             annotations: common(source_annotations, &meta.annotations),
             asked: BTreeSet::new(),
             asked_labels: BTreeSet::new(),
+            ranges: false,
         }
     }
 }

@@ -4,13 +4,14 @@
 mod asked;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::contract::{
     ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
-    LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE, LEADER_SUFFIX, MIN_READY_DURATION, PAUSED,
-    PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
+    LEADER_SERVICE_NAME, LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, LEADER_SUFFIX,
+    MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
 use super::duration;
 use super::model::{Labels, Service};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub leader_annotations: Labels,
     /// Labels asked for on the leader Service.
     pub leader_labels: Labels,
+    /// Who may reach the leader Service, where it is a load balancer; empty for no restriction.
+    pub source_ranges: Vec<Arc<str>>,
     /// Keep a leader that is still eligible.
     pub sticky: bool,
     /// Order of the candidates.
@@ -51,6 +54,7 @@ impl Default for Settings {
             exposure: Exposure::ClusterIP,
             leader_annotations: Labels::default(),
             leader_labels: Labels::default(),
+            source_ranges: Vec::new(),
             sticky: true,
             strategy: Strategy::Oldest,
             min_ready: Duration::ZERO,
@@ -181,6 +185,10 @@ pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
                 let kept = last.leader_labels.clone();
                 set(&mut settings.leader_labels, kept, asked::labels(value))
             }
+            LEADER_SERVICE_SOURCE_RANGES => {
+                let kept = last.source_ranges.clone();
+                set(&mut settings.source_ranges, kept, source_ranges(value))
+            }
             STICKY => set(&mut settings.sticky, last.sticky, boolean(value)),
             STRATEGY => set(&mut settings.strategy, last.strategy, strategy(value)),
             MIN_READY_DURATION => set(&mut settings.min_ready, last.min_ready, span(value)),
@@ -262,6 +270,32 @@ fn span(value: &str) -> Result<Duration, String> {
     duration::parse(value).map_err(|why| format!("a duration such as 300ms, 5s or 1m30s ({why})"))
 }
 
+fn source_ranges(value: &str) -> Result<Vec<Arc<str>>, String> {
+    let ranges: Vec<Arc<str>> = value.split(',').map(|range| range.trim().into()).collect();
+    match ranges.iter().find(|range| !is_cidr(range)) {
+        Some(range) => Err(format!(
+            "CIDRs with commas such as 10.0.0.0/8,2001:db8::/32 ({range:?} is no CIDR)"
+        )),
+        None => Ok(ranges),
+    }
+}
+
+/// An address and a number of bits. Stricter than the API server in what it refuses (no leading
+/// zeros), so that no value is accepted here and refused there.
+fn is_cidr(text: &str) -> bool {
+    let Some((ip, bits)) = text.split_once('/') else {
+        return false;
+    };
+    let bits_max = match ip.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    let is_number =
+        bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
+    is_number && bits.parse().is_ok_and(|bits: u8| bits <= bits_max)
+}
+
 /// The name that a source asks for, or why it cannot be one.
 pub fn requested_name(source: &Service) -> Result<Arc<str>, String> {
     let own = &source.metadata.name;
@@ -338,6 +372,10 @@ mod tests {
                     r#"{"a":"1","example.com/b":"2"}"#,
                 ),
                 (LEADER_SERVICE_LABELS, r#"{"pool":"p"}"#),
+                (
+                    LEADER_SERVICE_SOURCE_RANGES,
+                    "10.0.0.0/8, 2001:db8::/32,192.0.2.7/0",
+                ),
                 (STICKY, "false"),
                 (STRATEGY, "random"),
                 (MIN_READY_DURATION, "1m30s"),
@@ -352,6 +390,9 @@ mod tests {
             exposure: Exposure::Headless,
             leader_annotations: labels(&[("a", "1"), ("example.com/b", "2")]),
             leader_labels: labels(&[("pool", "p")]),
+            source_ranges: ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7/0"]
+                .map(Arc::from)
+                .into(),
             sticky: false,
             strategy: Strategy::Random,
             min_ready: Duration::from_secs(90),
@@ -417,6 +458,7 @@ mod tests {
             exposure: Exposure::NodePort,
             leader_annotations: labels(&[("a", "1")]),
             leader_labels: labels(&[("pool", "p")]),
+            source_ranges: vec!["10.0.0.0/8".into()],
             sticky: false,
             strategy: Strategy::Newest,
             min_ready: Duration::from_secs(1),
@@ -442,6 +484,19 @@ mod tests {
                 r#"{"kubernetes.io/x":"y"}"#,
                 "reserved",
             ),
+            (LEADER_SERVICE_SOURCE_RANGES, "", "\"\" is no CIDR"),
+            (
+                LEADER_SERVICE_SOURCE_RANGES,
+                "10.0.0.0",
+                "CIDRs with commas",
+            ),
+            (LEADER_SERVICE_SOURCE_RANGES, "10.0.0.0/8,", "no CIDR"),
+            (LEADER_SERVICE_SOURCE_RANGES, "10.0.0.0/33", "10.0.0.0/33"),
+            (LEADER_SERVICE_SOURCE_RANGES, "10.0.0.0/08", "no CIDR"),
+            (LEADER_SERVICE_SOURCE_RANGES, "10.0.0.0/+8", "no CIDR"),
+            (LEADER_SERVICE_SOURCE_RANGES, "10.0.0.08/8", "no CIDR"),
+            (LEADER_SERVICE_SOURCE_RANGES, "fe80::1%eth0/64", "no CIDR"),
+            (LEADER_SERVICE_SOURCE_RANGES, "db.example.com/8", "no CIDR"),
             (STICKY, "yes", "\"true\" or \"false\""),
             (STRATEGY, "best", "oldest, newest, random"),
             (MIN_READY_DURATION, "-1s", "a duration"),
@@ -454,6 +509,7 @@ mod tests {
                 (LEADER_SERVICE_TYPE, "NodePort"),
                 (LEADER_SERVICE_ANNOTATIONS, r#"{"a":"1"}"#),
                 (LEADER_SERVICE_LABELS, r#"{"pool":"p"}"#),
+                (LEADER_SERVICE_SOURCE_RANGES, "10.0.0.0/8"),
                 (STICKY, "false"),
                 (STRATEGY, "newest"),
                 (MIN_READY_DURATION, "1s"),

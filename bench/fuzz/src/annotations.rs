@@ -1,11 +1,14 @@
 //! Annotations of a source: a typo keeps the last valid value and is told, nothing else changes.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use zen_lead::logic::contract::{
     ENABLED, FAILOVER_MIN_DELAY, INPUTS, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
-    LEADER_SERVICE_TYPE, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
+    LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, MIN_READY_DURATION, PAUSED,
+    PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
 use zen_lead::logic::duration;
 use zen_lead::logic::model::Labels;
@@ -15,7 +18,7 @@ use super::choices::Choices;
 use super::names::{is_annotation_key, is_label_key, is_label_value, is_subdomain};
 
 const OTHER: &str = "example.com/other";
-const VALUES: [&str; 27] = [
+const VALUES: [&str; 29] = [
     "true",
     "false",
     "ClusterIP",
@@ -43,6 +46,8 @@ const VALUES: [&str; 27] = [
     r#"{"a":"no value"}"#,
     "null",
     "",
+    "10.0.0.0/8, 2001:db8::/32",
+    "10.0.0.0/33",
 ];
 
 /// Two readings, the second one after the first.
@@ -149,6 +154,12 @@ fn check(annotations: &Labels, last: &Settings) {
     let read = || asked_labels(value(LEADER_SERVICE_LABELS)).expect("it is valid");
     let expected = state.of(none.leader_labels, last.leader_labels.clone(), read);
     assert_eq!(settings.leader_labels, expected);
+    let state = field(LEADER_SERVICE_SOURCE_RANGES, &|value| {
+        ranges(value).is_some()
+    });
+    let read = || ranges(value(LEADER_SERVICE_SOURCE_RANGES)).expect("it is valid");
+    let expected = state.of(none.source_ranges, last.source_ranges.clone(), read);
+    assert_eq!(settings.source_ranges, expected);
     let state = field(STRATEGY, &|value| strategy(value).is_some());
     let read = || strategy(value(STRATEGY)).expect("it is valid");
     assert_eq!(
@@ -213,6 +224,20 @@ fn exposure(value: &str) -> Option<Exposure> {
     ];
     all.into_iter()
         .find(|exposure| format!("{exposure:?}") == value)
+}
+
+/// What the API server takes as ranges of a load balancer, numbers in their shortest form.
+fn ranges(value: &str) -> Option<Vec<Arc<str>>> {
+    let range = |text: &str| {
+        let (address, bits) = text.split_once('/')?;
+        let bits_max = match address.parse::<Ipv4Addr>() {
+            Ok(_) => 32,
+            Err(_) => address.parse::<Ipv6Addr>().map(|_| 128).ok()?,
+        };
+        let count: u32 = bits.parse().ok()?;
+        (count <= bits_max && count.to_string() == bits).then(|| text.into())
+    };
+    value.split(',').map(str::trim).map(range).collect()
 }
 
 fn strategy(value: &str) -> Option<Strategy> {

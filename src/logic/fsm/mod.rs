@@ -15,6 +15,7 @@
 //! and says what should exist. A lost, doubled or reordered event does no harm, and a restart
 //! rebuilds the state from the cluster: the slice says who leads, the labels say what is ours.
 
+mod balance;
 mod follow;
 mod intent;
 mod notes;
@@ -125,6 +126,10 @@ pub struct Machine {
     pub switched: Option<jiff::Timestamp>,
     /// Cluster addresses of the leader Service, to be asked for again if it is deleted.
     pub cluster_ips: Vec<Arc<str>>,
+    /// The load balancer class that the leader Service was last sent into its type with.
+    pub asked_class: Option<Arc<str>>,
+    /// Since when the rest of a former load balancer keeps it out of that type.
+    pub unbalanced_since: Option<Moment>,
     /// What users have been told.
     pub said: Said,
 }

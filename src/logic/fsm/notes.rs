@@ -29,6 +29,8 @@ pub enum Topic {
     Guard,
     /// Pods whose rank cannot be read.
     Priority,
+    /// A load balancer that cannot be of the class asked for.
+    Balancer,
     /// Annotations that had to stay out.
     Oversize,
     /// A source that looks like a leader Service.

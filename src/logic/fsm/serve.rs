@@ -42,13 +42,21 @@ impl Machine {
         let incumbent = self.leader().map(|leader| leader.uid.clone());
         let verdict = self.elect(view, &rules, &name, incumbent.as_ref(), now.moment);
         report.elected(view, &rules, &verdict, incumbent.is_some());
-        let deadline = verdict.deadline;
+        let mut deadline = verdict.deadline;
         self.apply(&verdict, incumbent, context.cause, now);
         self.explain(view, &rules, &verdict, &name);
         self.remember_handover(view, &name, &verdict);
         let record = self.record(view, context.nodes, &name, now);
         let mut desired = self.desired(view, context.mirror, source, name, verdict, families);
         desired.record = record;
+        let service = view.service(&desired.name);
+        let service = service.filter(|service| view.owns_service(service));
+        let (service, class) = (
+            service.map(|service| &**service),
+            desired.load_balancer_class.as_ref(),
+        );
+        let patience = self.tell_of_balancer(source, service, class, now.moment);
+        deadline = deadline.into_iter().chain(patience).min();
         (Goal::Serve(Box::new(desired)), deadline)
     }
 

@@ -25,7 +25,11 @@ impl Machine {
     ) -> Desired {
         let exposure = self.settings.exposure;
         let meta = &source.metadata;
-        let is_balanced = exposure == Exposure::LoadBalancer;
+        let service = view.service(&name);
+        let service = service.filter(|service| view.owns_service(service));
+        let service = service.map(|service| &**service);
+        let (source_ranges, is_range_lent) = self.source_ranges(source);
+        let load_balancer_class = self.balancer_class(source, service);
         let annotations = self.annotations(view, mirror, source, &name);
         self.tell_of_strangers(view, &name);
         self.tell_of_priorities(view);
@@ -35,16 +39,10 @@ impl Machine {
             exposure,
             ports: source.spec.ports.iter().map(without_node_port).collect(),
             family_policy: source.spec.ip_family_policy.clone(),
-            source_ranges: if is_balanced {
-                source.spec.load_balancer_source_ranges.clone()
-            } else {
-                Vec::new()
-            },
-            load_balancer_class: source
-                .spec
-                .load_balancer_class
-                .clone()
-                .filter(|_| is_balanced),
+            source_ranges,
+            is_range_lent,
+            is_source_balanced: source.spec.kind == ServiceType::LoadBalancer,
+            load_balancer_class,
             labels: mirror.labels(&meta.labels),
             asked_labels: self.settings.leader_labels.clone(),
             asked_annotations: asked_of(&annotations, &self.settings.leader_annotations),

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::meta::{Key, Labels, Meta, Object, Version, kept_list};
 use super::uid::Uid;
+use crate::logic::contract::LOAD_BALANCER_CLEANUP;
 
 /// What is known of one Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -16,6 +18,9 @@ pub struct Service {
     pub metadata: Meta,
     /// The specification.
     pub spec: ServiceSpec,
+    /// Whether `status.loadBalancer` shows one.
+    #[serde(rename = "status", deserialize_with = "is_balanced")]
+    pub is_balanced: bool,
 }
 
 /// The part of `spec` that is read, mirrored or held to a desired value.
@@ -47,6 +52,24 @@ pub struct ServiceSpec {
     pub publish_not_ready_addresses: bool,
 }
 
+fn is_balanced<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Status {
+        load_balancer: Option<Balancer>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Balancer {
+        ingress: Option<Vec<IgnoredAny>>,
+    }
+    let status = Option::<Status>::deserialize(from)?;
+    let ingress = status
+        .and_then(|status| status.load_balancer)
+        .and_then(|balancer| balancer.ingress);
+    Ok(ingress.is_some_and(|ingress| !ingress.is_empty()))
+}
+
 impl Service {
     /// Namespace and name.
     #[must_use]
@@ -61,6 +84,13 @@ impl Service {
             .cluster_ips
             .first()
             .is_some_and(|ip| &**ip == "None")
+    }
+
+    /// Whether something is left of the load balancer that it is or was.
+    #[must_use]
+    pub fn has_former_balancer(&self) -> bool {
+        let mut finalizers = self.metadata.finalizers.iter();
+        self.is_balanced || finalizers.any(|finalizer| &**finalizer == LOAD_BALANCER_CLEANUP)
     }
 
     /// Its families; an old server that says nothing has only IPv4, or what the address shows.
@@ -222,5 +252,27 @@ mod tests {
         .expect("it parses");
         assert_eq!(service.spec.kind, ServiceType::Other);
         assert!(service.is_headless() && service.spec.selector.is_empty());
+    }
+
+    #[test]
+    fn a_load_balancer_leaves_its_address_or_its_finalizer_behind() {
+        for (rest, expected) in [
+            (
+                r#""status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}"#,
+                true,
+            ),
+            (r#""status":{"loadBalancer":{"ingress":[]}}"#, false),
+            (r#""status":{"loadBalancer":{}}"#, false),
+            (r#""status":{"loadBalancer":null,"conditions":[]}"#, false),
+            (r#""status":null"#, false),
+            (
+                r#""metadata":{"finalizers":["service.kubernetes.io/load-balancer-cleanup"]}"#,
+                true,
+            ),
+            (r#""metadata":{"finalizers":["example.com/hold"]}"#, false),
+        ] {
+            let service: Service = serde_json::from_str(&format!("{{{rest}}}")).expect("it parses");
+            assert_eq!(service.has_former_balancer(), expected, "{rest}");
+        }
     }
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::logic::contract::{
     ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
-    LEADER_SERVICE_TYPE, MIN_READY_DURATION, MIRRORED, PAUSED, PREFERRED_LEADER, SERVICE_NAME,
-    SOURCE_SERVICE, STICKY, STRATEGY,
+    LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, MIN_READY_DURATION, MIRRORED, PAUSED,
+    PREFERRED_LEADER, SERVICE_NAME, SOURCE_SERVICE, STICKY, STRATEGY,
 };
 use crate::logic::plan::Kind;
 use crate::logic::testkit::{World, pod, set_key, source};
@@ -146,6 +146,10 @@ fn annotations() -> impl Strategy<Value = Event> {
         (
             LEADER_SERVICE_ANNOTATIONS,
             &[None, Some(r#"{"example.com/a":"1"}"#), Some("{")],
+        ),
+        (
+            LEADER_SERVICE_SOURCE_RANGES,
+            &[None, Some("10.0.0.0/8"), Some("::/0"), Some("all")],
         ),
         (STICKY, &[None, Some("true"), Some("false"), Some("?")]),
         (

@@ -10,8 +10,8 @@ use super::config;
 use super::event::{Event, events};
 use crate::logic::budget::{Scope, Spent};
 use crate::logic::contract::{
-    FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME, MIN_READY_DURATION,
-    PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
+    FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
+    LEADER_SERVICE_SOURCE_RANGES, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
 };
 use crate::logic::elect::{self, Ballot, Incumbent, Rules, Verdict};
 use crate::logic::model::{Family, Labels, Pod, Port, Service, Slice, Uid, Version};
@@ -417,7 +417,7 @@ proptest! {
     #[test]
     fn no_annotation_value_does_any_harm(value in "\\PC{0,80}", key in prop::sample::select(&[
         LEADER_SERVICE_NAME, LEADER_SERVICE_ANNOTATIONS, STICKY, STRATEGY, MIN_READY_DURATION, FAILOVER_MIN_DELAY,
-        PREFERRED_LEADER, PAUSED,
+        PREFERRED_LEADER, PAUSED, LEADER_SERVICE_SOURCE_RANGES,
     ][..])) {
         let mut service: Service = serde_json::from_value(source("s")).expect("a source");
         service.metadata.annotations = [(key, value.as_str())].into_iter().collect();

@@ -1,0 +1,108 @@
+//! The load balancer of a leader Service: who may reach it, and which controller makes it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Machine;
+use super::notes::Topic;
+use crate::logic::contract::{LOAD_BALANCER_CLEANUP, reason};
+use crate::logic::event::Note;
+use crate::logic::model::{Service, ServiceType};
+use crate::logic::settings::Exposure;
+use crate::logic::time::Moment;
+
+/// After so long users are told that a former load balancer does not go.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+impl Machine {
+    /// Who may reach the load balancer, and whether the source itself says so: it does where it is a
+    /// load balancer with a restriction.
+    pub(super) fn source_ranges(&self, source: &Service) -> (Vec<Arc<str>>, bool) {
+        let own = &source.spec.load_balancer_source_ranges;
+        match self.settings.exposure {
+            Exposure::LoadBalancer if own.is_empty() => {
+                (self.settings.source_ranges.clone(), false)
+            }
+            Exposure::LoadBalancer => (own.clone(), true),
+            Exposure::ClusterIP | Exposure::Headless | Exposure::NodePort => (Vec::new(), false),
+        }
+    }
+
+    /// Who makes the load balancer: whom the source names. The leader Service has to leave the type
+    /// for a change, which takes the load balancer down; where a policy sets another class than
+    /// the one that was asked for, that is done once and not again and again.
+    pub(super) fn balancer_class(
+        &mut self,
+        source: &Service,
+        service: Option<&Service>,
+    ) -> Option<Arc<str>> {
+        let is_balanced = self.settings.exposure == Exposure::LoadBalancer;
+        let class = source.spec.load_balancer_class.as_ref();
+        let wanted = class.filter(|_| is_balanced)?;
+        let present = service.filter(|service| service.spec.kind == ServiceType::LoadBalancer);
+        let Some(present) = present else {
+            self.asked_class = Some(Arc::clone(wanted));
+            return Some(Arc::clone(wanted));
+        };
+        let is_forced = present.spec.load_balancer_class.as_ref() != Some(wanted)
+            && self.asked_class.as_ref() == Some(wanted);
+        if is_forced {
+            present.spec.load_balancer_class.clone()
+        } else {
+            Some(Arc::clone(wanted))
+        }
+    }
+
+    /// Says what stands in the way of the class that the source names, and when to look again.
+    pub(super) fn tell_of_balancer(
+        &mut self,
+        source: &Service,
+        service: Option<&Service>,
+        wanted: Option<&Arc<str>>,
+        now: Moment,
+    ) -> Option<Moment> {
+        let asked = source.spec.load_balancer_class.as_ref();
+        let present = service.filter(|_| wanted.is_some() || asked.is_some());
+        let is_waiting = |service: &&Service| {
+            wanted.is_some()
+                && service.spec.kind != ServiceType::LoadBalancer
+                && service.has_former_balancer()
+        };
+        let waiting = present.filter(is_waiting);
+        if waiting.is_none() {
+            self.unbalanced_since = None;
+        }
+        let mut until = None;
+        let text = if let Some(service) = waiting {
+            let since = *self.unbalanced_since.get_or_insert(now);
+            until = Some(since + PATIENCE).filter(|until| now < *until);
+            until.is_none().then(|| still_there(service, wanted))
+        } else {
+            let is_balanced = self.settings.exposure == Exposure::LoadBalancer;
+            let forced = present.filter(|_| is_balanced && wanted != asked);
+            forced.map(|service| {
+                format!(
+                    "Service {} has the load balancer class {:?} although {:?} is asked for; \
+                     something else sets it",
+                    service.metadata.name,
+                    wanted.map_or("", |class| class),
+                    asked.map_or("", |class| class),
+                )
+            })
+        };
+        self.said.set(Topic::Balancer, text, |text| {
+            Note::warning(reason::LEADER_SERVICE_CONFLICT, text)
+        });
+        until
+    }
+}
+
+fn still_there(service: &Service, class: Option<&Arc<str>>) -> String {
+    format!(
+        "Service {} waits to become a load balancer of the class {:?}: the former one is still there \
+         (status.loadBalancer or the finalizer {LOAD_BALANCER_CLEANUP}); expected the controller of \
+         the former class to take it down",
+        service.metadata.name,
+        class.map_or("", |class| class),
+    )
+}
