@@ -48,8 +48,9 @@ pub(super) struct Hub {
     around: Surroundings,
     events: Events,
     lookout: Lookout,
-    /// What the server said of each object that it refuses, by source: told once, not per retry,
-    /// and forgotten with the wish. Locked for a look-up.
+    /// Errors of its own that the server answered to writes of leader Services, and writes that it did
+    /// not answer, by source: told once, not per retry, and forgotten with the wish. Locked for a
+    /// look-up. What it refuses is for the machines to plan past, and they know it.
     refusals: Mutex<HashMap<Key, Refusals, FixedState>>,
     unsaid: Unsaid,
 }
@@ -130,11 +131,23 @@ impl Hub {
                 );
                 self.tell(&source, Note::warning(reason::WRITE_REFUSED, text));
             }
-            Verdict::Refused(status) => self.report_refusal(&source, &write, &status.to_string()),
+            Verdict::Refused(status) => {
+                let why = status.to_string();
+                if drive.refuse(&source, &write, &why) {
+                    self.report_refusal(&source, &write, &why);
+                }
+            }
             Verdict::Unanswered => self.report_silence(&source, &write, took),
             Verdict::Failed { .. } if planted::is(Bug::SilenceIsConsent) => return,
             Verdict::Failed { why, .. } if server_errors >= SERVER_ERRORS_MAX => {
-                self.report_refusal(&source, &write, &why);
+                let is_news = if write.target.kind == Kind::Slice {
+                    drive.refuse(&source, &write, &why)
+                } else {
+                    self.note_refusal(&source, &write.target, Some(&why))
+                };
+                if is_news {
+                    self.report_refusal(&source, &write, &why);
+                }
             }
             Verdict::AddressHeld(_) | Verdict::Quiet | Verdict::Failed { .. } => {}
         }
@@ -225,9 +238,6 @@ impl Hub {
     }
 
     fn report_refusal(&self, source: &Key, write: &Write, why: &str) {
-        if !self.note_refusal(source, &write.target, Some(why)) {
-            return;
-        }
         let text = format!(
             "The API server refused to {} {} {}: {why}",
             write.action.verb(),
@@ -343,13 +353,6 @@ impl Outlet for Hub {
                 send(&events, &service, note, around.clock.now());
             }
         }));
-    }
-
-    fn refused(&self, source: &Key) -> Vec<Target> {
-        let all = self.refusals.lock();
-        let of_source = all.get(source).into_iter().flatten();
-        let refused = of_source.filter(|refusal| refusal.why.is_some());
-        refused.map(|refusal| refusal.target.clone()).collect()
     }
 
     fn waiting(&self, source: &Key) -> Value {

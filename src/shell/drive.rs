@@ -28,7 +28,7 @@ use crate::logic::fsm::{Cause, Machine, Phase};
 use crate::logic::heal::{Fought, Heals};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service, Version};
-use crate::logic::plan::{Target, Write};
+use crate::logic::plan::{Refusals, Write};
 use crate::logic::time::Moment;
 use crate::metrics::{Metrics, Outcome, ServiceStats};
 use crate::planted::{self, Bug};
@@ -51,10 +51,6 @@ pub trait Outlet: Send + Sync {
     /// one publishes, and submits nothing.
     fn is_active(&self) -> bool {
         true
-    }
-    /// Objects of the source whose writes the server refuses at present.
-    fn refused(&self, _source: &Key) -> Vec<Target> {
-        Vec::new()
     }
     /// Writes that wait or are under way, for `/debug/state`.
     fn waiting(&self, source: &Key) -> Value;
@@ -99,6 +95,7 @@ struct Cell {
     /// The newest version at which its slices said who leads, or that nobody does.
     shown: Option<Version>,
     heals: Heals,
+    refusals: Refusals,
     deadline: Option<Entry>,
     /// The node that its leader is counted on.
     node: Option<Arc<str>>,

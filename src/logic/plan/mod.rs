@@ -7,20 +7,25 @@
 //! writes leaves a state from which the same rules lead on. Planning what is already so gives
 //! nothing.
 
+mod leave;
 mod order;
 mod patch;
+mod refusal;
 mod service;
 mod slice;
+mod spec;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use patch::Op;
+pub use refusal::{Refusals, Waiting};
 
 use super::desired::{Desired, Goal};
 use super::model::{AddressType, Key, Meta, Service, Slice, Uid, Version};
+use super::time::Moment;
 use super::view::{View, evasive_name, slice_name};
-use crate::planted::{self, Bug};
+use leave::{follow, leave, withdraw, withdraw_slice};
 
 /// An object that is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,29 +135,54 @@ pub enum Lane {
 /// Plans the writes that lead from what is in view to the goal.
 #[must_use]
 pub fn plan(goal: &Goal, view: &View) -> Vec<Write> {
-    plan_beside(goal, view, Aside::default())
+    let aside = Aside {
+        left: &[],
+        refusals: &Refusals::default(),
+        now: Moment::default(),
+    };
+    plan_beside(goal, view, aside).writes
 }
 
-/// Slices that the rest need not wait for.
-#[derive(Clone, Copy, Debug, Default)]
+/// What the rest need not wait for.
+#[derive(Clone, Copy, Debug)]
 pub struct Aside<'a> {
-    /// They are left as they are for a while.
+    /// Slices that are left as they are for a while.
     pub left: &'a [Target],
-    /// The server refuses what is asked for, and is asked again and again.
-    pub refused: &'a [Target],
+    /// What the server refuses, and is asked for again and again.
+    pub refusals: &'a Refusals,
+    /// The present.
+    pub now: Moment,
+}
+
+/// What is to be written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What may be written now.
+    pub writes: Vec<Write>,
+    /// A leader Service that is to be written, and not now.
+    pub waiting: Option<Waiting>,
+}
+
+impl From<Vec<Write>> for Plan {
+    fn from(writes: Vec<Write>) -> Self {
+        Self {
+            writes,
+            waiting: None,
+        }
+    }
 }
 
 /// The same where not everything waits for everything.
 #[must_use]
-pub fn plan_beside(goal: &Goal, view: &View, aside: Aside<'_>) -> Vec<Write> {
+pub fn plan_beside(goal: &Goal, view: &View, aside: Aside<'_>) -> Plan {
     match goal {
-        Goal::Untouched => Vec::new(),
-        Goal::Withdraw => withdraw(&view.own_services(), &view.own_slices()),
+        Goal::Untouched => Plan::default(),
+        Goal::Withdraw => withdraw(&view.own_services(), &view.own_slices()).into(),
         Goal::Serve(desired) => serve(desired, view, aside),
     }
 }
 
-fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Vec<Write> {
+fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Plan {
     let own_services = view.own_services();
     let own_slices = view.own_slices();
     let Some(service) = own_services
@@ -165,7 +195,8 @@ fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Vec<Write> {
         let follow = own_slices
             .iter()
             .filter_map(|slice| follow(desired, slice, true));
-        return create.into_iter().chain(follow).collect();
+        let writes: Vec<_> = create.into_iter().chain(follow).collect();
+        return writes.into();
     };
 
     // 1. The slices of each family.
@@ -180,8 +211,15 @@ fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Vec<Write> {
     // 2. The leader Service, once no slice waits to be written: on a failover the slice goes alone.
     let is_deleting = service.metadata.deletion_timestamp.is_some();
     let is_hazard = !service.spec.selector.is_empty();
-    if !is_deleting && (!waits || is_hazard) {
-        writes.extend(service::diff(desired, service, is_shown));
+    let may_be_written = !waits || is_hazard;
+    let mut waiting = None;
+    if !is_deleting && (may_be_written || !aside.refusals.is_empty()) {
+        let (write, until) = service::diff(desired, service, is_shown, aside);
+        if until.is_some() || (write.is_some() && !may_be_written) {
+            let target = service::target(service);
+            waiting = Some(Waiting { target, until });
+        }
+        writes.extend(write.filter(|_| may_be_written));
     }
 
     // 3. Leftovers.
@@ -192,7 +230,7 @@ fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Vec<Write> {
     slices.retain(|slice| !is_kept(slice));
     let has_successor = all_stand && !is_deleting;
     writes.extend(leave(desired, has_successor, &services, &slices));
-    writes
+    Plan { writes, waiting }
 }
 
 /// The slices of the leader Service, one per family.
@@ -246,7 +284,7 @@ fn slices<'a>(
             }
             Found::Nowhere => (None, false),
         };
-        let is_refused = |write: &Write| index > 0 && aside.refused.contains(&write.target);
+        let is_refused = |write: &Write| index > 0 && aside.refusals.has(&write.target);
         let is_passed_over = write.as_ref().is_some_and(is_refused);
         all.all_stand &= stands;
         all.is_shown &= stands || is_passed_over;
@@ -254,37 +292,6 @@ fn slices<'a>(
         all.writes.extend(write);
     }
     all
-}
-
-/// Leftovers are withdrawn once their successor stands, and not left on a dead leader till then.
-fn leave(
-    desired: &Desired,
-    has_successor: bool,
-    services: &[&Arc<Service>],
-    slices: &[&Arc<Slice>],
-) -> Vec<Write> {
-    if planted::is(Bug::LeftoversForgotten) {
-        return Vec::new();
-    }
-    if has_successor {
-        return withdraw(services, slices);
-    }
-    let is_apart = |slice: &Slice| {
-        services
-            .iter()
-            .any(|service| slice.is_of(&service.metadata))
-    };
-    slices
-        .iter()
-        .filter_map(|slice| follow(desired, slice, is_apart(slice)))
-        .collect()
-}
-
-fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option<Write> {
-    let is_deleting = slice.metadata.deletion_timestamp.is_some();
-    (!is_deleting)
-        .then(|| slice::follow(desired, slice, is_apart))
-        .flatten()
 }
 
 /// Where the slice of one family is, or could be.
@@ -327,52 +334,6 @@ fn find<'a>(
         .into_iter()
         .find(|name| !is_held && !is_taken(name))
         .map_or(Found::Nowhere, |name| Found::Free(Arc::clone(name)))
-}
-
-/// Takes objects down: slices first, and a Service once no slice of it is left.
-fn withdraw(services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
-    if planted::is(Bug::ServiceBeforeSlices) && !services.is_empty() {
-        let all = services.iter();
-        return all
-            .filter_map(|service| delete(Kind::Service, &service.metadata))
-            .collect();
-    }
-    let free = services
-        .iter()
-        .filter(|service| !slices.iter().any(|slice| slice.is_of(&service.metadata)));
-    let deletions = free.filter_map(|service| delete(Kind::Service, &service.metadata));
-    slices
-        .iter()
-        .filter_map(|slice| withdraw_slice(slice))
-        .chain(deletions)
-        .collect()
-}
-
-/// Deletes a slice. One that a finalizer would keep alive is emptied before, since kube-proxy
-/// believes a slice until the very end.
-fn withdraw_slice(slice: &Slice) -> Option<Write> {
-    let meta = &slice.metadata;
-    if !meta.finalizers.is_empty()
-        && !slice.endpoints.is_empty()
-        && meta.deletion_timestamp.is_none()
-    {
-        return Some(slice::empty(slice));
-    }
-    delete(Kind::Slice, meta)
-}
-
-fn delete(kind: Kind, meta: &Meta) -> Option<Write> {
-    meta.deletion_timestamp.is_none().then(|| Write {
-        target: Target {
-            kind,
-            key: meta.key(),
-        },
-        action: Action::Delete {
-            uid: meta.uid.clone(),
-            version: meta.resource_version.clone(),
-        },
-        lane: Lane::Ordinary,
-    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! The writes of a leader Service.
 
-use serde::Serialize;
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::patch::{Op, Wanted};
-use super::{Action, Kind, Lane, Target, Write};
+use super::refusal::{Part, Parts, content_of};
+use super::spec::{ports, service_type, spec_ops};
+use super::{Action, Aside, Kind, Lane, Target, Write};
 use crate::logic::contract::{
     AVOIDED_NODES, COOLING_DOWN, CURRENT_LEADER, HANDLED_SWITCHOVER, INPUTS, LAST_LEADER_POD_UID,
     LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, MANAGED_BY, MANAGER, MIRRORED,
@@ -12,8 +15,9 @@ use crate::logic::contract::{
 };
 use crate::logic::desired::Desired;
 use crate::logic::mirror::Mirrored;
-use crate::logic::model::{Labels, Meta, Port, Service, ServiceType, TargetPort, Uid};
+use crate::logic::model::{Labels, Meta, Service, Uid};
 use crate::logic::settings::Exposure;
+use crate::logic::time::Moment;
 
 pub(super) fn create(desired: &Desired) -> Write {
     let mut spec = json!({
@@ -41,6 +45,7 @@ pub(super) fn create(desired: &Desired) -> Write {
     }
     let mut annotations = Wanted::default();
     lend_annotations(desired, &mut annotations);
+    remember_keys(desired, &Mirrored::default(), Parts::ALL, &mut annotations);
     let mut labels = Wanted::default();
     lend_labels(desired, &mut labels);
     let body = json!({
@@ -66,54 +71,40 @@ pub(super) fn create(desired: &Desired) -> Write {
     }
 }
 
-/// `leader_is_shown`: whether the slices name the leader, so that the annotations may.
-pub(super) fn diff(desired: &Desired, service: &Service, leader_is_shown: bool) -> Option<Write> {
-    let meta = &service.metadata;
-    let mut ops = spec_ops(desired, service);
-
-    let lent = mirrored(desired, service);
-    let mut labels = Wanted::default();
-    lent.labels
-        .iter()
-        .chain(&lent.asked_labels)
-        .filter(|key| meta.labels.get(key).is_some())
-        .for_each(|key| labels.unset(key));
-    lend_labels(desired, &mut labels);
-    ops.extend(labels.ops("/metadata/labels", &meta.labels));
-
-    let mut annotations = Wanted::default();
-    // The Go program copies a source's inputs too, and remembers none of what it copies.
-    lent.annotations
-        .iter()
-        .map(String::as_str)
-        .chain(INPUTS)
-        .filter(|key| meta.annotations.get(key).is_some())
-        .for_each(|key| annotations.unset(key));
-    lend_annotations(desired, &mut annotations);
-    let is_disowned = owners_differ(meta, &desired.source.name, &desired.source_uid);
-    if leader_is_shown {
-        name_leader(desired, &mut annotations);
-        let is_due = desired.record.is_outdated || is_disowned || !ops.is_empty();
-        if is_due || annotations.differ(&meta.annotations) {
-            remember(desired, &meta.annotations, &mut annotations);
-        }
+/// The object that is written for a leader Service.
+pub(super) fn target(service: &Service) -> Target {
+    Target {
+        kind: Kind::Service,
+        key: service.metadata.key(),
     }
-    ops.extend(annotations.ops("/metadata/annotations", &meta.annotations));
+}
 
-    if is_disowned {
-        let owner = owner_reference(&desired.source.name, &desired.source_uid);
-        ops.push(Op::add("/metadata/ownerReferences", vec![owner]));
+/// The patch of a leader Service, or when the next refused part of it is due.
+/// `leader_is_shown`: whether the slices name the leader, so that the annotations may.
+pub(super) fn diff(
+    desired: &Desired,
+    service: &Service,
+    leader_is_shown: bool,
+    aside: Aside<'_>,
+) -> (Option<Write>, Option<Moment>) {
+    let target = target(service);
+    let ops_of = |parts| ops(desired, service, leader_is_shown, parts);
+    let mut ops = ops_of(Parts::ALL);
+    let mut until = None;
+    if !ops.is_empty() && aside.refusals.has(&target) {
+        let content = |parts| content_of(&ops_of(parts));
+        let pending = Parts::of(&ops);
+        let choice = aside.refusals.choose(&target, pending, aside.now, content);
+        ops = ops_of(choice.parts);
+        until = choice.until;
     }
     let says_only = ops
         .iter()
         .all(|op| op.path().starts_with("/metadata/annotations"));
-    (!ops.is_empty()).then(|| Write {
-        target: Target {
-            kind: Kind::Service,
-            key: meta.key(),
-        },
+    let write = (!ops.is_empty()).then(|| Write {
+        target,
         action: Action::Patch {
-            version: meta.resource_version.clone(),
+            version: service.metadata.resource_version.clone(),
             ops,
         },
         lane: if says_only {
@@ -121,87 +112,55 @@ pub(super) fn diff(desired: &Desired, service: &Service, leader_is_shown: bool) 
         } else {
             Lane::Ordinary
         },
-    })
+    });
+    (write, until)
 }
 
-fn spec_ops(desired: &Desired, service: &Service) -> Vec<Op> {
-    let spec = &service.spec;
-    let mut ops = Vec::new();
-    if !spec.selector.is_empty() {
-        ops.push(Op::remove("/spec/selector"));
+/// What brings these parts of a leader Service to what is desired.
+fn ops(desired: &Desired, service: &Service, leader_is_shown: bool, parts: Parts) -> Vec<Op> {
+    let meta = &service.metadata;
+    let lent = mirrored(desired, service);
+    let mut ops = spec_ops(desired, service, lent.ranges, parts);
+
+    let mut labels = Wanted::default();
+    if parts.has(Part::Labels) {
+        lent.labels
+            .iter()
+            .chain(&lent.asked_labels)
+            .filter(|key| meta.labels.get(key).is_some())
+            .for_each(|key| labels.unset(key));
+        lend_labels(desired, &mut labels);
     }
-    if !spec.publish_not_ready_addresses {
-        ops.push(Op::add("/spec/publishNotReadyAddresses", true));
+    ops.extend(labels.ops("/metadata/labels", &meta.labels));
+
+    let mut annotations = Wanted::default();
+    if parts.has(Part::Annotations) {
+        // The Go program copies a source's inputs too, and remembers none of what it copies.
+        lent.annotations
+            .iter()
+            .map(String::as_str)
+            .chain(INPUTS)
+            .filter(|key| meta.annotations.get(key).is_some())
+            .for_each(|key| annotations.unset(key));
+        lend_annotations(desired, &mut annotations);
     }
-    let kind = service_type(desired.exposure);
-    if spec.kind != kind {
-        ops.push(Op::replace("/spec/type", json!(kind)));
-    }
-    let wanted = ports(desired);
-    let observed: Vec<Port> = spec
-        .ports
-        .iter()
-        .cloned()
-        .map(|port| Port {
-            node_port: None,
-            ..port
-        })
-        .collect();
-    if observed != wanted {
-        ops.push(set_list(
-            "/spec/ports",
-            &keep_node_ports(desired, wanted, &spec.ports),
-        ));
-    }
-    if let Some(policy) = &desired.family_policy {
-        if spec.ip_family_policy.as_ref() != Some(policy) {
-            ops.push(Op::add("/spec/ipFamilyPolicy", &**policy));
-        }
-        // Where a source prefers two families and got one, before its cluster had two, the server
-        // gives its leader Service both at once, and would again.
-        let is_prefix = spec.ip_families.starts_with(&desired.families);
-        let is_more = is_prefix && &**policy == "PreferDualStack";
-        if spec.ip_families != desired.families && !is_more {
-            ops.push(Op::add("/spec/ipFamilies", json!(desired.families)));
-            if desired.families.len() < spec.cluster_ips.len() {
-                // The addresses must go with their families, or the server refuses the change.
-                ops.push(Op::add(
-                    "/spec/clusterIPs",
-                    json!(spec.cluster_ips[..desired.families.len()]),
-                ));
-            }
+    remember_keys(desired, &lent, parts, &mut annotations);
+    let is_disowned = owners_differ(meta, &desired.source.name, &desired.source_uid);
+    let is_owned_again = is_disowned && parts.has(Part::Owner);
+    if leader_is_shown && parts.has(Part::Identity) {
+        name_leader(desired, &mut annotations);
+        let is_due = desired.record.is_outdated || is_owned_again || !ops.is_empty();
+        if is_due || annotations.differ(&meta.annotations) {
+            remember(desired, &meta.annotations, &mut annotations);
         }
     }
-    let is_balanced = desired.exposure == Exposure::LoadBalancer;
-    if spec.load_balancer_source_ranges != desired.source_ranges
-        && (is_balanced || spec.kind == ServiceType::LoadBalancer)
-    {
-        ops.push(set_list(
-            "/spec/loadBalancerSourceRanges",
-            &desired.source_ranges,
-        ));
-    }
-    // The class of a load balancer that stands is immutable: set on the way in, removed on the way
-    // out, and otherwise left alone, or the server would refuse every other change with it.
-    match &desired.load_balancer_class {
-        Some(class) if is_balanced && spec.kind != ServiceType::LoadBalancer => {
-            ops.push(Op::add("/spec/loadBalancerClass", &**class));
-        }
-        None if !is_balanced && spec.load_balancer_class.is_some() => {
-            ops.push(Op::remove("/spec/loadBalancerClass"));
-        }
-        _ => {}
+    ops.extend(annotations.ops("/metadata/annotations", &meta.annotations));
+
+    if is_owned_again {
+        let owner = owner_reference(&desired.source.name, &desired.source_uid);
+        ops.push(Op::add("/metadata/ownerReferences", vec![owner]));
     }
     ops
-}
-
-/// Sets a list that differs; an empty one is not there at all.
-fn set_list<T: Serialize>(path: &str, list: &[T]) -> Op {
-    if list.is_empty() {
-        Op::remove(path)
-    } else {
-        Op::add(path, json!(list))
-    }
 }
 
 /// What the source lends or asks for, and what marks the Service as ours.
@@ -218,12 +177,34 @@ fn lend_annotations<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
         .annotations
         .iter()
         .for_each(|(key, value)| annotations.set(key, value));
+}
+
+/// The memory of what is mirrored. It names what is written now, and goes on naming what is not.
+fn remember_keys(desired: &Desired, before: &Mirrored, parts: Parts, annotations: &mut Wanted<'_>) {
+    if ![Part::Labels, Part::Type, Part::Annotations]
+        .into_iter()
+        .any(|part| parts.has(part))
+    {
+        return;
+    }
     let keys = |of: &Labels| of.iter().map(|(key, _)| key.to_owned()).collect();
+    let keys_of = |part, new, before: &BTreeSet<String>| {
+        if parts.has(part) {
+            keys(new)
+        } else {
+            before.clone()
+        }
+    };
     let lent = Mirrored {
-        labels: keys(&desired.labels),
-        annotations: keys(&desired.annotations),
-        asked: keys(&desired.asked_annotations),
-        asked_labels: keys(&desired.asked_labels),
+        labels: keys_of(Part::Labels, &desired.labels, &before.labels),
+        annotations: keys_of(Part::Annotations, &desired.annotations, &before.annotations),
+        asked: keys_of(Part::Annotations, &desired.asked_annotations, &before.asked),
+        asked_labels: keys_of(Part::Labels, &desired.asked_labels, &before.asked_labels),
+        ranges: if parts.has(Part::Type) {
+            desired.is_range_lent
+        } else {
+            before.ranges
+        },
     };
     // Plain data always serializes.
     annotations.set(MIRRORED, serde_json::to_string(&lent).unwrap_or_default());
@@ -272,52 +253,6 @@ pub(super) fn mirrored(desired: &Desired, service: &Service) -> Mirrored {
     Mirrored::read(service).unwrap_or_else(|| {
         Mirrored::guess(service, &desired.source_labels, &desired.source_annotations)
     })
-}
-
-fn service_type(exposure: Exposure) -> ServiceType {
-    match exposure {
-        Exposure::ClusterIP | Exposure::Headless => ServiceType::ClusterIP,
-        Exposure::NodePort => ServiceType::NodePort,
-        Exposure::LoadBalancer => ServiceType::LoadBalancer,
-    }
-}
-
-/// The ports as the server will show them: it fills in an absent `targetPort`.
-fn ports(desired: &Desired) -> Vec<Port> {
-    let filled = |port: &Port| Port {
-        target_port: Some(match &port.target_port {
-            None | Some(TargetPort::Number(0)) => TargetPort::Number(port.port),
-            Some(given) => given.clone(),
-        }),
-        node_port: None,
-        ..port.clone()
-    };
-    desired.ports.iter().map(filled).collect()
-}
-
-/// A port that stays keeps the node port that the server gave it: by its name, as the server
-/// itself does it, or by its number if it was renamed.
-fn keep_node_ports(desired: &Desired, mut wanted: Vec<Port>, observed: &[Port]) -> Vec<Port> {
-    if !matches!(
-        desired.exposure,
-        Exposure::NodePort | Exposure::LoadBalancer
-    ) {
-        return wanted;
-    }
-    let mut given: Vec<&Port> = observed
-        .iter()
-        .filter(|old| old.node_port.is_some())
-        .collect();
-    let same_name = |old: &Port, new: &Port| (old.protocol, &old.name) == (new.protocol, &new.name);
-    let same_number = |old: &Port, new: &Port| (old.protocol, old.port) == (new.protocol, new.port);
-    for is_same in [same_name, same_number] {
-        for port in wanted.iter_mut().filter(|port| port.node_port.is_none()) {
-            if let Some(at) = given.iter().position(|old| is_same(old, port)) {
-                port.node_port = given.swap_remove(at).node_port;
-            }
-        }
-    }
-    wanted
 }
 
 /// An ownerReference. Never `blockOwnerDeletion`: it would need a right on the owner's finalizers

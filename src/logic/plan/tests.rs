@@ -2,10 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Aside, Kind, Target, plan_beside};
+use super::{Action, Aside, Kind, Plan, Refusals, Target, plan_beside};
 use crate::logic::event::Severity;
 use crate::logic::mirror::Mirror;
 use crate::logic::testkit::{Lab, pod, set_key, source};
+
+mod apart;
+mod balancer;
 
 /// A lab at rest, for a source that was edited before it was opted in.
 fn lab(edit: impl FnOnce(&mut Value)) -> Lab {
@@ -30,6 +33,16 @@ fn check(sentence: &str, lab: &Lab, kind: Kind, pointer: &str, expected: &Value)
     let got = objects["s-leader"].pointer(pointer).unwrap_or(&Value::Null);
     assert_eq!(got, expected, "{sentence}: {pointer}");
     assert_eq!(lab.refusals, [], "{sentence}: nothing is refused");
+}
+
+/// Plans past what is refused.
+fn plan_past(lab: &Lab, refusals: &Refusals) -> Plan {
+    let aside = Aside {
+        left: &[],
+        refusals,
+        now: lab.world.now().moment,
+    };
+    plan_beside(&lab.peek().goal, &lab.view(), aside)
 }
 
 /// Edits the source, settles, compares one field of the leader Service.
@@ -602,103 +615,6 @@ fn node_ports_are_never_copied_and_never_lost() {
 }
 
 #[test]
-fn a_load_balancer_is_never_public_by_accident() {
-    let mut lab = lab(|body| {
-        body["spec"]["type"] = "LoadBalancer".into();
-        body["spec"]["loadBalancerClass"] = "example.com/internal".into();
-        body["spec"]["loadBalancerSourceRanges"] = json!(["10.0.0.0/8"]);
-    });
-    check(
-        "a second one has to be asked for (§1)",
-        &lab,
-        Kind::Service,
-        "/spec/type",
-        &json!("ClusterIP"),
-    );
-    check(
-        "no class without it (§1)",
-        &lab,
-        Kind::Service,
-        "/spec/loadBalancerClass",
-        &Value::Null,
-    );
-    let ask = |value: &'static str| {
-        move |object: &mut Value| annotate(object, "leader-service-type", value)
-    };
-    follows(
-        "class comes with the type (§1)",
-        &mut lab,
-        ask("LoadBalancer"),
-        "/spec/loadBalancerClass",
-        &json!("example.com/internal"),
-    );
-    check(
-        "so do the ranges (§1)",
-        &lab,
-        Kind::Service,
-        "/spec/loadBalancerSourceRanges",
-        &json!(["10.0.0.0/8"]),
-    );
-    follows(
-        "ranges follow edits (§1)",
-        &mut lab,
-        |object| object["spec"]["loadBalancerSourceRanges"] = json!(["10.1.0.0/16"]),
-        "/spec/loadBalancerSourceRanges/0",
-        &json!("10.1.0.0/16"),
-    );
-    lab.world.edit_service("s-leader", |object| {
-        object["spec"]["loadBalancerSourceRanges"] = Value::Null;
-    });
-    lab.settle();
-    check(
-        "and are healed (§1)",
-        &lab,
-        Kind::Service,
-        "/spec/loadBalancerSourceRanges/0",
-        &json!("10.1.0.0/16"),
-    );
-    follows(
-        "without them it is open to all, as the source (§1)",
-        &mut lab,
-        |object| object["spec"]["loadBalancerSourceRanges"] = Value::Null,
-        "/spec/loadBalancerSourceRanges",
-        &Value::Null,
-    );
-    follows(
-        "back to ClusterIP all of it goes (§2 Leaving)",
-        &mut lab,
-        ask("ClusterIP"),
-        "/spec/loadBalancerClass",
-        &Value::Null,
-    );
-    check(
-        "the type too",
-        &lab,
-        Kind::Service,
-        "/spec/type",
-        &json!("ClusterIP"),
-    );
-}
-
-#[test]
-fn a_class_that_cannot_change_any_more_blocks_nothing_else() {
-    let mut lab = lab(|body| annotate(body, "leader-service-type", "LoadBalancer"));
-    lab.world.edit_service("s", |object| {
-        object["spec"]["type"] = "LoadBalancer".into();
-        object["spec"]["loadBalancerClass"] = "example.com/internal".into();
-        object["spec"]["ports"][0]["port"] = 81.into();
-    });
-    lab.settle();
-    check(
-        "the port follows",
-        &lab,
-        Kind::Service,
-        "/spec/ports/0/port",
-        &json!(81),
-    );
-}
-
-#[test]
 fn two_families_have_two_slices() {
     let mut lab = lab(|body| body["spec"]["ipFamilyPolicy"] = "PreferDualStack".into());
     check(
@@ -1012,13 +928,14 @@ fn a_refused_slice_holds_up_its_service_in_the_first_family_only() {
             kind: Kind::Slice,
             key: Lab::key().sibling(refused),
         }];
+        let mut refusals = Refusals::default();
         let mut round = || {
-            let aside = Aside {
-                refused: &refused,
-                ..Aside::default()
-            };
             lab.look();
-            let writes = plan_beside(&lab.peek().goal, &lab.view(), aside);
+            let writes = plan_past(&lab, &refusals).writes;
+            let now = lab.world.now().moment;
+            for write in writes.iter().filter(|it| refused.contains(&it.target)) {
+                refusals.note(write, "no", now);
+            }
             for write in writes.iter().filter(|it| !refused.contains(&it.target)) {
                 lab.world.apply(write).expect("accepted");
             }

@@ -13,8 +13,9 @@ use crate::logic::desired::Goal;
 use crate::logic::elect::Reason;
 use crate::logic::fsm::{Cause, Context, Step};
 use crate::logic::heal::Restrained;
+use crate::logic::model::Key;
 use crate::logic::nodes::Nodes;
-use crate::logic::plan::{self, Aside, Target};
+use crate::logic::plan::{self, Aside, Plan, Target, Write};
 use crate::logic::spread::{Others, Spread};
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
@@ -41,8 +42,8 @@ struct Shared {
 }
 
 impl Drive {
-    /// Plans, without what has to wait in a fight. The rest does not wait for it, nor for a slice
-    /// of the second family that the server refuses. Who stands by has nothing to plan.
+    /// Plans, without what has to wait in a fight. The rest does not wait for it, nor for what the
+    /// server refuses. Who stands by has nothing to plan.
     pub(super) fn plan(
         &self,
         cell: &mut Cell,
@@ -52,18 +53,49 @@ impl Drive {
         now: Moment,
     ) -> Restrained {
         if !is_active {
+            cell.refusals.clear();
             return Restrained::default();
         }
-        let refused = &self.outlet.refused(&view.key);
-        let plan = |left: &[Target]| plan::plan_beside(goal, view, Aside { left, refused });
-        let mut restrained = cell.heals.restrain(plan(&[]), now);
+        let refusals = &cell.refusals;
+        let plan = |left: &[Target]| {
+            let aside = Aside {
+                left,
+                refusals,
+                now,
+            };
+            plan::plan_beside(goal, view, aside)
+        };
+        let Plan {
+            mut writes,
+            waiting,
+        } = plan(&[]);
+        // What is refused is forgotten with the wish, and not because it waits in a fight.
+        let wanted: Vec<Target> = if cell.refusals.is_empty() {
+            Vec::new()
+        } else {
+            let writes = writes.iter().map(|write| &write.target);
+            let waiting = waiting.iter().map(|waiting| &waiting.target);
+            writes.chain(waiting).cloned().collect()
+        };
+        let mut restrained = cell.heals.restrain(writes, now);
         if !restrained.left.is_empty() {
-            let again = cell.heals.restrain(plan(&restrained.left), now);
+            writes = plan(&restrained.left).writes;
+            let again = cell.heals.restrain(writes, now);
             restrained.writes = again.writes;
             restrained.fought.extend(again.fought);
             restrained.until = restrained.until.into_iter().chain(again.until).min();
         }
+        cell.refusals.keep(&wanted);
+        let due = waiting.and_then(|waiting| waiting.until);
+        restrained.until = restrained.until.into_iter().chain(due).min();
         restrained
+    }
+
+    /// Notes that the server refuses a write, in these words. Returns whether users are to be told.
+    pub fn refuse(&self, source: &Key, write: &Write, why: &str) -> bool {
+        let cell = self.cells.get(source).map(|cell| Arc::clone(&cell));
+        let now = self.clock.moment();
+        cell.is_some_and(|cell| cell.lock().refusals.note(write, why, now))
     }
 
     /// Steps one machine, which is `cell`'s no more until its successor is put there.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::SOON;
 use crate::harness::api::Kind::{Service, Slice};
+use crate::harness::api::Patch;
 use crate::harness::objects::{Svc, annotation, label, text, uid_of};
 use crate::harness::test::Test;
 use crate::scenarios;
@@ -15,6 +16,8 @@ scenarios! {
     Shared Both type_of_the_source_is_not_copied "§1 leader-service-type default" "§2 nodePort never copied" "Go failure 4";
     Shared Both type_node_port_and_back_in_place "§1 leader-service-type NodePort" "§2 other changes of type in place";
     Shared Both type_load_balancer_is_never_public_by_accident "§1 leader-service-type LoadBalancer";
+    Shared Both type_load_balancer_class_changes_in_two_patches "§1 a changed class needs two patches";
+    Shared Both type_load_balancer_ranges_are_asked_for "§1 leader-service-source-ranges" "§1 a restriction is never lifted by us";
     Shared Both type_headless_on_and_off "§1 leader-service-type Headless" "§2 Leaving: Headless on or off" "§2 headless label";
     Shared Both type_headless_needs_no_ports "§1 no ports (unless Headless)";
     Shared Both type_invalid_keeps_the_last "§1 leader-service-type invalid";
@@ -97,6 +100,97 @@ async fn type_load_balancer_is_never_public_by_accident(t: Arc<Test>) -> Result<
     })
     .await
     .map(drop)
+}
+
+/// Plays the controller of a load balancer class.
+async fn balance(t: &Test, ingress: Value, finalizers: Value) -> Result<()> {
+    let path = format!("{}/status", t.path(Service, "web-leader"));
+    let status = json!({"status": {"loadBalancer": {"ingress": ingress}}});
+    t.api.patch(&path, Patch::Merge, &status).await?;
+    let finalizers = json!({"metadata": {"finalizers": finalizers}});
+    t.merge(Service, "web-leader", finalizers).await.map(drop)
+}
+
+async fn type_load_balancer_class_changes_in_two_patches(t: Arc<Test>) -> Result<()> {
+    let source = Svc::opted_in("web")
+        .asks("leader-service-type", "LoadBalancer")
+        .spec("type", json!("LoadBalancer"))
+        .spec("loadBalancerClass", json!("example.com/a"));
+    let pods = t.served_as(source, "web", 1).await?;
+    let before = t.exists(Service, "web-leader").await?;
+    let cleanup = json!(["service.kubernetes.io/load-balancer-cleanup"]);
+    balance(&t, json!([{"ip": "192.0.2.1"}]), cleanup.clone()).await?;
+    t.merge(Service, "web", json!({"spec": {"type": "ClusterIP"}}))
+        .await?;
+    t.canary().await?;
+    let now = t.exists(Service, "web-leader").await?;
+    ensure!(text(&now, "/spec/loadBalancerClass") == "example.com/a");
+    let other = json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/b"}});
+    t.merge(Service, "web", other).await?;
+    t.until(Service, "web-leader", "out of the type", |now| {
+        text(now, "/spec/type") == "ClusterIP" && now["spec"]["loadBalancerClass"].is_null()
+    })
+    .await?;
+    // The controller of the former class takes its time.
+    t.canary().await?;
+    let now = t.exists(Service, "web-leader").await?;
+    ensure!(text(&now, "/spec/type") == "ClusterIP", "not seen by it");
+    balance(&t, json!([]), cleanup).await?;
+    t.canary().await?;
+    let now = t.exists(Service, "web-leader").await?;
+    ensure!(text(&now, "/spec/type") == "ClusterIP", "not cleaned up");
+    balance(&t, json!([]), Value::Null).await?;
+    let now = t
+        .until(Service, "web-leader", "back in", |now| {
+            text(now, "/spec/type") == "LoadBalancer"
+                && text(now, "/spec/loadBalancerClass") == "example.com/b"
+        })
+        .await?;
+    ensure!(uid_of(&now) == uid_of(&before), "made again");
+    let from = t.leads("web-leader", &pods[0]).await?;
+    t.never_empty(&["web-leader"], from)
+}
+
+async fn type_load_balancer_ranges_are_asked_for(t: Arc<Test>) -> Result<()> {
+    const RANGES: &str = "leader-service-source-ranges";
+    let source = Svc::opted_in("web")
+        .asks("leader-service-type", "LoadBalancer")
+        .asks(RANGES, "192.0.2.0/24,2001:db8::/32");
+    t.served_as(source, "web", 1).await?;
+    let has = |ranges: Value| move |now: &Value| now["spec"]["loadBalancerSourceRanges"] == ranges;
+    let both = json!(["192.0.2.0/24", "2001:db8::/32"]);
+    let first = &t.history(Service, "web-leader")[0].object;
+    ensure!(has(both.clone())(first), "open to all at first");
+    t.ask("web", RANGES, Some("192.0.2.0/99")).await?;
+    t.event(
+        "web",
+        "InvalidAnnotation",
+        &[RANGES, "192.0.2.0/99", "CIDR"],
+    )
+    .await?;
+    t.canary().await?;
+    ensure!(has(both)(
+        &t.exists(Service, "web-leader").await?.as_ref().clone()
+    ));
+    t.ask("web", RANGES, Some("198.51.100.7/32")).await?;
+    t.until(
+        Service,
+        "web-leader",
+        "an edit follows",
+        has(json!(["198.51.100.7/32"])),
+    )
+    .await?;
+    t.ask("web", RANGES, None).await?;
+    t.canary().await?;
+    let now = t.exists(Service, "web-leader").await?;
+    ensure!(has(json!(["198.51.100.7/32"]))(&now), "lifted");
+    // What a user sets there stays as well.
+    let mine = json!({"spec": {"loadBalancerSourceRanges": ["203.0.113.0/24"]}});
+    t.merge(Service, "web-leader", mine).await?;
+    t.canary().await?;
+    let now = t.exists(Service, "web-leader").await?;
+    ensure!(has(json!(["203.0.113.0/24"]))(&now), "a user's is lifted");
+    Ok(())
 }
 
 async fn type_headless_on_and_off(t: Arc<Test>) -> Result<()> {

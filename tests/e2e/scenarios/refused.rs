@@ -7,15 +7,17 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::harness::SOON;
-use crate::harness::api::Kind::{Pod as PodKind, Service, Slice};
+use crate::harness::api::Kind::{self, Pod as PodKind, Service, Slice};
 use crate::harness::api::Patch;
-use crate::harness::objects::{Pod, Svc, target_uid, text};
+use crate::harness::objects::{Pod, Svc, port_numbers, target_uid, text};
 use crate::harness::suite::rules;
 use crate::harness::test::Test;
 use crate::scenarios;
 
 scenarios! {
     Shared RealOnly("simkube evaluates no admission policies: they are written in CEL") refused_by_an_admission_policy "§4 WriteRefused, the API server's own words" "bounded number of requests" needs 30 "ValidatingAdmissionPolicy";
+    Shared RealOnly("simkube evaluates no admission policies: they are written in CEL") refused_type_holds_up_nothing_else "§4 a refused field holds up nothing else" "§4 WriteRefused" needs 30 "ValidatingAdmissionPolicy";
+    Shared RealOnly("simkube evaluates no admission policies: they are written in CEL") refused_ports_keep_both_names "§4 traffic is never cut by a name" needs 30 "ValidatingAdmissionPolicy";
     Own Both refused_by_rbac "§4 WriteRefused: RBAC" "recovers by itself";
     Own Both rights_in_one_namespace_suffice "§6 --namespaces with a Role" "OwnerReferencesPermissionEnforcement";
     Shared Both namespace_is_being_deleted "a namespace being deleted";
@@ -26,20 +28,33 @@ scenarios! {
 
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 
-/// Puts the policy up; returns when it bites.
+/// Freezes our slices; returns when the policy bites.
 async fn deny(t: &Test) -> Result<()> {
+    let slices = ("discovery.k8s.io", "endpointslices");
+    policy(t, slices, "false", "frozen until Monday").await?;
+    bites(
+        t,
+        Slice,
+        json!({"metadata": {"labels": {"probe": "x"}}}),
+        true,
+    )
+    .await
+}
+
+/// Holds objects of ours to a rule in CEL.
+async fn policy(t: &Test, (group, resource): (&str, &str), rule: &str, why: &str) -> Result<()> {
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": t.ns},
         "spec": {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [{
-                "apiGroups": ["discovery.k8s.io"], "apiVersions": ["v1"],
-                "operations": ["CREATE", "UPDATE"], "resources": ["endpointslices"],
+                "apiGroups": [group], "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE"], "resources": [resource],
             }]},
             "matchConditions": [{"name": "ours", "expression":
                 "'zen-lead.io/source-service' in object.metadata.?labels.orValue({})"}],
-            "validations": [{"expression": "false", "message": "frozen until Monday"}],
+            "validations": [{"expression": rule, "message": why}],
         },
     });
     let binding = json!({
@@ -58,14 +73,20 @@ async fn deny(t: &Test) -> Result<()> {
             &format!("{policies}bindings").replace("policiesb", "policyb"),
             &binding,
         )
-        .await?;
-    bites(t, true).await
+        .await
+        .map(drop)
+}
+
+/// Takes the policy down.
+async fn allow(t: &Test) -> Result<()> {
+    let policy = format!("{ADMISSION}/validatingadmissionpolicies/{}", t.ns);
+    t.api.delete(&policy, &json!({})).await.map(drop)?;
+    Ok(())
 }
 
 /// Waits until the policy is in force, or is not any more, by writes that change nothing.
-async fn bites(t: &Test, yes: bool) -> Result<()> {
-    let probe = format!("{}?dryRun=All", t.path(Slice, "web-leader"));
-    let patch = json!({"metadata": {"labels": {"probe": "x"}}});
+async fn bites(t: &Test, kind: Kind, patch: Value, yes: bool) -> Result<()> {
+    let probe = format!("{}?dryRun=All", t.path(kind, "web-leader"));
     let deadline = Instant::now() + SOON;
     loop {
         let denied = t.api.patch(&probe, Patch::Merge, &patch).await.is_err();
@@ -111,13 +132,94 @@ async fn refused_by_an_admission_policy(t: Arc<Test>) -> Result<()> {
     );
     let told = t.count_events("web", "WriteRefused");
     ensure!(told <= 2, "told {told} times");
-    let policies = format!("{ADMISSION}/validatingadmissionpolicies/{}", t.ns);
-    t.api.delete(&policies, &json!({})).await?;
-    bites(&t, false).await?;
+    allow(&t).await?;
+    bites(
+        &t,
+        Slice,
+        json!({"metadata": {"labels": {"probe": "x"}}}),
+        false,
+    )
+    .await?;
     t.leads_within("web-leader", &pods[1], Duration::from_secs(40))
         .await?;
     t.ask("other", "enabled", Some("true")).await?;
     t.leads("other-leader", &other).await.map(drop)
+}
+
+/// Renames the one port of the source.
+async fn rename_port(t: &Test, name: &str) -> Result<()> {
+    let patch = json!([{"op": "replace", "path": "/spec/ports/0/name", "value": name}]);
+    t.patch(Service, "web", patch).await.map(drop)
+}
+
+async fn has_port_names(t: &Test, expected: &[&str]) -> Result<()> {
+    t.until(
+        Slice,
+        "web-leader",
+        &format!("ports {expected:?}"),
+        |slice| {
+            let mut names: Vec<String> =
+                port_numbers(slice).into_iter().map(|port| port.0).collect();
+            names.sort();
+            names == expected
+        },
+    )
+    .await
+    .map(drop)
+}
+
+async fn refused_type_holds_up_nothing_else(t: Arc<Test>) -> Result<()> {
+    let pods = t.served("web", 2).await?;
+    let rule = "object.spec.type != 'NodePort'";
+    policy(&t, ("", "services"), rule, "no node ports here").await?;
+    let node_port = json!({"spec": {"type": "NodePort"}});
+    bites(&t, Service, node_port, true).await?;
+    t.ask("web", "leader-service-type", Some("NodePort"))
+        .await?;
+    rename_port(&t, "sql").await?;
+    t.event("web", "WriteRefused", &["no node ports here"])
+        .await?;
+    t.until(Service, "web-leader", "its port is renamed", |now| {
+        text(now, "/spec/ports/0/name") == "sql" && text(now, "/spec/type") == "ClusterIP"
+    })
+    .await?;
+    has_port_names(&t, &["sql"]).await?;
+    t.ready(&pods[0], false).await?;
+    t.leads("web-leader", &pods[1]).await?;
+    t.identified("web-leader", &pods[1]).await?;
+    let told = t.event_objects("web", "WriteRefused");
+    ensure!(told == 1, "told {told} times");
+    allow(&t).await?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while text(&t.get(Service, "web-leader").await?, "/spec/type") != "NodePort" {
+        ensure!(Instant::now() < deadline, "the type does not come");
+        tokio::time::sleep(crate::harness::SHORT).await;
+    }
+    Ok(())
+}
+
+async fn refused_ports_keep_both_names(t: Arc<Test>) -> Result<()> {
+    let pods = t.served("web", 2).await?;
+    let rule = "object.spec.ports.all(port, port.name != 'sql')";
+    policy(&t, ("", "services"), rule, "no such name").await?;
+    let renamed = json!({"spec": {"ports": [{"port": 80, "name": "sql"}]}});
+    bites(&t, Service, renamed, true).await?;
+    rename_port(&t, "sql").await?;
+    t.event("web", "WriteRefused", &["no such name"]).await?;
+    has_port_names(&t, &["main", "sql"]).await?;
+    t.ready(&pods[0], false).await?;
+    t.leads("web-leader", &pods[1]).await?;
+    t.identified("web-leader", &pods[1]).await?;
+    has_port_names(&t, &["main", "sql"]).await?;
+    let service = t.exists(Service, "web-leader").await?;
+    ensure!(text(&service, "/spec/ports/0/name") == "main");
+    allow(&t).await?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while port_numbers(&t.get(Slice, "web-leader").await?) != [("sql".to_owned(), 8080)] {
+        ensure!(Instant::now() < deadline, "the old name does not go");
+        tokio::time::sleep(crate::harness::SHORT).await;
+    }
+    Ok(())
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io";

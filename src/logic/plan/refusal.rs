@@ -1,0 +1,340 @@
+//! What the API server refuses of the objects of one source. A leader Service whose patch is refused
+//! as a whole is written part by part, so that what is refused holds up nothing else.
+
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+
+use super::{Action, Kind, Op, Target, Write};
+use crate::logic::contract::{
+    AVOIDED_NODES, COOLING_DOWN, CURRENT_LEADER, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID,
+    LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, MIRRORED, PREFIX,
+};
+use crate::logic::time::Moment;
+
+/// First delay of a part that was refused; it doubles.
+const DELAY_MIN: Duration = Duration::from_secs(1);
+/// Longest delay.
+const DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// A part of a leader Service that is written by itself where the whole is refused; in the order in
+/// which parts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Selector,
+    Ports,
+    Identity,
+    Labels,
+    Type,
+    Families,
+    NotReady,
+    Annotations,
+    Owner,
+}
+
+const ALL: [Part; 9] = [
+    Part::Selector,
+    Part::Ports,
+    Part::Identity,
+    Part::Labels,
+    Part::Type,
+    Part::Families,
+    Part::NotReady,
+    Part::Annotations,
+    Part::Owner,
+];
+
+/// The annotations that say who leads.
+const IDENTITY: [&str; 6] = [
+    CURRENT_LEADER,
+    LEADER_POD_NAME,
+    LEADER_POD_UID,
+    LAST_SWITCH_TIME,
+    LAST_LEADER_POD_UID,
+    HANDLED_SWITCHOVER,
+];
+
+/// What a leader Service remembers of pods and nodes, along with the leader.
+const RECORD: [&str; 2] = [COOLING_DOWN, AVOIDED_NODES];
+
+/// A set of parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parts(u16);
+
+impl Parts {
+    pub(super) const ALL: Self = Self(u16::MAX);
+
+    pub(super) fn has(self, part: Part) -> bool {
+        self.0 & Self::from(part).0 != 0
+    }
+
+    /// The parts that these operations change. What a leader Service remembers goes with whatever else
+    /// there is.
+    pub(super) fn of(ops: &[Op]) -> Self {
+        let parts = ops.iter().map(of_op).fold(Self::default(), Self::and);
+        if parts != Self::default() || ops.is_empty() {
+            return parts;
+        }
+        let is_record = |op: &Op| {
+            RECORD
+                .iter()
+                .any(|key| op.path().ends_with(&key[PREFIX.len()..]))
+        };
+        if ops.iter().any(is_record) {
+            Part::Identity.into()
+        } else {
+            Part::Annotations.into()
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn is_one(self) -> bool {
+        self.0.is_power_of_two()
+    }
+
+    fn first(self) -> Self {
+        let first = ALL.into_iter().find(|part| self.has(*part));
+        first.map_or(self, Self::from)
+    }
+
+    fn each(self) -> impl Iterator<Item = Self> {
+        let parts = ALL.into_iter().map(Self::from);
+        parts.filter(move |part| self.overlaps(*part))
+    }
+}
+
+impl From<Part> for Parts {
+    fn from(part: Part) -> Self {
+        Self(1 << part as u8)
+    }
+}
+
+fn of_op(op: &Op) -> Parts {
+    let path = op.path();
+    if path == "/metadata/annotations" {
+        let (Op::Add { value, .. } | Op::Replace { value, .. }) = op else {
+            return Part::Annotations.into();
+        };
+        let keys = value.as_object().into_iter().flat_map(|map| map.keys());
+        return keys
+            .map(|key| of_key(key))
+            .fold(Parts::default(), Parts::and);
+    }
+    if let Some(key) = path.strip_prefix("/metadata/annotations/") {
+        return of_key(&key.replace("~1", "/"));
+    }
+    let part = match path {
+        "/spec/selector" => Part::Selector,
+        "/spec/ports" => Part::Ports,
+        "/spec/ipFamilyPolicy" | "/spec/ipFamilies" | "/spec/clusterIPs" => Part::Families,
+        "/spec/publishNotReadyAddresses" => Part::NotReady,
+        "/metadata/ownerReferences" => Part::Owner,
+        _ if path.starts_with("/metadata/labels") => Part::Labels,
+        _ => Part::Type,
+    };
+    part.into()
+}
+
+fn of_key(key: &str) -> Parts {
+    match key {
+        MIRRORED => Parts::default(),
+        _ if RECORD.contains(&key) => Parts::default(),
+        _ if IDENTITY.contains(&key) => Part::Identity.into(),
+        _ => Part::Annotations.into(),
+    }
+}
+
+/// The writes of one source that the server refuses. Empty for nearly every source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    known: Vec<Refusal>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    target: Target,
+    /// Of the patch of a leader Service its parts; none of any other write.
+    parts: Parts,
+    /// What was to be written, should it be something else the next time.
+    content: u64,
+    /// The server's words.
+    why: Box<str>,
+    delay: Duration,
+    not_before: Moment,
+}
+
+/// What is written of a leader Service now.
+pub(super) struct Choice {
+    pub(super) parts: Parts,
+    /// When a part that waits is due.
+    pub(super) until: Option<Moment>,
+}
+
+impl Refusals {
+    /// Notes that the server refuses a write, in these words. Returns whether users are to be told:
+    /// once for the same words about the same object. Of several parts together it is not known yet
+    /// which one is refused.
+    pub fn note(&mut self, write: &Write, why: &str, now: Moment) -> bool {
+        let parts = parts_of(write);
+        let is_whole = parts != Parts::default() && !parts.is_one();
+        let same = |known: &&mut Refusal| known.target == write.target && known.parts == parts;
+        let is_told = self
+            .known
+            .iter()
+            .any(|known| known.target == write.target && !known.is_whole() && *known.why == *why);
+        if parts.is_one() {
+            // Now it is known.
+            self.known.retain(|known| {
+                !(known.target == write.target && known.is_whole() && known.parts.overlaps(parts))
+            });
+        }
+        let content = match &write.action {
+            Action::Patch { ops, .. } => content_of(ops),
+            Action::Create(_) | Action::Delete { .. } => 0,
+        };
+        if let Some(known) = self.known.iter_mut().find(same) {
+            known.delay = if known.content == content {
+                (known.delay * 2).min(DELAY_MAX)
+            } else {
+                DELAY_MIN
+            };
+            known.content = content;
+            known.why = why.into();
+            known.not_before = now + known.delay;
+        } else {
+            self.known.push(Refusal {
+                target: write.target.clone(),
+                parts,
+                content,
+                why: why.into(),
+                delay: DELAY_MIN,
+                not_before: now + DELAY_MIN,
+            });
+        }
+        !is_whole && !is_told
+    }
+
+    /// Notes that a write was accepted.
+    pub fn accept(&mut self, write: &Write) {
+        if self.known.is_empty() {
+            return;
+        }
+        let parts = parts_of(write);
+        self.known.retain_mut(|known| {
+            if known.target != write.target {
+                return true;
+            }
+            let is_whole = known.is_whole();
+            known.parts = known.parts.without(parts);
+            // Of several parts, one that is left may be the refused one, or it may not.
+            known.parts != Parts::default() && !(is_whole && known.parts.is_one())
+        });
+    }
+
+    /// Forgets the refusals of what is wanted no more.
+    pub fn keep(&mut self, wanted: &[Target]) {
+        self.known.retain(|known| wanted.contains(&known.target));
+    }
+
+    /// Whether nothing is refused, as nearly always.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Forgets everything: another replica writes.
+    pub fn clear(&mut self) {
+        self.known.clear();
+    }
+
+    /// Whether the server refuses what is to be written to that object.
+    pub(super) fn has(&self, target: &Target) -> bool {
+        self.known.iter().any(|known| known.target == *target)
+    }
+
+    /// Which of the pending parts of a leader Service are written now: those that are not known to be
+    /// refused, together, or one by one if they were refused together; else the one that is due.
+    pub(super) fn choose(
+        &self,
+        target: &Target,
+        pending: Parts,
+        now: Moment,
+        content: impl Fn(Parts) -> u64,
+    ) -> Choice {
+        let of_target = || self.known.iter().filter(|known| known.target == *target);
+        let refused: Vec<&Refusal> = of_target()
+            .filter(|known| known.parts.is_one() && pending.overlaps(known.parts))
+            .filter(|known| known.content == content(known.parts))
+            .collect();
+        let is_refused = |part: &Parts| refused.iter().any(|known| known.parts == *part);
+        let fresh = pending
+            .each()
+            .filter(|part| !is_refused(part))
+            .fold(Parts::default(), Parts::and);
+        if fresh != Parts::default() {
+            let is_apart = of_target().any(|known| known.is_whole() && known.parts.overlaps(fresh));
+            let parts = if is_apart { fresh.first() } else { fresh };
+            return Choice { parts, until: None };
+        }
+        let next = refused.iter().min_by_key(|known| known.not_before);
+        let due = next.filter(|known| known.not_before <= now);
+        Choice {
+            parts: due.map_or(Parts::default(), |known| known.parts),
+            until: next.filter(|_| due.is_none()).map(|known| known.not_before),
+        }
+    }
+}
+
+impl Refusal {
+    /// Whether several parts were refused together.
+    fn is_whole(&self) -> bool {
+        self.parts != Parts::default() && !self.parts.is_one()
+    }
+}
+
+/// A leader Service that is to be written later: all of it was refused a moment ago, or its slices come
+/// first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    /// The leader Service.
+    pub target: Target,
+    /// When to plan again, if nothing happens before.
+    pub until: Option<Moment>,
+}
+
+fn parts_of(write: &Write) -> Parts {
+    match &write.action {
+        Action::Patch { ops, .. } if write.target.kind == Kind::Service => Parts::of(ops),
+        Action::Create(_) | Action::Patch { .. } | Action::Delete { .. } => Parts::default(),
+    }
+}
+
+/// What operations change, apart from the memory that goes with them.
+pub(super) fn content_of(ops: &[Op]) -> u64 {
+    ops.iter()
+        .filter(|op| of_op(op) != Parts::default())
+        .map(|op| match op {
+            Op::Add { path, value } | Op::Replace { path, value } => hash_of(&(path, value)),
+            Op::Remove { path } => hash_of(&(path, ())),
+        })
+        .fold(0, |all: u64, one| all.rotate_left(5) ^ one)
+}
+
+fn hash_of<T: Hash>(value: &T) -> u64 {
+    FixedState::default().hash_one(value)
+}
+
+#[cfg(test)]
+mod tests;
