@@ -1142,7 +1142,7 @@ async fn a_failover_write_leaves_before_the_next_change_is_read() {
         let writes: Vec<Write> = (0..PODS)
             .map(|pod| desk.patch(&format!("s{pod}"), "red"))
             .collect();
-        let (writer, count) = (desk.writer.clone(), Arc::clone(&applied));
+        let (submitter, count) = (desk.writer.clone(), Arc::clone(&applied));
         let apply = move |change: Change<Pod>, _| {
             if let Change::Upsert(pod) = change {
                 let at: usize = pod.name[1..].parse().expect("a number");
@@ -1150,7 +1150,7 @@ async fn a_failover_write_leaves_before_the_next_change_is_read() {
                     lane,
                     ..writes[at].clone()
                 };
-                writer.submit(&Key::new(NS, &*pod.name), vec![write], cause());
+                submitter.submit(&Key::new(NS, &*pod.name), vec![write], cause());
                 count.fetch_add(1, Ordering::Relaxed);
             }
         };

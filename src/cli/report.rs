@@ -42,6 +42,10 @@ pub(super) struct Judged {
 /// A source in figures and names; what `-o json` prints. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of its own in what `-o json` prints"
+)]
 pub(super) struct Report {
     pub(super) namespace: Arc<str>,
     pub(super) service: Arc<str>,

@@ -231,7 +231,7 @@ impl Drive {
             cell.machine.follow(&view, now);
         }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
-        let restrained = self.plan(&mut cell, is_active, &step.goal, &view, now.moment);
+        let restrained = Self::plan(&mut cell, is_active, &step.goal, &view, now.moment);
         let writes = restrained.writes;
 
         let leader = step.machine.leader().map(|leader| &leader.pod);

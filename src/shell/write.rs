@@ -354,12 +354,12 @@ impl Inner {
         let started = Instant::now();
         let verdict = {
             let mut exchange = pin!(self.run(errand, &write, limit));
-            match tokio::time::timeout(patience, exchange.as_mut()).await {
-                Ok(verdict) => verdict,
-                Err(_) => {
-                    self.press(source, &write, number, tries, patience);
-                    exchange.await
-                }
+            let in_time = tokio::time::timeout(patience, exchange.as_mut()).await;
+            if let Ok(verdict) = in_time {
+                verdict
+            } else {
+                self.press(source, &write, number, tries, patience);
+                exchange.await
             }
         };
         let verdict = match verdict {

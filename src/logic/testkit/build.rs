@@ -6,6 +6,10 @@ use crate::logic::contract::PRIORITY;
 
 /// A pod as a test describes it: Running and Ready, matched by the source of [`source`].
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "conditions of a pod, each with a builder of its own"
+)]
 pub(crate) struct PodSpec {
     pub(crate) name: String,
     /// Set by the world when it is empty.

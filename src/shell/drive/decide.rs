@@ -45,7 +45,6 @@ impl Drive {
     /// Plans, without what has to wait in a fight. The rest does not wait for it, nor for what the
     /// server refuses. Who stands by has nothing to plan.
     pub(super) fn plan(
-        &self,
         cell: &mut Cell,
         is_active: bool,
         goal: &Goal,

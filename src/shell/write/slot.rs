@@ -25,7 +25,12 @@ const FAILOVER_RACE_DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// An attempt that has been without an answer for this long does not hold up a newer decision.
 const BESIDE_AFTER: Duration = Duration::from_secs(1);
+
 /// The latest write of one object.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other"
+)]
 pub(super) struct Slot {
     pub(super) write: Write,
     pub(super) cause: Cause,

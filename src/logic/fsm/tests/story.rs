@@ -128,11 +128,15 @@ fn leaders_come_and_go() {
 #[test]
 fn an_outage_is_told_once_and_by_a_warning() {
     let mut l = lab(&[]);
-    ["a", "b", "c"].iter().for_each(|p| ready(&mut l, p, false));
+    for pod in ["a", "b", "c"] {
+        ready(&mut l, pod, false);
+    }
     l.look();
     assert_eq!(l.notes, [], "not before the slice shows it");
     // Meanwhile it gets worse: what is said is what is true by then.
-    ["a", "b", "c"].iter().for_each(|p| l.world.delete_pod(p));
+    for pod in ["a", "b", "c"] {
+        l.world.delete_pod(pod);
+    }
     l.settle();
     let [note] = &l.notes[..] else {
         panic!("{:?}", l.notes);
@@ -158,7 +162,9 @@ fn an_outage_is_told_once_and_by_a_warning() {
 #[test]
 fn an_outage_that_no_slice_will_show_is_told_too() {
     let mut l = lab(&[]);
-    ["a", "b", "c"].iter().for_each(|p| ready(&mut l, p, false));
+    for pod in ["a", "b", "c"] {
+        ready(&mut l, pod, false);
+    }
     l.look();
     l.world.annotate("s", LEADER_SERVICE_TYPE, Some("Headless"));
     l.settle();
@@ -747,11 +753,11 @@ fn a_source_that_comes_back_has_its_address_again() {
             "without its selector",
             |lab| {
                 lab.world
-                    .edit_service("s", |object| object["spec"]["selector"] = json!({}))
+                    .edit_service("s", |object| object["spec"]["selector"] = json!({}));
             },
             |lab| {
                 lab.world.edit_service("s", |object| {
-                    object["spec"]["selector"] = json!({"app": "s"})
+                    object["spec"]["selector"] = json!({"app": "s"});
                 });
             },
         ),

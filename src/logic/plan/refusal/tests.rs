@@ -63,7 +63,10 @@ fn every_field_of_a_leader_service_is_of_one_part() {
         assert_eq!(set(&[part]), Parts::from(part), "{part:?}");
     }
     let memory = Op::add("/metadata/annotations/zen-lead.io~1mirrored", "{}");
-    assert_eq!(Parts::of(&[memory.clone()]), Part::Annotations.into());
+    assert_eq!(
+        Parts::of(std::slice::from_ref(&memory)),
+        Part::Annotations.into()
+    );
     let label = Op::remove("/metadata/labels/app");
     assert_eq!(Parts::of(&[label, memory]), Part::Labels.into());
     let whole = json!({"zen-lead.io/current-leader": "a", "zen-lead.io/mirrored": "{}"});

@@ -254,7 +254,7 @@ fn a_changed_class_leaves_the_type_and_comes_back() {
     assert_eq!(lab.news(), "LeaderServiceConflict", "after 60 s (§1)");
     assert!(lab.notes[0].message.contains(LOAD_BALANCER_CLEANUP));
     lab.world.edit_service("s-leader", |object| {
-        object["status"] = json!({"loadBalancer": {}})
+        object["status"] = json!({"loadBalancer": {}});
     });
     lab.settle();
     check(
@@ -265,7 +265,7 @@ fn a_changed_class_leaves_the_type_and_comes_back() {
         &json!("ClusterIP"),
     );
     lab.world.edit_service("s-leader", |object| {
-        object["metadata"]["finalizers"] = Value::Null
+        object["metadata"]["finalizers"] = Value::Null;
     });
     lab.settle();
     check(
@@ -276,7 +276,7 @@ fn a_changed_class_leaves_the_type_and_comes_back() {
         &json!("example.com/b"),
     );
     assert_eq!(lab.news(), "LeaderServiceConflict", "told once");
-    lab.forget().wait(Duration::from_secs(120));
+    lab.forget().wait(Duration::from_mins(2));
     assert_eq!((lab.writes.len(), lab.news()), (0, String::new()));
 }
 
