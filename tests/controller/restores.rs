@@ -59,7 +59,9 @@ async fn goes_on(world: &World) {
     world.source("late").create();
     world.pod("late", "l");
     let took = world.until_leader("late", "l").await;
-    assert!(took <= secs(1), "{took:?}");
+    // Its source may have the address that the leader Service had before: that one is requested for
+    // two seconds (§1 "taken meanwhile: a new address").
+    assert!(took <= secs(3), "{took:?}");
 }
 
 fn without_lease(world: &World) -> Backup {

@@ -2,7 +2,9 @@
 //!
 //! Knows nothing of HTTP, validation or time beyond the instant a change is stamped with.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod backup;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +13,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::kind::Kind;
+
+pub(crate) use backup::Saved;
 
 /// Namespace and name; the namespace is empty for cluster-scoped objects.
 pub(crate) type Key = (String, String);
@@ -151,13 +155,6 @@ struct Table {
     /// The last change that was forgotten: who has not seen it has missed it. A compaction moves the
     /// floor beyond it, but a watch that has seen everything lives on.
     forgotten: u64,
-}
-
-/// All objects at one moment.
-#[derive(Clone, Debug)]
-pub(crate) struct Saved {
-    rv: u64,
-    objects: BTreeMap<Kind, Snapshot>,
 }
 
 /// The changes wanted are no longer known.
@@ -305,41 +302,6 @@ impl Store {
             // Watchers that lag behind have to learn that they are lost.
             if !self.changed.contains(kind) {
                 self.changed.push(*kind);
-            }
-        }
-    }
-
-    /// What a backup holds.
-    pub(crate) fn save(&self) -> Saved {
-        let objects = |(kind, table): (&Kind, &Table)| (*kind, table.objects.clone());
-        Saved {
-            rv: self.rv,
-            objects: self.tables.iter().map(objects).collect(),
-        }
-    }
-
-    /// Goes back to a backup. Its versions are counted on from there, and nothing is known of what was
-    /// before.
-    pub(crate) fn restore(&mut self, saved: &Saved, at: Instant) {
-        self.rv = saved.rv;
-        for (kind, table) in &mut self.tables {
-            let objects = saved.objects.get(kind).cloned().unwrap_or_default();
-            let before = std::mem::replace(&mut table.objects, objects);
-            table.log.clear();
-            table.floor = self.rv;
-            table.forgotten = self.rv;
-            if let Some(unseen) = &mut self.unseen {
-                let keys: BTreeSet<&Key> = before.keys().chain(table.objects.keys()).collect();
-                let changes = keys.into_iter().map(|key| Change {
-                    rv: self.rv,
-                    at,
-                    old: before.get(key).cloned(),
-                    new: table.objects.get(key).cloned(),
-                });
-                let is_other = |change: &Change| {
-                    change.old.as_ref().map(|old| old.rv) != change.new.as_ref().map(|new| new.rv)
-                };
-                unseen.extend(changes.filter(is_other).map(|change| (*kind, change)));
             }
         }
     }
