@@ -1012,6 +1012,30 @@ async fn two_attempts_at_most_are_under_way() {
     assert_eq!(desk.color("s"), "red");
 }
 
+/// An attempt that is never answered is no reason to repeat a write that fails at once without a
+/// delay: a server that restarts resets every connection.
+#[tokio::test(start_paused = true)]
+async fn failures_beside_an_attempt_without_an_answer_are_repeated_with_a_delay() {
+    let desk = Desk::new();
+    desk.service("s");
+    let mut is_first = true;
+    desk.world.on_request(move |_| {
+        if std::mem::take(&mut is_first) {
+            Fault::Hang { applied: false }
+        } else {
+            Fault::Drop { applied: false }
+        }
+    });
+    desk.submit("web", vec![moves_traffic(desk.patch("s", "red"))]);
+    sleep(secs(14)).await;
+    let sent = times(&desk.sent(), "patch Service s");
+    assert!((3..=15).contains(&sent.len()), "{sent:?}");
+    assert!(sent.windows(2).all(|pair| pair[0] < pair[1]), "{sent:?}");
+    desk.world.heal();
+    sleep(secs(40)).await;
+    assert_eq!(desk.color("s"), "red");
+}
+
 /// Another decision does not wait for an attempt that has been without an answer for a second. Both
 /// are guarded by the same version, so one of them lands and the other one is told to have lost.
 #[tokio::test(start_paused = true)]

@@ -562,7 +562,13 @@ impl Inner {
             Verdict::Quiet => slot.delay(true, DELAY_MAX, &self.options),
             Verdict::Failed { retry_after, .. } => {
                 slot.doubt();
-                if let Some(needs_worker) = slot.go_on() {
+                let took_too_long = !matches!(
+                    landed,
+                    Landed::Latest {
+                        took_too_long: false
+                    }
+                );
+                if let Some(needs_worker) = slot.go_on(took_too_long) {
                     return (needs_worker, errors);
                 }
                 let at_least = retry_after.unwrap_or_default().min(DELAY_MAX);

@@ -81,7 +81,10 @@ pub(super) struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Landed {
     /// The latest write.
-    Latest,
+    Latest {
+        /// Another attempt was due beside it.
+        took_too_long: bool,
+    },
     /// An earlier one.
     Earlier,
     /// Another attempt landed before it.

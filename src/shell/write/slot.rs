@@ -238,20 +238,25 @@ impl Slot {
         may_send
     }
 
-    /// An attempt failed. While another one at the same write is under way, that one is waited for;
-    /// returns whether a worker has to see to it, or `None` if there is no such attempt.
-    pub(super) fn go_on(&mut self) -> Option<bool> {
+    /// An attempt failed. An answer to another attempt at the same write is still expected if that
+    /// one is under way: returns whether a worker has to send the write beside it. `None` means that
+    /// the write has to be tried again after a delay, because no other attempt is under way, or
+    /// because this one failed quickly and the other one takes too long.
+    pub(super) fn go_on(&mut self, took_too_long: bool) -> Option<bool> {
         let edition = self.edition;
         let is_same = |attempt: &Attempt| attempt.edition == edition && !attempt.is_moot;
         let is_tried = !self.is_waiting && self.attempts.iter().any(is_same);
-        is_tried.then(|| self.send_beside())
+        let is_stuck = self.attempts.iter().all(|attempt| attempt.is_overdue);
+        (is_tried && (took_too_long || !is_stuck)).then(|| self.send_beside())
     }
 
     /// An attempt has come to its end.
     pub(super) fn land(&mut self, number: u32) -> Landed {
         match self.attempts.remove(number) {
             Some(attempt) if attempt.is_moot => Landed::Moot,
-            Some(attempt) if attempt.edition == self.edition => Landed::Latest,
+            Some(attempt) if attempt.edition == self.edition => Landed::Latest {
+                took_too_long: attempt.is_overdue,
+            },
             _ => Landed::Earlier,
         }
     }
