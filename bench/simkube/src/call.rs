@@ -145,6 +145,12 @@ impl Call {
         })
     }
 
+    /// The moment whose state a list shows, if it is not the present: a list of one object is read
+    /// from etcd in any case.
+    fn past_of_list(&self, past: Option<Instant>) -> Option<Instant> {
+        past.filter(|_| self.query.get("limit") != "1")
+    }
+
     fn get(
         &self,
         state: &State,
@@ -245,7 +251,7 @@ impl Call {
         match self.verb {
             Verb::Get => self.get(state, target, past),
             Verb::List => state
-                .list(target, &self.query, past, self.table)
+                .list(target, &self.query, self.past_of_list(past), self.table)
                 .map(json_response),
             Verb::Watch => {
                 let body = state.open_watch(core, &self.client, target, &self.query, self.table)?;

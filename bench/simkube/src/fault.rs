@@ -79,7 +79,8 @@ pub enum Verdict {
         /// Bytes that arrive.
         bytes: usize,
     },
-    /// A list or a GET shows the state of some time ago, as a follower's cache would.
+    /// A list or a GET shows the state of some time ago, as a follower's cache would. A list of one
+    /// object (`limit=1`) shows the present: by it a client asks etcd what the server is at.
     Stale {
         /// How long ago; the log's start is the limit.
         ago: Duration,
