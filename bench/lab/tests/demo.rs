@@ -48,7 +48,7 @@ fn the_tour_comes_out_as_expected() {
     // 2. What the controller says agrees with what the client saw.
     let count = |what: &str| said.matches(what).count();
     assert_eq!(count("event  LeaderChanged: "), 2, "{said}");
-    assert_eq!(count("event  NoReadyPods: "), 1, "{said}");
+    assert_eq!(count("event  Warning NoReadyPods: "), 1, "{said}");
     assert_eq!(count("event  LeaderRoutingAvailable: "), 2, "{said}");
     assert_eq!(count("(notReady, "), 1, "{said}");
     assert_eq!(count("(terminating, "), 1, "{said}");
