@@ -68,13 +68,9 @@ async fn policy(t: &Test, (group, resource): (&str, &str), rule: &str, why: &str
     });
     let policies = format!("{ADMISSION}/validatingadmissionpolicies");
     t.api.create(&policies, &policy).await?;
-    t.api
-        .create(
-            &format!("{policies}bindings").replace("policiesb", "policyb"),
-            &binding,
-        )
-        .await
-        .map(drop)
+    let bindings = format!("{ADMISSION}/validatingadmissionpolicybindings");
+    t.api.create(&bindings, &binding).await?;
+    Ok(())
 }
 
 /// Takes the policy down.
