@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 MANIFESTS = os.path.join(ROOT, "manifests")
@@ -140,7 +141,12 @@ class Controller:
         binds = [f"--{name}-bind-address=127.0.0.1:{port}" for name, port in own]
         self.metrics_port, self.probes_port = ports[:2]
         self.arguments = [*container.get("args", []), *binds]
-        fields = {"metadata.name": name, "metadata.namespace": deployment["metadata"]["namespace"]}
+        fields = {
+            "metadata.name": name,
+            "metadata.namespace": deployment["metadata"]["namespace"],
+            # A controller that is started here is a pod of its own each time.
+            "metadata.uid": str(uuid.uuid4()),
+        }
         self.env = {"KUBECONFIG": kubeconfig}
         for variable in container["env"]:
             source = variable.get("valueFrom")
