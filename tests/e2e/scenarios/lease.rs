@@ -289,6 +289,12 @@ async fn without_rights_on_leases_nothing_is_written(t: Arc<Test>) -> Result<()>
     // What to do about it is said of a refusal that lasts, and once.
     let advice = "it needs get, list, watch and patch";
     ensure!(!told[0].contains(advice), "{printed}");
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !controller.printed().contains(advice) {
+        ensure!(Instant::now() < deadline, "no advice: {printed}");
+        tokio::time::sleep(SHORT).await;
+    }
+    let printed = controller.printed();
     ensure!(printed.matches(advice).count() == 1, "{printed}");
     // Somebody grants what was missing, and nobody touches anything else.
     let rules = [manifests::served()?, manifests::lease()?].concat();
