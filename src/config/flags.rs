@@ -185,7 +185,7 @@ impl Flags {
         }
     }
 
-    /// The same, with what can be used beside what cannot.
+    /// Reads the flags. Returns those that can be used, and an error for each one that cannot.
     pub(super) fn read(
         args: impl IntoIterator<Item = String>,
     ) -> Result<(Self, Vec<ConfigError>), Exit> {

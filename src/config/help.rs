@@ -29,7 +29,7 @@ pub(super) fn version() -> String {
     )
 }
 
-/// The text of `--help`: argh's table, with headings and the environment beside each flag.
+/// The text of `--help`: argh's table, with headings and the environment variable of each flag.
 pub(super) fn help() -> String {
     let mut text = format!(
         "zen-lead {}: network-level single-active routing for Kubernetes
@@ -39,7 +39,7 @@ Usage: zen-lead [--flag value]...      runs the controller
 
 A Service annotated zen-lead.io/enabled=\"true\" gets a <name>-leader Service that
 routes to exactly one ready pod. Each flag can be given as --flag value or
---flag=value, or as the environment variable beside it; a flag wins over its
+--flag=value, or as the environment variable shown with it; a flag wins over its
 variable, and an empty value counts as not given. Durations as in Go: 300ms, 5s,
 1m30s. In a pod, POD_NAMESPACE and POD_NAME must be set, and POD_UID should be
 (downward API): a restarted container then takes over from its former process at

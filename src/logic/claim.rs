@@ -28,9 +28,9 @@
 //! so a process that finds the Lease held by another one of its own pod, at its very first sight of
 //! it, takes it at once. It can err only where two processes of one pod run side by side, which no
 //! manifest has: then the two may be active together until the former one sees that it is deposed. A
-//! holder of its pod that is seen to write later is alive, and is waited for like any other. And a
-//! Lease that was taken so is not released before the former process could not be active any more:
-//! a replica of another pod is never active beside either.
+//! holder of its pod that is seen to write later is alive, and is waited for like any other. The
+//! new process does not release the Lease before the former one's claim has expired, so no replica of
+//! another pod is active at the same time as either process.
 //!
 //! A Lease that somebody deletes gives nobody a right to it before its time: a holder that is active
 //! makes it again, and everybody else waits its duration first. Only a replica that has never seen

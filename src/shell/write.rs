@@ -388,7 +388,7 @@ impl Inner {
         !back.needs_worker
     }
 
-    /// An attempt takes too long: the same is sent once more beside it, and users are told.
+    /// Handles an attempt that takes too long: starts a second attempt and reports the delay.
     fn press(
         self: &Arc<Self>,
         source: &Key,

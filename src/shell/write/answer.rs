@@ -40,8 +40,8 @@ pub enum Verdict {
     Refused(ApiStatus),
     /// Nothing to be told: the namespace is about to go.
     Quiet,
-    /// No answer yet: an admission webhook or the server is slow. The attempt goes on, and its end is
-    /// told when it comes; if nothing else is under way, the same is sent once more beside it.
+    /// No answer yet: an admission webhook or the server is slow. The attempt continues and reports
+    /// its own outcome. A second attempt starts if no other one is in flight.
     Unanswered,
     /// No answer, or one that says to come again. Whether it had an effect is unknown.
     Failed {

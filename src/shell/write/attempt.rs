@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long an answer is waited for before the same is sent once more beside it, by the number of
-/// attempts in a row that took too long. The last one is what an API server itself allows a
-/// write, admission webhooks included.
+/// Time without an answer after which a second attempt starts, by the number of consecutive attempts
+/// that took too long. The last value is the time that an API server allows a write, including
+/// admission webhooks.
 const PATIENCE: [Duration; 4] = [
     Duration::from_secs(5),
     Duration::from_secs(10),
@@ -16,12 +16,12 @@ const PATIENCE: [Duration; 4] = [
 /// After this long the API server has given up by itself, so there is no answer to wait for.
 const ANSWER_MAX: Duration = Duration::from_secs(35);
 
-/// How long an attempt is waited for before another one is sent beside it, and how long at all,
-/// after so many attempts that took too long.
+/// After `overdue` consecutive attempts that took too long: the time until a second attempt starts,
+/// and the time until the first one is cancelled.
 pub(super) fn patience(overdue: u32) -> (Duration, Duration) {
     let at = usize::try_from(overdue).unwrap_or(PATIENCE.len());
     let of = |at: usize| PATIENCE[at.min(PATIENCE.len() - 1)];
-    // It goes on until the one beside it takes too long as well.
+    // Cancelling a request also cancels its write, so it stays until the second one is slow too.
     (of(at), (of(at) + of(at.saturating_add(1))).min(ANSWER_MAX))
 }
 
