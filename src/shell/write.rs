@@ -14,6 +14,7 @@
 
 mod answer;
 mod attempt;
+mod exchange;
 mod slot;
 
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use kube_client::Client;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -35,13 +36,12 @@ pub use answer::{Observed, Settled, Verdict};
 use attempt::Landed;
 use slot::{Errand, Slot, Turn};
 
-use super::api::{self, CallError};
 use super::clock::Clock;
 use super::departure::{Departure, Departures};
 use crate::config::{FastRetry, RateLimit};
 use crate::logic::fsm::Cause;
 use crate::logic::model::Key;
-use crate::logic::plan::{Action, Lane, Target, Write};
+use crate::logic::plan::{Lane, Target, Write};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 
@@ -52,8 +52,6 @@ pub const FAILOVER_SLOTS: usize = 64;
 const DELAY_MAX: Duration = Duration::from_secs(30);
 /// First delay after a refusal: trying again at once would only be refused again.
 const REFUSED_DELAY: Duration = Duration::from_secs(1);
-/// A read may take this long: no webhook stands before it.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is not urgent waits so long for its turn.
 const LEISURE_MAX: Duration = Duration::from_secs(2);
 
@@ -353,7 +351,7 @@ impl Inner {
         let under_way = UnderWay::of(&self);
         let started = Instant::now();
         let verdict = {
-            let mut exchange = pin!(self.run(errand, &write, limit));
+            let mut exchange = pin!(exchange::run(&self.client, errand, &write, limit));
             let in_time = tokio::time::timeout(patience, exchange.as_mut()).await;
             if let Ok(verdict) = in_time {
                 verdict
@@ -562,13 +560,7 @@ impl Inner {
             Verdict::Quiet => slot.delay(true, DELAY_MAX, &self.options),
             Verdict::Failed { retry_after, .. } => {
                 slot.doubt();
-                let took_too_long = !matches!(
-                    landed,
-                    Landed::Latest {
-                        took_too_long: false
-                    }
-                );
-                if let Some(needs_worker) = slot.go_on(took_too_long) {
+                if let Some(needs_worker) = slot.go_on(landed != Landed::Latest) {
                     return (needs_worker, errors);
                 }
                 let at_least = retry_after.unwrap_or_default().min(DELAY_MAX);
@@ -593,123 +585,4 @@ impl Inner {
         let now = Instant::now();
         *next = Some(next.map_or(now, |next| next.max(now)) + period);
     }
-
-    /// Does what there is to be done about a write.
-    async fn run(&self, errand: Errand, write: &Write, limit: Duration) -> Verdict {
-        if errand == Errand::Write {
-            return self.send(write, limit).await;
-        }
-        match self.read(write).await {
-            Verdict::Overtaken(observed) => Verdict::Found(observed),
-            verdict => verdict,
-        }
-    }
-
-    /// One request, and a second one to learn the truth where the first one met a surprise.
-    async fn send(&self, write: &Write, limit: Duration) -> Verdict {
-        let answer = match api::unary(&self.client, request(write), limit).await {
-            Ok(answer) => answer,
-            Err(why) => return failed(&why),
-        };
-        if answer.status.is_success() {
-            return answer::accepted(write, &answer);
-        }
-        let status = answer.to_status();
-        let is_create = matches!(write.action, Action::Create(_));
-        match status.code {
-            404 if !is_create => Verdict::Overtaken(Observed::Gone(write.target.clone())),
-            409 if planted::is(Bug::ConflictIgnored) => {
-                Verdict::Overtaken(Observed::Gone(write.target.clone()))
-            }
-            409 => self.read(write).await,
-            _ => answer::refused(write, status),
-        }
-    }
-
-    /// Reads the object: somebody else was faster.
-    async fn read(&self, write: &Write) -> Verdict {
-        match api::unary(
-            &self.client,
-            api::get(answer::path(&write.target, true)),
-            READ_TIMEOUT,
-        )
-        .await
-        {
-            Ok(answer) if answer.status.is_success() => answer::observed(write, &answer)
-                .map_or_else(
-                    |why| Verdict::Failed {
-                        why,
-                        code: None,
-                        retry_after: None,
-                    },
-                    Verdict::Overtaken,
-                ),
-            Ok(answer) if answer.status.as_u16() == 404 => {
-                Verdict::Overtaken(Observed::Gone(write.target.clone()))
-            }
-            Ok(answer) => answer::refused(write, answer.to_status()),
-            Err(why) => failed(&why),
-        }
-    }
-}
-
-fn failed(why: &CallError) -> Verdict {
-    Verdict::Failed {
-        why: why.to_string(),
-        code: None,
-        retry_after: None,
-    }
-}
-
-fn request(write: &Write) -> http::Request<Vec<u8>> {
-    let query = [("fieldManager", "zen-lead"), ("fieldValidation", "Strict")];
-    let at = |named| api::with_query(answer::path(&write.target, named), &query);
-    let (method, uri, content, body) = match &write.action {
-        Action::Create(object) => (
-            http::Method::POST,
-            at(false),
-            "application/json",
-            object.as_str().to_owned(),
-        ),
-        Action::Patch { version, ops } => {
-            let guard = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string() });
-            let mut parts = vec![guard.to_string()];
-            if planted::is(Bug::NoVersionGuard) {
-                parts.clear();
-            }
-            // Plain data always serializes.
-            parts.extend(
-                ops.iter()
-                    .map(|op| serde_json::to_string(op).unwrap_or_default()),
-            );
-            (
-                http::Method::PATCH,
-                at(true),
-                "application/json-patch+json",
-                format!("[{}]", parts.join(",")),
-            )
-        }
-        Action::Delete { uid, version } => {
-            let options = json!({
-                "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
-                "preconditions": { "uid": uid, "resourceVersion": version.to_string() },
-            });
-            let uri = answer::path(&write.target, true);
-            (
-                http::Method::DELETE,
-                uri,
-                "application/json",
-                options.to_string(),
-            )
-        }
-    };
-    let mut request = http::Request::new(body.into_bytes());
-    *request.method_mut() = method;
-    // Names come from the API server, or were checked as DNS labels: they are fine in a path.
-    *request.uri_mut() = uri.parse().unwrap_or_default();
-    let content = http::HeaderValue::from_static(content);
-    request
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, content);
-    request
 }

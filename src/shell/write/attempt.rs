@@ -81,10 +81,9 @@ pub(super) struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Landed {
     /// The latest write.
-    Latest {
-        /// Another attempt was due beside it.
-        took_too_long: bool,
-    },
+    Latest,
+    /// The latest write too, and it took so long that a second attempt was due.
+    Overdue,
     /// An earlier one.
     Earlier,
     /// Another attempt landed before it.

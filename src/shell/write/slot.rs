@@ -254,10 +254,10 @@ impl Slot {
     pub(super) fn land(&mut self, number: u32) -> Landed {
         match self.attempts.remove(number) {
             Some(attempt) if attempt.is_moot => Landed::Moot,
-            Some(attempt) if attempt.edition == self.edition => Landed::Latest {
-                took_too_long: attempt.is_overdue,
-            },
-            _ => Landed::Earlier,
+            Some(attempt) if attempt.edition != self.edition => Landed::Earlier,
+            Some(attempt) if attempt.is_overdue => Landed::Overdue,
+            Some(_) => Landed::Latest,
+            None => Landed::Earlier,
         }
     }
 

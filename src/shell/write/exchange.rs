@@ -1,0 +1,138 @@
+//! One exchange with the API server: a write as an HTTP request, and its answer as a [`Verdict`].
+
+use std::time::Duration;
+
+use kube_client::Client;
+use serde_json::json;
+
+use super::answer::{self, Observed, Verdict};
+use super::slot::Errand;
+use crate::logic::plan::{Action, Write};
+use crate::planted::{self, Bug};
+use crate::shell::api::{self, CallError};
+
+/// Time limit of a read. No admission webhook delays it.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Does the errand for a write. The request itself is cancelled after `limit`.
+pub(super) async fn run(
+    client: &Client,
+    errand: Errand,
+    write: &Write,
+    limit: Duration,
+) -> Verdict {
+    if errand == Errand::Write {
+        return send(client, write, limit).await;
+    }
+    match read(client, write).await {
+        Verdict::Overtaken(observed) => Verdict::Found(observed),
+        verdict => verdict,
+    }
+}
+
+/// Sends the write. Reads the object if the answer is a conflict.
+async fn send(client: &Client, write: &Write, limit: Duration) -> Verdict {
+    let answer = match api::unary(client, request(write), limit).await {
+        Ok(answer) => answer,
+        Err(why) => return failed(&why),
+    };
+    if answer.status.is_success() {
+        return answer::accepted(write, &answer);
+    }
+    let status = answer.to_status();
+    let is_create = matches!(write.action, Action::Create(_));
+    match status.code {
+        404 if !is_create => Verdict::Overtaken(Observed::Gone(write.target.clone())),
+        409 if planted::is(Bug::ConflictIgnored) => {
+            Verdict::Overtaken(Observed::Gone(write.target.clone()))
+        }
+        409 => read(client, write).await,
+        _ => answer::refused(write, status),
+    }
+}
+
+/// Reads the object after a lost race.
+async fn read(client: &Client, write: &Write) -> Verdict {
+    match api::unary(
+        client,
+        api::get(answer::path(&write.target, true)),
+        READ_TIMEOUT,
+    )
+    .await
+    {
+        Ok(answer) if answer.status.is_success() => answer::observed(write, &answer).map_or_else(
+            |why| Verdict::Failed {
+                why,
+                code: None,
+                retry_after: None,
+            },
+            Verdict::Overtaken,
+        ),
+        Ok(answer) if answer.status.as_u16() == 404 => {
+            Verdict::Overtaken(Observed::Gone(write.target.clone()))
+        }
+        Ok(answer) => answer::refused(write, answer.to_status()),
+        Err(why) => failed(&why),
+    }
+}
+
+fn failed(why: &CallError) -> Verdict {
+    Verdict::Failed {
+        why: why.to_string(),
+        code: None,
+        retry_after: None,
+    }
+}
+
+fn request(write: &Write) -> http::Request<Vec<u8>> {
+    let query = [("fieldManager", "zen-lead"), ("fieldValidation", "Strict")];
+    let at = |named| api::with_query(answer::path(&write.target, named), &query);
+    let (method, uri, content, body) = match &write.action {
+        Action::Create(object) => (
+            http::Method::POST,
+            at(false),
+            "application/json",
+            object.as_str().to_owned(),
+        ),
+        Action::Patch { version, ops } => {
+            let guard = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string() });
+            let mut parts = vec![guard.to_string()];
+            if planted::is(Bug::NoVersionGuard) {
+                parts.clear();
+            }
+            // Plain data always serializes.
+            parts.extend(
+                ops.iter()
+                    .map(|op| serde_json::to_string(op).unwrap_or_default()),
+            );
+            (
+                http::Method::PATCH,
+                at(true),
+                "application/json-patch+json",
+                format!("[{}]", parts.join(",")),
+            )
+        }
+        Action::Delete { uid, version } => {
+            let options = json!({
+                "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+                "preconditions": { "uid": uid, "resourceVersion": version.to_string() },
+            });
+            let uri = answer::path(&write.target, true);
+            (
+                http::Method::DELETE,
+                uri,
+                "application/json",
+                options.to_string(),
+            )
+        }
+    };
+    let mut request = http::Request::new(body.into_bytes());
+    *request.method_mut() = method;
+    // Names come from the API server, or were checked as DNS labels: they are fine in a path.
+    *request.uri_mut() = uri.parse().unwrap_or_default();
+    let content = http::HeaderValue::from_static(content);
+    request
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, content);
+    request
+}
