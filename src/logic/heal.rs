@@ -5,13 +5,10 @@
 //! remove it with writes that are due for another reason.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-
 use super::model::Version;
-use super::plan::{Action, Op, Target, Write};
+use super::plan::{Action, Op, Target, Write, fingerprint};
 use super::time::Moment;
 
 /// So many times a field is healed at once, within [`WINDOW`].
@@ -68,7 +65,7 @@ pub struct Fought {
 impl Heals {
     /// Notes that a write has been accepted, and as which version it was answered.
     pub fn acknowledge(&mut self, write: &Write, answered: Option<&Version>, now: Moment) {
-        let target = hash(&write.target);
+        let target = fingerprint(&write.target);
         let fields: Vec<(Cow<'_, str>, u64)> = match &write.action {
             Action::Delete { .. } => {
                 self.fields.retain(|field| field.target != target);
@@ -76,7 +73,7 @@ impl Heals {
             }
             Action::Create(_) => {
                 // What was written into its predecessor, nobody reverted.
-                let whole = hash("");
+                let whole = fingerprint("");
                 self.fields
                     .retain(|field| field.target != target || field.path == whole);
                 vec![("".into(), 0)]
@@ -84,11 +81,13 @@ impl Heals {
             Action::Patch { ops, .. } => {
                 let members = ops.iter().flat_map(Op::members);
                 let members = members.filter(|(path, _)| *path != TRIGGER_TIME);
-                members.map(|(path, value)| (path, hash(&value))).collect()
+                members
+                    .map(|(path, value)| (path, fingerprint(&value)))
+                    .collect()
             }
         };
         for (path, value) in fields {
-            let path = hash(&*path);
+            let path = fingerprint(&*path);
             let known = self
                 .fields
                 .iter_mut()
@@ -137,7 +136,9 @@ impl Heals {
                 Action::Patch { ops, .. } => {
                     let all = std::mem::take(ops).into_iter();
                     let left = all.filter_map(|op| {
-                        op.without(|path, value| path != TRIGGER_TIME && waits(path, hash(&value)))
+                        op.without(|path, value| {
+                            path != TRIGGER_TIME && waits(path, fingerprint(&value))
+                        })
                     });
                     ops.extend(left);
                     let is_reason =
@@ -165,7 +166,7 @@ impl Heals {
         now: Moment,
         into: &mut Restrained,
     ) -> bool {
-        let (of, at) = (hash(target), hash(path));
+        let (of, at) = (fingerprint(target), fingerprint(path));
         let field = self
             .fields
             .iter_mut()
@@ -229,10 +230,6 @@ impl Fight {
         }
         self.not_before = now + self.delay;
     }
-}
-
-fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
-    FixedState::default().hash_one(value)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod spec;
 use std::fmt;
 use std::sync::Arc;
 
-pub use patch::Op;
+pub use patch::{Op, fingerprint};
 pub use refusal::{Refusals, Waiting};
 
 use super::desired::{Desired, Goal};

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hash};
 
+use foldhash::fast::FixedState;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -166,4 +168,15 @@ impl<'a> Wanted<'a> {
 /// A key as a token of a JSON pointer (RFC 6901).
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
+}
+
+/// The key that a token of a JSON pointer stands for.
+pub(super) fn unescape(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
+}
+
+/// A number by which a value can be compared later without keeping it.
+#[must_use]
+pub fn fingerprint<T: Hash + ?Sized>(value: &T) -> u64 {
+    FixedState::default().hash_one(value)
 }

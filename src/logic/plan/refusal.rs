@@ -1,11 +1,9 @@
 //! What the API server refuses of the objects of one source. A leader Service whose patch is refused
 //! as a whole is written part by part, so that what is refused holds up nothing else.
 
-use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-
+use super::patch::{fingerprint, unescape};
 use super::{Action, Kind, Op, Target, Write};
 use crate::logic::contract::{
     AVOIDED_NODES, COOLING_DOWN, CURRENT_LEADER, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID,
@@ -122,18 +120,15 @@ impl From<Part> for Parts {
 }
 
 fn of_op(op: &Op) -> Parts {
-    let path = op.path();
-    if path == "/metadata/annotations" {
-        let (Op::Add { value, .. } | Op::Replace { value, .. }) = op else {
-            return Part::Annotations.into();
-        };
-        let keys = value.as_object().into_iter().flat_map(|map| map.keys());
-        return keys
-            .map(|key| of_key(key))
-            .fold(Parts::default(), Parts::and);
-    }
-    if let Some(key) = path.strip_prefix("/metadata/annotations/") {
-        return of_key(&key.replace("~1", "/"));
+    let members = op.members().into_iter();
+    members
+        .map(|(path, _)| of_path(&path))
+        .fold(Parts::default(), Parts::and)
+}
+
+fn of_path(path: &str) -> Parts {
+    if let Some(token) = path.strip_prefix("/metadata/annotations/") {
+        return of_key(&unescape(token));
     }
     let part = match path {
         "/spec/selector" => Part::Selector,
@@ -141,6 +136,7 @@ fn of_op(op: &Op) -> Parts {
         "/spec/ipFamilyPolicy" | "/spec/ipFamilies" | "/spec/clusterIPs" => Part::Families,
         "/spec/publishNotReadyAddresses" => Part::NotReady,
         "/metadata/ownerReferences" => Part::Owner,
+        "/metadata/annotations" => Part::Annotations,
         _ if path.starts_with("/metadata/labels") => Part::Labels,
         _ => Part::Type,
     };
@@ -324,16 +320,10 @@ fn parts_of(write: &Write) -> Parts {
 /// What operations change, apart from the memory that goes with them.
 pub(super) fn content_of(ops: &[Op]) -> u64 {
     ops.iter()
-        .filter(|op| of_op(op) != Parts::default())
-        .map(|op| match op {
-            Op::Add { path, value } | Op::Replace { path, value } => hash_of(&(path, value)),
-            Op::Remove { path } => hash_of(&(path, ())),
-        })
+        .flat_map(Op::members)
+        .filter(|(path, _)| of_path(path) != Parts::default())
+        .map(|member| fingerprint(&member))
         .fold(0, |all: u64, one| all.rotate_left(5) ^ one)
-}
-
-fn hash_of<T: Hash>(value: &T) -> u64 {
-    FixedState::default().hash_one(value)
 }
 
 #[cfg(test)]

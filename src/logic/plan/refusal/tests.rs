@@ -57,6 +57,25 @@ fn choose(refusals: &Refusals, pending: &[Part], now: Moment) -> (Vec<Part>, Opt
     (chosen.collect(), choice.until)
 }
 
+/// A refused content is recognized whatever the memory says that goes with it, and whether a map is
+/// there already or not.
+#[test]
+fn the_memory_of_keys_is_no_content() {
+    let one = |memory: &str| {
+        let leader = Op::add("/metadata/annotations/zen-lead.io~1current-leader", "a");
+        let memory = Op::add("/metadata/annotations/zen-lead.io~1mirrored", memory);
+        content_of(&[leader, memory])
+    };
+    let whole = |memory: &str| {
+        let all = json!({"zen-lead.io/current-leader": "a", "zen-lead.io/mirrored": memory});
+        content_of(&[Op::add("/metadata/annotations", all)])
+    };
+    let expected = one("{}");
+    assert_eq!([one("{1}"), whole("{}"), whole("{2}")], [expected; 3]);
+    let other = Op::add("/metadata/annotations/zen-lead.io~1current-leader", "b");
+    assert_ne!(content_of(&[other]), expected);
+}
+
 #[test]
 fn every_field_of_a_leader_service_is_of_one_part() {
     for part in ALL {
