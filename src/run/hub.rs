@@ -239,10 +239,9 @@ impl Hub {
 
     fn report_refusal(&self, source: &Key, write: &Write, why: &str) {
         let text = format!(
-            "The API server refused to {} {} {}: {why}",
+            "The API server refused to {} {}: {why}",
             write.action.verb(),
-            kind_name(write.target.kind),
-            write.target.key.name
+            name_of(&write.target)
         );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
     }
@@ -253,10 +252,9 @@ impl Hub {
             return;
         }
         let text = format!(
-            "No answer within {took:?} to the {} of {} {}: an admission webhook or the API server is slow; it is tried again",
+            "No answer within {took:?} to the {} of {}: an admission webhook or the API server is slow; it is tried again",
             write.action.verb(),
-            kind_name(write.target.kind),
-            write.target.key.name
+            name_of(&write.target)
         );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
     }
@@ -332,7 +330,7 @@ impl Outlet for Hub {
                 delay,
                 is_by_admission,
             } = fought;
-            let what = format!("{} {}", kind_name(target.kind), target.key.name);
+            let what = name_of(&target);
             let text = if path.is_empty() {
                 // Nothing is left that could say by whom.
                 format!("{what} is deleted again and again; it is made again in {delay:?}")
@@ -368,12 +366,13 @@ impl Hub {
     }
 }
 
-/// A kind as users know it.
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
+/// An object as users know it: its kind and its name.
+fn name_of(target: &Target) -> String {
+    let kind = match target.kind {
         Kind::Service => "Service",
         Kind::Slice => "EndpointSlice",
-    }
+    };
+    format!("{kind} {}", target.key.name)
 }
 
 /// Puts an event where it is sent from, some time.
