@@ -22,6 +22,9 @@ use crate::logic::nodes::Patience;
 pub use bind::Bind;
 pub(crate) use flags::nearest;
 pub use flags::{Flags, unknown_variables, variable_of};
+#[cfg(test)]
+pub(crate) use help::WIDTH;
+pub(crate) use help::wrap;
 
 /// Version, commit and date of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

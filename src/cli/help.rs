@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 
 use super::commands::{COMMANDS, Choice, Command, PLUGIN};
-
-/// Longest line of a help text.
-const WIDTH: usize = 80;
+use crate::config::wrap;
 
 fn program(is_plugin: bool) -> &'static str {
     if is_plugin {
@@ -81,21 +79,6 @@ fn form(choice: &Choice) -> String {
         let _ = write!(form, " <{value}>");
     }
     form
-}
-
-fn wrap(words: &str, indent: &str, out: &mut String) {
-    let mut line = String::new();
-    for word in words.split_whitespace() {
-        if !line.is_empty() && indent.len() + line.len() + 1 + word.len() > WIDTH {
-            out.extend([indent, &line, "\n"]);
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line += word;
-    }
-    out.extend([indent, &line, "\n"]);
 }
 
 /// A completion script for that shell, which the grammar has checked.
@@ -256,7 +239,9 @@ mod tests {
             for choice in command.options {
                 assert!(own.contains(&format!("--{}", choice.name)), "{own}");
             }
-            let long = own.lines().find(|line| line.chars().count() > WIDTH);
+            let long = own
+                .lines()
+                .find(|line| line.chars().count() > crate::config::WIDTH);
             assert_eq!(long, None, "{}", command.name);
         }
     }

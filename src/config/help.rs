@@ -65,11 +65,14 @@ once.
     text + "\n  --version\n        version, commit and build date\n  --help, -h\n        this text\n"
 }
 
-/// Appends `words` in lines of at most 80 characters.
-fn wrap(words: &str, indent: &str, out: &mut String) {
+/// Longest line of a help text, in characters.
+pub(crate) const WIDTH: usize = 80;
+
+/// Appends `words` in lines of at most [`WIDTH`] characters, each with `indent` in front.
+pub(crate) fn wrap(words: &str, indent: &str, out: &mut String) {
     let mut line = String::new();
     for word in words.split_whitespace() {
-        if !line.is_empty() && indent.len() + line.len() + 1 + word.len() > 80 {
+        if !line.is_empty() && indent.len() + line.len() + 1 + word.len() > WIDTH {
             out.extend([indent, &line, "\n"]);
             line.clear();
         }
