@@ -18,6 +18,7 @@ fmt-check:
 # Lints, warnings as errors
 clippy:
     cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo clippy --locked --test e2e -- -D warnings # it is no part of the targets that `cargo test` runs
 
 # Documentation, warnings as errors
 doc:

@@ -71,7 +71,7 @@ async fn not_ready_addresses_are_published(t: Arc<Test>) -> Result<()> {
     Ok(())
 }
 
-/// What a ServiceMonitor selects by is on the source alone. A leader Service and its slice that have
+/// What a `ServiceMonitor` selects by is on the source alone. A leader Service and its slice that have
 /// such labels from an earlier version lose them.
 async fn labels_an_application_is_selected_by_stay_away(t: Arc<Test>) -> Result<()> {
     let keys = [
@@ -91,7 +91,7 @@ async fn labels_an_application_is_selected_by_stay_away(t: Arc<Test>) -> Result<
     for kind in [Service, Slice] {
         for seen in t.history(kind, "web-leader") {
             let bears = |key: &&str| label(&seen.object, key).is_some();
-            let found: Vec<_> = keys.into_iter().filter(|key| bears(&key)).collect();
+            let found: Vec<_> = keys.into_iter().filter(|key| bears(key)).collect();
             ensure!(found.is_empty(), "{found:?} on {kind:?}");
         }
     }

@@ -186,7 +186,7 @@ async fn refused_type_holds_up_nothing_else(t: Arc<Test>) -> Result<()> {
     let told = t.event_objects("web", "WriteRefused");
     ensure!(told == 1, "told {told} times");
     allow(&t).await?;
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while text(&t.get(Service, "web-leader").await?, "/spec/type") != "NodePort" {
         ensure!(Instant::now() < deadline, "the type does not come");
         tokio::time::sleep(crate::harness::SHORT).await;
@@ -210,7 +210,7 @@ async fn refused_ports_keep_both_names(t: Arc<Test>) -> Result<()> {
     let service = t.exists(Service, "web-leader").await?;
     ensure!(text(&service, "/spec/ports/0/name") == "main");
     allow(&t).await?;
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while port_numbers(&t.get(Slice, "web-leader").await?) != [("sql".to_owned(), 8080)] {
         ensure!(Instant::now() < deadline, "the old name does not go");
         tokio::time::sleep(crate::harness::SHORT).await;
