@@ -1,5 +1,6 @@
 """A leader that fails by itself."""
 
+import contextlib
 import time
 
 from scenario import scenario
@@ -29,57 +30,38 @@ def opt_in(world, make):
 @scenario("probe fails, app serves on", ci=True)
 def probe_fails(world, make):
     app = make()
-    old = app.leads()
-    with world.watching(app) as seen:
-        app.call(old, "/fail")
-        new = app.moved_from(old)
-    seen.never_failed()
-    seen.answered(old, new)
+    world.move(app, lambda leader: app.call(leader, "/fail"))
 
 
 @scenario("app hangs")
 def hangs(world, make):
     app = make()
-    old = app.leads()
-    with world.watching(app) as seen:
-        app.call(old, "/hang")
-        new = app.moved_from(old)
-    seen.answered(old, new)
+    world.move(app, lambda leader: app.call(leader, "/hang"), may_fail=True)
 
 
 @scenario("process exits", ci=True)
 def process_exits(world, make):
     app = make()
-    old = app.leads()
-    with world.watching(app) as seen:
-        app.call(old, "/exit?code=1")
-        new = app.moved_from(old)
-    # The kubelet may have started it again before it reports the pod NotReady.
-    seen.answered(old, new)
+    # The kubelet may start it again before it reports the pod NotReady.
+    old, _ = world.move(app, lambda leader: app.call(leader, "/exit?code=1"), may_fail=True)
     expect("restarts of the leader's container", restarts(world, old), 1)
 
 
 @scenario("process is killed")
 def process_killed(world, make):
     app = make()
-    old = app.leads()
-    with world.watching(app) as seen:
-        world.kill_container(world.pod(old))
-        new = app.moved_from(old)
-    seen.answered(old, new)
+    world.move(app, lambda leader: world.kill_container(world.pod(leader)), may_fail=True)
 
 
 @scenario("out of memory")
 def out_of_memory(world, make):
     app = make(memory="48Mi")
-    old = app.leads()
-    with world.watching(app) as seen:
-        try:
-            app.call(old, "/allocate?mb=200")
-        except OSError:
-            pass  # the process has ended in the middle of the request, as it should
-        new = app.moved_from(old)
-    seen.answered(old, new)
+
+    def allocate(leader):
+        with contextlib.suppress(OSError):  # the process ends during the request, as it should
+            app.call(leader, "/allocate?mb=200")
+
+    old, _ = world.move(app, allocate, may_fail=True)
     status = world.pod(old)["status"]["containerStatuses"][0]
     ended = status.get("lastState", {}).get("terminated") or status["state"].get("terminated") or {}
     expect("why the container has ended", ended.get("reason"), "OOMKilled")
@@ -88,11 +70,7 @@ def out_of_memory(world, make):
 @scenario("kubelet evicts the leader")
 def kubelet_evicts(world, make):
     app = make(scratch=True)
-    old = app.leads()
-    with world.watching(app) as seen:
-        app.call(old, "/fill?mb=5")
-        new = app.moved_from(old)
-    seen.answered(old, new)
+    old, _ = world.move(app, lambda leader: app.call(leader, "/fill?mb=5"), may_fail=True)
     pod = world.pod(old)
     if pod and pod["status"].get("reason") != "Evicted":
         raise Wrong(f"{old}: {pod['status'].get('reason')}, expected Evicted")

@@ -6,7 +6,6 @@ import subprocess
 import tempfile
 import time
 
-from controller import fails_over
 from scenario import scenario
 from world import MANIFESTS, REGISTRY_IMAGE, ROOT, Wrong, expect, until
 
@@ -27,13 +26,6 @@ def released():
 
 def manifest(*parts):
     return os.path.join(MANIFESTS, *parts)
-
-
-def seen_failing_over(world, app):
-    with world.watching(app) as seen:
-        old, new = fails_over(world, app)
-    seen.never_failed()
-    seen.answered(old, new)
 
 
 @scenario("kubectl exec of the commands in zen-lead's pod", ci=True)
@@ -89,7 +81,7 @@ def admission_policy(world, make):
             return "is not zen-lead's" in world.kubectl(*patch, check=False).stderr
 
         until("the policy holds zen-lead's account to its own Services", refused)
-        seen_failing_over(world, app)
+        world.move(app, app.delete)
     finally:
         world.kubectl("delete", "--filename", policy)
 
@@ -101,8 +93,9 @@ def cluster_wide(world, make):
         world.install(name="install-cluster-wide.yaml")
         # What the old installation granted, as manifests/README.md says.
         world.kubectl("delete", "role,rolebinding", "zen-lead", "--namespace=default")
-        seen_failing_over(world, make(namespace="team-a"))
-        seen_failing_over(world, make())
+        for namespace in ("team-a", "default"):
+            app = make(namespace=namespace)
+            world.move(app, app.delete)
     finally:
         world.kubectl("delete", "namespace", "team-a", "--wait=false")
         world.kubectl("delete", "clusterrole,clusterrolebinding", "zen-lead", "--ignore-not-found")
@@ -120,7 +113,7 @@ def upgrade(world, make):
                 world.install(manifests)
             seen.never_failed()
             seen.answered(leader)
-            seen_failing_over(world, app)
+            world.move(app, app.delete)
             app.complete(2)
 
 
@@ -141,7 +134,7 @@ def helm(world, make):
             run("install", "zen-lead", os.path.join(old, "helm"), "--create-namespace", *image, "--wait")
         world.settled()
         app = make()
-        seen_failing_over(world, app)
+        world.move(app, app.delete)
         app.complete(2)
         leader = app.leads()
         with world.watching(app) as seen:
@@ -159,7 +152,7 @@ def helm(world, make):
             world.settled()
         seen.never_failed()
         seen.answered(leader)
-        seen_failing_over(world, app)
+        world.move(app, app.delete)
     finally:
         world.kubectl("delete", "namespace", "zen-lead", "--ignore-not-found")
         world.kubectl("delete", "priorityclass", "zen-lead", "--ignore-not-found")
@@ -200,11 +193,11 @@ def token_rotation(world, make):
         before = world.restarts()
         begun = time.monotonic()
         while time.monotonic() - begun < 700:
-            seen_failing_over(world, app)
+            world.move(app, app.delete)
             app.complete(2)
             world.seen.clear()  # one row of the table is about the last
             time.sleep(60)
-        seen_failing_over(world, app)
+        world.move(app, app.delete)
         expect("restarts of zen-lead", world.restarts(), before)
     finally:
         world.uninstall()

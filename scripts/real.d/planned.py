@@ -7,34 +7,20 @@ from world import Wrong, expect, terminating
 @scenario("delete, app drains 3 s", ci=True)
 def delete_draining(world, make):
     app = make()
-    old = app.leads()
-    with world.watching(app) as seen:
-        app.delete(old)
-        new = app.moved_from(old)
-    seen.never_failed()
-    seen.answered(old, new)
+    world.move(app, app.delete)
 
 
 @scenario("delete, app exits at SIGTERM")
 def delete_exiting(world, make):
     app = make(on_term="exit")
-    old = app.leads()
-    with world.watching(app) as seen:
-        app.delete(old)
-        new = app.moved_from(old)
     # SIGTERM and the slice race, so connects may fail: that is what preStop is for.
-    seen.answered(old, new)
+    world.move(app, app.delete, may_fail=True)
 
 
 @scenario("delete, app exits at SIGTERM after preStop 2 s", ci=True)
 def delete_pre_stop(world, make):
     app = make(on_term="exit", pre_stop=2)
-    old = app.leads()
-    with world.watching(app) as seen:
-        app.delete(old)
-        new = app.moved_from(old)
-    seen.never_failed()
-    seen.answered(old, new)
+    world.move(app, app.delete)
 
 
 @scenario("switchover by preferred-leader", ci=True)
@@ -91,13 +77,11 @@ def roll(world, app, kind):
 @scenario("drain with a disruption budget", ci=True, changes=True)
 def drain(world, make):
     app = make(budget=True)
-    old = app.leads()
-    node = world.pod(old)["spec"]["nodeName"]
-    with world.watching(app) as seen:
-        drain_node(world, node)
-        new = app.moved_from(old)
-    seen.never_failed()
-    seen.answered(old, new)
+    world.move(app, lambda leader: drain_node(world, node_of(world, leader)))
+
+
+def node_of(world, pod):
+    return world.pod(pod)["spec"]["nodeName"]
 
 
 def drain_node(world, node):
@@ -109,14 +93,13 @@ def drain_node(world, node):
 @scenario("eviction by the API", ci=True)
 def eviction(world, make):
     app = make(budget=True)
-    old = app.leads()
-    evict = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": old, "namespace": app.namespace}}
-    with world.watching(app) as seen:
-        path = f"/api/v1/namespaces/{app.namespace}/pods/{old}/eviction"
-        world.post(path, evict)
-        new = app.moved_from(old)
-    seen.never_failed()
-    seen.answered(old, new)
+
+    def evict(leader):
+        about = {"name": leader, "namespace": app.namespace}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": about}
+        world.post(f"/api/v1/namespaces/{app.namespace}/pods/{leader}/eviction", body)
+
+    world.move(app, evict)
 
 
 @scenario("cordon with --leave-cordoned-nodes", changes=True)
@@ -124,12 +107,7 @@ def cordon(world, make):
     world.allow_nodes()
     with world.options(ZEN_LEAD_LEAVE_CORDONED_NODES="true"):
         app = make()
-        old = app.leads()
-        with world.watching(app) as seen:
-            world.kubectl("cordon", world.pod(old)["spec"]["nodeName"])
-            new = app.moved_from(old)
-        seen.never_failed()
-        seen.answered(old, new)
+        old, _ = world.move(app, lambda leader: world.kubectl("cordon", node_of(world, leader)))
         expect("the old leader is left alone", terminating(world.pod(old)), False)
 
 

@@ -160,6 +160,18 @@ class World:
             seen.results = self.stop()
             self.seen.append(seen)
 
+    def move(self, app, lose, targets=None, may_fail=False):
+        """Has lose(leader) cost the leader its place while a client watches. Only the former leader and
+        its successor answer, and no connection fails unless it may. Returns both."""
+        old = app.leads()
+        with self.watching(app, targets) as seen:
+            lose(old)
+            new = app.moved_from(old)
+        if not may_fail:
+            seen.never_failed()
+        seen.answered(old, new)
+        return old, new
+
     def follow(self, app):
         """Gives the client's node the time to follow the slice; what it did then is asserted later."""
         deadline = time.monotonic() + FOLLOW
