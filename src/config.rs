@@ -221,12 +221,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// What arguments and an environment come to, with the namespace of a kubeconfig's context: of
-    /// the one that was asked for, or of the usual one.
+    /// Resolves arguments, environment variables, and the namespace of the kubeconfig's context.
     ///
     /// # Errors
     ///
-    /// A text that was asked for, or everything that cannot be used.
+    /// A requested text such as the help, or one error for each invalid value.
     pub fn of(
         args: impl IntoIterator<Item = String>,
         env: impl Fn(&str) -> Option<String>,

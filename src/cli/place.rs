@@ -1,4 +1,4 @@
-//! Where a command looks unless it is told: what its environment says of a controller. Pure.
+//! The default namespaces of a command, from the environment of the controller. Pure.
 
 use anyhow::{Result, bail};
 
@@ -40,7 +40,7 @@ impl Environment {
         }
     }
 
-    /// Where to look for everything, if no namespace is asked for.
+    /// Namespaces for a command about all Services, if no namespace is requested.
     pub(super) fn scopes(&self, usual: &str) -> Vec<Scope> {
         let of = |name: &str| Scope::Namespace(name.into());
         match self.serves.as_deref() {
@@ -50,7 +50,7 @@ impl Environment {
         }
     }
 
-    /// Where a Service is, if no namespace is asked for.
+    /// Namespace for a command about one Service, if no namespace is requested.
     pub(super) fn namespace<'a>(&'a self, usual: &'a str) -> Result<&'a str> {
         match self.serves.as_deref() {
             None => Ok(usual),
@@ -64,7 +64,7 @@ impl Environment {
     }
 }
 
-/// How a place is told to people: the one namespace, or several.
+/// The namespaces as text for messages.
 pub(super) fn told(scopes: &[Scope]) -> String {
     let names: Option<Vec<&str>> = scopes.iter().map(Scope::namespace).collect();
     match names.as_deref() {

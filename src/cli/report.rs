@@ -255,8 +255,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// What the controller knows of the pods' nodes: it records that on the leader Service, for those who
-/// may not look at nodes or are not told how patient it is.
+/// The controller's view of the pods' nodes, from its record on the leader Service. The user may lack
+/// the right to read nodes, and the command does not know the controller's flags.
 fn avoided(view: &View, now: Now) -> Nodes {
     let services = view.own_services();
     let mut annotations = services.iter().map(|own| &own.metadata.annotations);

@@ -177,7 +177,7 @@ impl Flags {
     ///
     /// # Errors
     ///
-    /// A text that was asked for, or everything that cannot be used.
+    /// A requested text such as the help, or one error for each invalid argument.
     pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Self, Exit> {
         match Self::read(args)? {
             (flags, wrong) if wrong.is_empty() => Ok(flags),
@@ -190,7 +190,7 @@ impl Flags {
         args: impl IntoIterator<Item = String>,
     ) -> Result<(Self, Vec<ConfigError>), Exit> {
         let (mut typed, mut wrong) = (Vec::<(&'static str, String)>::new(), Vec::new());
-        // After a word that is told, those that follow it are not told as well.
+        // Only the first of several unexpected words in a row is reported.
         let mut is_astray = false;
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {

@@ -48,8 +48,8 @@ impl Given {
     }
 }
 
-/// Where values come from: the flag, then its variable, then the default. What cannot be used is
-/// noted, and the default stands in for it until all of it is told.
+/// Where values come from: the flag, then its variable, then the default. An invalid value
+/// is recorded, and its default is used until all errors are reported.
 pub(super) struct Source<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     context: &'a dyn Fn(Option<&Path>) -> Option<String>,

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::model::Key;
 use super::time::Moment;
 
-/// So long an address is asked for again.
+/// How long an address is requested again.
 const KEPT: Duration = Duration::from_mins(10);
-/// So many leader Services are remembered; beyond that the oldest memory goes.
+/// Maximum number of leader Services to remember. The oldest entry is removed first.
 const COUNT_MAX: usize = 4_096;
 
 /// What leader Services had, by namespace and name.

@@ -124,7 +124,7 @@ pub enum Answer {
         /// How long the server wants to be left alone.
         at_least: Duration,
     },
-    /// No answer, so that it may have had an effect all the same.
+    /// No answer. The request may have taken effect.
     Lost,
 }
 

@@ -10,7 +10,7 @@ pub const LEADER_SERVICE_TYPE: &str = "zen-lead.io/leader-service-type";
 pub const LEADER_SERVICE_ANNOTATIONS: &str = "zen-lead.io/leader-service-annotations";
 /// Labels of the leader Service, as a JSON object of strings.
 pub const LEADER_SERVICE_LABELS: &str = "zen-lead.io/leader-service-labels";
-/// Who may reach the leader Service of type `LoadBalancer`, as CIDRs with commas.
+/// Source ranges of a leader Service of type `LoadBalancer`: CIDRs, separated by commas.
 pub const LEADER_SERVICE_SOURCE_RANGES: &str = "zen-lead.io/leader-service-source-ranges";
 /// Whether an eligible leader is kept.
 pub const STICKY: &str = "zen-lead.io/sticky";

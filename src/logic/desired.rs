@@ -45,7 +45,7 @@ pub struct Desired {
     pub families: Vec<Family>,
     /// The source's policy.
     pub family_policy: Option<Arc<str>>,
-    /// Who may reach a load balancer; empty for no restriction.
+    /// Source ranges of a load balancer; empty for no restriction.
     pub source_ranges: Vec<Arc<str>>,
     /// Whether it is the source's own restriction.
     pub is_range_lent: bool,
@@ -55,7 +55,7 @@ pub struct Desired {
     pub load_balancer_class: Option<Arc<str>>,
     /// Labels that the source lends.
     pub labels: Labels,
-    /// Labels that it asks for on the leader Service. They win over those it lends.
+    /// Labels from `leader-service-labels`. They override mirrored labels.
     pub asked_labels: Labels,
     /// Annotations that the source lends or asks for.
     pub annotations: Labels,
@@ -118,10 +118,10 @@ pub struct Leader {
 /// there ourselves.
 const ANNOTATIONS_MAX: usize = 256 * 1024 - 8 * 1024;
 
-/// The annotations that a source lends and asks for, within the server's limit: the largest of
-/// those it lends stay out, then the largest it asks for; they are named. Where both name a key,
-/// what is asked for wins. The keys of `labels` are remembered in an annotation too; `foreign` is the
-/// size of what others set.
+/// The mirrored (`lent`) and requested (`asked`) annotations within the server's size limit, and the
+/// keys that are omitted: the largest mirrored ones first, then the largest requested ones. A requested
+/// value overrides a mirrored one. The keys of `labels` take space too, because an annotation remembers
+/// them. `foreign` is the size of the annotations that others set.
 #[must_use]
 pub fn within_limit(
     lent: &Labels,

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::contract::MIRRORED;
 use super::model::{Labels, Service};
 
-/// Labels without a prefix by which an application's own Service is selected. On the leader Service
-/// as well, a `ServiceMonitor` would scrape the leader twice.
+/// Labels without a prefix by which an application's own Service is selected. If the leader Service had
+/// them too, a `ServiceMonitor` would scrape the leader twice.
 const SELECTED_BY: [&str; 5] = ["app", "k8s-app", "name", "component", "release"];
 
 /// Annotations of a Service by which a data plane learns which protocol a port speaks; a `*` stands
@@ -66,7 +66,7 @@ const RESERVED: [(&str, &str); 16] = [
     ("zen-lead.io", "it is zen-lead's own"),
 ];
 
-/// Why keys with this prefix, a domain, are never mirrored, also when they are asked for.
+/// The reason why keys with this domain as prefix are never mirrored, even if a flag requests it.
 #[must_use]
 pub fn reserved(prefix: &str) -> Option<&'static str> {
     let mut domains = RESERVED.iter();
@@ -148,7 +148,7 @@ pub struct Mirrored {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub asked: BTreeSet<String>,
     /// Keys of labels that `leader-service-labels` asks for, likewise. They are on the leader Service
-    /// alone; a key that is lent too is among the `labels` as well.
+    /// only. A key that is mirrored too is also in `labels`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub asked_labels: BTreeSet<String>,
     /// Whether the source ranges of its load balancer are those of the source, and go with them.

@@ -11,15 +11,14 @@ use super::model::{Pod, Uid};
 use super::nodes::Nodes;
 use super::time::{Moment, Now};
 
-/// So many entries a record holds at most: annotations have a common limit.
+/// Maximum number of entries of a record: all annotations share one size limit.
 const ENTRIES_MAX: usize = 32;
 /// A node that is cordoned, or tainted for its deletion.
 const LEAVING: &str = "leaving";
 /// A node whose Lease is not renewed.
 const SILENT: &str = "silent";
 
-/// The pods that are not returned to for a while, as `pod/uid/time` with commas. A pod that is gone
-/// needs no record.
+/// The pods in cool-down as `pod/uid/time`, separated by commas. A deleted pod needs no record.
 #[must_use]
 pub fn cooling_down(shunned: &[(Uid, Moment)], pods: &[Arc<Pod>], now: Now) -> String {
     let entries = shunned.iter().filter_map(|(uid, until)| {
@@ -30,8 +29,8 @@ pub fn cooling_down(shunned: &[(Uid, Moment)], pods: &[Arc<Pod>], now: Now) -> S
     entries.take(ENTRIES_MAX).collect::<Vec<_>>().join(",")
 }
 
-/// Reads [`cooling_down`] back. What cannot be read counts as nothing, and no record lasts longer
-/// than the controller itself would make it.
+/// Reads the text of [`cooling_down`]. An entry that does not parse is ignored, and none lasts longer
+/// than the cool-down itself.
 #[must_use]
 pub fn read_cooling_down(text: &str, now: Now) -> Vec<(Uid, Moment)> {
     let entries = text.split(',').filter_map(|entry| {

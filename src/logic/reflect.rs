@@ -18,11 +18,11 @@
 //!
 //! # A server that was restored from a backup
 //!
-//! Its versions are lower than those it has shown, and a watch that resumes at a higher one is open
-//! and silent. So after a break that was not the orderly end of a stream, a list of one object says
-//! which version the server is at before the watch resumes. An older one may come from a server that
-//! lags behind: it is asked for once more, and the second time it is believed. Then
-//! [`Change::Restored`] says that versions compare from zero, and a complete list follows.
+//! Its versions are lower than before, and a watch that resumes at a higher version stays open without
+//! any event. So unless a stream ended normally, a list of one object reads the server's present version
+//! before the watch resumes. If that version is older, the server may only lag, and a second list one
+//! second later decides. If that one is older too, [`Change::Restored`] resets the comparison of
+//! versions, and a complete list follows.
 
 mod failure;
 mod history;

@@ -30,9 +30,9 @@ pub struct Settings {
     pub exposure: Exposure,
     /// Annotations asked for on the leader Service.
     pub leader_annotations: Labels,
-    /// Labels asked for on the leader Service.
+    /// Requested labels of the leader Service.
     pub leader_labels: Labels,
-    /// Who may reach the leader Service, where it is a load balancer; empty for no restriction.
+    /// Requested source ranges of a load balancer; empty for no restriction.
     pub source_ranges: Vec<Arc<str>>,
     /// Keep a leader that is still eligible.
     pub sticky: bool,

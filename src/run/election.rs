@@ -10,8 +10,8 @@ use crate::logic::model::Key;
 use crate::planted::{self, Bug};
 use crate::shell::lease::{Change, Elector, Tenure};
 
-/// Who takes part in which election. A restarted process has the pod of its former self, and is
-/// another one all the same.
+/// The participant of the election. A restarted process belongs to the same pod as the former one, but
+/// has an identity of its own.
 pub(super) fn elector(config: &Config, clients: &Clients, around: &Surroundings) -> (Elector, Key) {
     let lease = &config.lease;
     let key = Key::new(&*lease.namespace, &*lease.name);

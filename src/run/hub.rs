@@ -27,10 +27,10 @@ use crate::shell::events::Events;
 use crate::shell::write::{Observed, Settled, Verdict, Writer};
 use crate::store::{Origin, Store};
 
-/// The objects of one source that are not written, and what users were told of each.
+/// Objects of one source whose write has failed, with the last reported reason of each.
 type Refusals = Vec<Refusal>;
 
-/// An error of its own (5xx) that the server has answered so many times in a row is a refusal.
+/// Number of consecutive 5xx answers that are reported as a refusal.
 const SERVER_ERRORS_MAX: u32 = 3;
 
 struct Refusal {
@@ -48,9 +48,9 @@ pub(super) struct Hub {
     around: Surroundings,
     events: Events,
     lookout: Lookout,
-    /// Errors of its own that the server answered to writes of leader Services, and writes that it did
-    /// not answer, by source: told once, not per retry, and forgotten with the wish. Locked for a
-    /// look-up. What it refuses is for the machines to plan past, and they know it.
+    /// Reported 5xx answers to writes of leader Services, and writes without an answer, by source. Each
+    /// is reported once and forgotten when the write is no longer desired. Locked for a look-up. Other
+    /// refusals are in [`Refusals`](crate::logic::plan::Refusals), because planning depends on them.
     refusals: Mutex<HashMap<Key, Refusals, FixedState>>,
     unsaid: Unsaid,
 }

@@ -1,4 +1,4 @@
-//! Who else changes an object: read from its managed fields, which zen-lead does not keep.
+//! The other field manager of an object, from its managed fields. zen-lead does not store those.
 
 use kube_client::Client;
 use serde::Deserialize;

@@ -1,5 +1,5 @@
-//! Writes on their way to the connection, so that a loop with more news at hand can let them pass.
-//! A leaf that every other file of `shell` may use.
+//! Failover writes that have not reached the connection yet. A watch loop yields to them before it reads
+//! the next change. Every file of `shell` may use this one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// From a worker to the socket a request passes the client's queue, the connection's and its writer.
 /// All of them run in one turn unless the runtime looks at its sockets in between; then in two.
 const TURNS: usize = 2;
-/// A worker that does not run in so many turns is held up by something else.
+/// Maximum number of turns to yield. A worker that has not run by then waits for something else.
 const TURNS_MAX: usize = 8;
 
 /// Counts the writes that were started and have not run yet.
@@ -19,15 +19,15 @@ pub struct Departures(Arc<AtomicUsize>);
 pub struct Departure(Arc<AtomicUsize>);
 
 impl Departures {
-    /// One more.
+    /// Counts one more write.
     #[must_use]
     pub fn announce(&self) -> Departure {
         self.0.fetch_add(1, Ordering::Relaxed);
         Departure(Arc::clone(&self.0))
     }
 
-    /// Gives the thread to others until what was announced has been handed to its connection. Costs
-    /// turns of the runtime and no round trip; nothing if nothing was announced.
+    /// Yields until the announced writes are handed to the connection. Costs turns of the runtime, but no
+    /// round trip, and nothing if no write is announced.
     pub async fn pass(&self) {
         if self.are_none() {
             return;

@@ -295,7 +295,7 @@ enum Place {
 fn place(asked: Option<&Path>) -> Result<Place, TransportError> {
     match asked {
         Some(path) => Ok(Place::Kubeconfig(vec![path.into()])),
-        // What cannot be looked at is there, and is told when it is read.
+        // A file whose existence cannot be checked counts as present. Reading it reports the error.
         None => locate(var, |path| path.try_exists().unwrap_or(true)),
     }
 }

@@ -152,7 +152,7 @@ struct Watch<T, A, O, C, J> {
     jitter: J,
     /// Since the last turn of the others.
     changes: u32,
-    /// When the list that is under way was first asked for.
+    /// When the first request of the present list was sent.
     list_began: Moment,
     objects: PhantomData<fn() -> T>,
 }

@@ -1,16 +1,15 @@
-//! Sends the writes that the machines want. Each object has one place, which a newer decision takes
-//! over. Retries for ever; decides nothing about content.
+//! Schedules the writes that the machines want. Each object has one slot, and a newer decision replaces
+//! the write in it. Retries indefinitely; decides nothing about content.
 //!
-//! A worker task lives as long as its object has something to be sent. Failover writes have
-//! slots of their own, so nothing ordinary ever stands before them.
+//! A worker task lives as long as its object has something to send. Failover writes have places of their
+//! own, so no ordinary write delays them.
 //!
-//! # When the answer takes long
+//! # Slow answers
 //!
-//! An admission webhook may take 30 s, and a request that is cut off takes its effect with it. So an
-//! attempt that takes long is not cut off: a second one is sent beside it, after 5 s or more with
-//! the same content, after 1 s with another one if the machine decided again. Every attempt is
-//! guarded by a version, so one of them lands at most; the other one is answered 409. An attempt
-//! is given up only after the one beside it took too long as well.
+//! An admission webhook may take 30 s, and cancelling a request also cancels its write. So a slow attempt
+//! is not cancelled. A second attempt starts next to it: after 1 s if the machine has decided again, after
+//! 5 s or more otherwise. The same version guards both, so at most one of them takes effect, and the other
+//! one is answered 409. An attempt is cancelled only when the second one is slow too.
 
 mod answer;
 mod attempt;
@@ -269,7 +268,7 @@ impl Drop for UnderWay {
 /// What an end of an attempt did to its slot.
 struct Back {
     landed: Landed,
-    /// Whether the same worker goes on with the next attempt.
+    /// Whether the same worker makes the next attempt.
     needs_worker: bool,
     /// Errors of the server's own in a row.
     server_errors: u32,
@@ -369,7 +368,7 @@ impl Inner {
         };
         let took = started.elapsed();
         drop(place);
-        // First the slot, then the news: who hears of them may write the object again.
+        // Update the slot before reporting the outcome, because the receiver may write the object again.
         let back = self.put_back(source, &write.target, number, &verdict);
         // What lost against another attempt of ours is no failure.
         if back.landed != Landed::Moot || matches!(verdict, Verdict::Overtaken(_)) {

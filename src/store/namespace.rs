@@ -78,7 +78,7 @@ impl Namespace {
             return self.remove_pod(&name, None);
         }
         let mut pod = pod.seen(before.as_deref(), now);
-        // The version has to be that of the history that goes on.
+        // The stored version must belong to the present history of the server.
         if before
             .as_ref()
             .is_some_and(|before| before.is_same_fact(&pod) && !is_outdated)

@@ -145,8 +145,8 @@ impl Call {
         })
     }
 
-    /// The moment whose state a list shows, if it is not the present: a list of one object is read
-    /// from etcd in any case.
+    /// The past moment whose state a list shows, if any. A list of one object always reads the present
+    /// state from etcd.
     fn past_of_list(&self, past: Option<Instant>) -> Option<Instant> {
         past.filter(|_| self.query.get("limit") != "1")
     }

@@ -16,10 +16,11 @@ pub fn resolve(ports: &[Port], pod: &Pod) -> (Vec<EndpointPort>, Vec<usize>) {
     (resolved, missing)
 }
 
-/// The same, together with the ports that leader Services show beside those of the source. A client
-/// comes by a number, and kube-proxy finds its endpoint by the name that the leader Service has for
-/// that number: so a port that was renamed leads, under its old name, to where it leads under the new
-/// one. One that the source has no more leads to where it led, if a slice still carries it.
+/// Resolves the ports of the source and the additional ports of the observed leader Services (`shown`).
+///
+/// A client connects to a port number. kube-proxy finds the endpoint by the name that the leader Service
+/// has for that number. Therefore a renamed port is published under its old name too, with the target of
+/// the new one. A port that the source no longer has keeps its target while a slice still carries it.
 #[must_use]
 pub fn resolve_beside<'a>(
     ports: &[Port],

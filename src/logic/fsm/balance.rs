@@ -1,4 +1,4 @@
-//! The load balancer of a leader Service: who may reach it, and which controller makes it.
+//! The load balancer of a leader Service: its source ranges and its class.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::logic::model::{Service, ServiceType};
 use crate::logic::settings::Exposure;
 use crate::logic::time::Moment;
 
-/// After so long users are told that a former load balancer does not go.
+/// Time after which a Warning reports that the former load balancer still exists.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Machine {
-    /// Who may reach the load balancer, and whether the source itself says so: it does where it is a
-    /// load balancer with a restriction.
+    /// The source ranges of the load balancer, and whether they are those of the source: it has some if
+    /// it is a load balancer with a restriction itself.
     pub(super) fn source_ranges(&self, source: &Service) -> (Vec<Arc<str>>, bool) {
         let own = &source.spec.load_balancer_source_ranges;
         match self.settings.exposure {
@@ -28,9 +28,9 @@ impl Machine {
         }
     }
 
-    /// Who makes the load balancer: whom the source names. The leader Service has to leave the type
-    /// for a change, which takes the load balancer down; where a policy sets another class than
-    /// the one that was asked for, that is done once and not again and again.
+    /// The class of the load balancer: that of the source. To change it, the leader Service has to leave
+    /// the type, which removes the load balancer. If a policy then sets another class than the requested
+    /// one, the present class is kept, so that the load balancer is not removed repeatedly.
     pub(super) fn balancer_class(
         &mut self,
         source: &Service,

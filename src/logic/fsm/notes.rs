@@ -29,7 +29,7 @@ pub enum Topic {
     Guard,
     /// Pods whose rank cannot be read.
     Priority,
-    /// A load balancer that cannot be of the class asked for.
+    /// A load balancer that cannot have the requested class.
     Balancer,
     /// Annotations that had to stay out.
     Oversize,

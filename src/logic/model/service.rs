@@ -48,7 +48,7 @@ pub struct ServiceSpec {
     pub load_balancer_source_ranges: Vec<Arc<str>>,
     /// Which implementation makes the load balancer.
     pub load_balancer_class: Option<Arc<str>>,
-    /// Whether endpoints that are not ready are for clients as well.
+    /// Whether DNS and data planes use endpoints that are not ready.
     pub publish_not_ready_addresses: bool,
 }
 

@@ -148,7 +148,7 @@ pub fn plan(goal: &Goal, view: &View) -> Vec<Write> {
 pub struct Aside<'a> {
     /// Slices that are left as they are for a while.
     pub left: &'a [Target],
-    /// What the server refuses, and is asked for again and again.
+    /// Writes that the server refuses. They are retried with back-off.
     pub refusals: &'a Refusals,
     /// The present.
     pub now: Moment,

@@ -179,7 +179,7 @@ pub(super) struct Choice {
 }
 
 impl Refusals {
-    /// Notes that the server refuses a write, in these words. Returns whether users are to be told:
+    /// Notes that the server refuses a write, in these words. Returns whether to report it:
     /// once for the same words about the same object. Of several parts together it is not known yet
     /// which one is refused.
     pub fn note(&mut self, write: &Write, why: &str, now: Moment) -> bool {
@@ -244,7 +244,7 @@ impl Refusals {
         self.known.retain(|known| wanted.contains(&known.target));
     }
 
-    /// Whether nothing is refused, as nearly always.
+    /// Whether nothing is refused: the usual case.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()

@@ -163,7 +163,7 @@ fn ops(desired: &Desired, service: &Service, leader_is_shown: bool, parts: Parts
     ops
 }
 
-/// What the source lends or asks for, and what marks the Service as ours.
+/// The mirrored and the requested labels, and those that mark the Service as ours.
 fn lend_labels<'a>(desired: &'a Desired, labels: &mut Wanted<'a>) {
     let lent = desired.labels.iter();
     lent.chain(desired.asked_labels.iter())
@@ -179,7 +179,8 @@ fn lend_annotations<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
         .for_each(|(key, value)| annotations.set(key, value));
 }
 
-/// The memory of what is mirrored. It names what is written now, and goes on naming what is not.
+/// The memory of mirrored keys: the new keys of the parts that are written, and the former keys of the
+/// other parts.
 fn remember_keys(desired: &Desired, before: &Mirrored, parts: Parts, annotations: &mut Wanted<'_>) {
     if ![Part::Labels, Part::Type, Part::Annotations]
         .into_iter()

@@ -7,7 +7,7 @@ use super::state::{Pace, State};
 use super::{Change, Response, RestartReason, Step};
 use crate::logic::model::Object;
 
-/// A server that shows an older version than before has so long to catch up.
+/// Time that a server with an older version gets to catch up.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 impl Pace {

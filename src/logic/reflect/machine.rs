@@ -288,7 +288,7 @@ impl Pace {
         restarted(state, failure.reason())
     }
 
-    /// The stream was open for so long; says whether that was long enough.
+    /// Notes how long the stream was open. Returns whether that counts as progress.
     fn served(&mut self, time: Duration) -> bool {
         let has_served = time >= SERVED;
         if has_served {

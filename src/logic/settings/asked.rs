@@ -17,7 +17,7 @@ pub(super) fn annotations(value: &str) -> Result<Labels, String> {
     read(value, |key, _| {
         if key.starts_with(PREFIX) {
             Err(format!("{key} is reserved"))
-        // In annotations the server takes capital letters in the prefix as well.
+        // In annotations the server accepts capital letters in the prefix too.
         } else if is_qualified_name(&key.to_ascii_lowercase()) {
             Ok(())
         } else {

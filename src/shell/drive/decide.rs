@@ -42,8 +42,8 @@ struct Shared {
 }
 
 impl Drive {
-    /// Plans, without what has to wait in a fight. The rest does not wait for it, nor for what the
-    /// server refuses. Who stands by has nothing to plan.
+    /// Plans the writes without the fields that are contested and without the parts that the server
+    /// refuses. Neither holds up the rest. A standby plans nothing.
     pub(super) fn plan(
         cell: &mut Cell,
         is_active: bool,
@@ -68,7 +68,7 @@ impl Drive {
             mut writes,
             waiting,
         } = plan(&[]);
-        // What is refused is forgotten with the wish, and not because it waits in a fight.
+        // A refusal is forgotten when the write is no longer desired, not when it is contested.
         let wanted: Vec<Target> = if cell.refusals.is_empty() {
             Vec::new()
         } else {
@@ -90,7 +90,7 @@ impl Drive {
         restrained
     }
 
-    /// Notes that the server refuses a write, in these words. Returns whether users are to be told.
+    /// Notes that the server refuses a write, in these words. Returns whether to report it.
     pub fn refuse(&self, source: &Key, write: &Write, why: &str) -> bool {
         let cell = self.cells.get(source).map(|cell| Arc::clone(&cell));
         let now = self.clock.moment();

@@ -1,4 +1,4 @@
-//! What is said of the Lease: once per change, and not per attempt.
+//! Log lines about the Lease: one for each change, not one for each attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use super::{Change, Failure, Outcome};
 use crate::logic::claim::{Answer, Claim, Purpose, Terms};
 use crate::logic::time::Moment;
 
-/// A refusal that lasts so long is explained: a server that starts refuses everything until it has
-/// read who may do what.
+/// Time after which a lasting refusal is explained. A server that starts refuses every request until its
+/// RBAC cache is filled.
 const EXPLAINED_AFTER: Duration = Duration::from_secs(3);
 
-/// What the log, and the rest of the process, have been told.
+/// The state that was last logged and passed on.
 pub(super) struct Told<C> {
     changed: C,
     is_active: bool,

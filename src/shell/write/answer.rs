@@ -17,7 +17,7 @@ pub struct Settled {
     pub verdict: Verdict,
     /// Number of the attempt at this content, from 1.
     pub attempt: u32,
-    /// So many errors of its own (5xx) the server has answered in a row, this one included.
+    /// Number of consecutive 5xx answers, including this one.
     pub server_errors: u32,
     /// From sending to knowing.
     pub took: Duration,

@@ -23,7 +23,7 @@ const RACE_DELAY: Duration = Duration::from_millis(100);
 /// its slice again and again.
 const FAILOVER_RACE_DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// An attempt that has been without an answer for this long does not hold up a newer decision.
+/// An unanswered attempt of this age does not block a newer decision.
 const BESIDE_AFTER: Duration = Duration::from_secs(1);
 
 /// The latest write of one object.
@@ -71,9 +71,9 @@ pub(super) struct Turn {
     pub(super) number: u32,
     /// Attempts at this content, from 1.
     pub(super) tries: u32,
-    /// After this long without an answer another attempt is made beside it.
+    /// Time without an answer after which a second attempt starts.
     pub(super) patience: Duration,
-    /// After this long without an answer it is given up.
+    /// Time without an answer after which the attempt is cancelled.
     pub(super) limit: Duration,
 }
 
@@ -185,7 +185,7 @@ impl Slot {
             }
             self.wake.notify_one();
         }
-        // Who wants it changed or deleted has seen it.
+        // A patch or a deletion proves that the object exists.
         self.is_in_doubt &= matches!(write.action, Action::Create(_));
         self.errand = Errand::Write;
         self.write = write;
@@ -217,8 +217,8 @@ impl Slot {
         }
     }
 
-    /// An attempt takes too long. Returns whether a worker has to be started, to send the same
-    /// beside it; `None` if nothing waits for it any more.
+    /// Marks an attempt as too slow. Returns whether to start a worker for a second attempt, or `None` if
+    /// the outcome of this attempt no longer matters.
     pub(super) fn press(&mut self, number: u32) -> Option<bool> {
         let is_it = |attempt: &&mut Attempt| attempt.number == number && !attempt.is_moot;
         self.attempts.iter_mut().find(is_it)?.is_overdue = true;
@@ -226,8 +226,8 @@ impl Slot {
         Some(self.send_beside())
     }
 
-    /// Has the same sent beside what is under way if all of that takes too long. Returns whether a
-    /// worker has to see to it.
+    /// Requests a second attempt if every attempt in flight is too slow. Returns whether to start a
+    /// worker.
     fn send_beside(&mut self) -> bool {
         let is_due = self.attempts.iter().all(|attempt| attempt.is_overdue);
         let may_send = !self.is_waiting && !self.attempts.are_full() && is_due;
@@ -238,10 +238,10 @@ impl Slot {
         may_send
     }
 
-    /// An attempt failed. An answer to another attempt at the same write is still expected if that
-    /// one is under way: returns whether a worker has to send the write beside it. `None` means that
-    /// the write has to be tried again after a delay, because no other attempt is under way, or
-    /// because this one failed quickly and the other one takes too long.
+    /// Decides how to continue after a failed attempt. If another attempt at the same write is in flight,
+    /// its answer is awaited: returns whether to start a worker for one more. Returns `None` if the write
+    /// has to be retried after a delay, because no other attempt is in flight, or because this one failed
+    /// quickly while the other one is too slow.
     pub(super) fn go_on(&mut self, took_too_long: bool) -> Option<bool> {
         let edition = self.edition;
         let is_same = |attempt: &Attempt| attempt.edition == edition && !attempt.is_moot;
@@ -250,7 +250,7 @@ impl Slot {
         (is_tried && (took_too_long || !is_stuck)).then(|| self.send_beside())
     }
 
-    /// An attempt has come to its end.
+    /// Removes an attempt that has ended.
     pub(super) fn land(&mut self, number: u32) -> Landed {
         match self.attempts.remove(number) {
             Some(attempt) if attempt.is_moot => Landed::Moot,
@@ -297,7 +297,7 @@ impl Slot {
         }
     }
 
-    /// Nothing is known of what came of it.
+    /// The outcome is unknown.
     pub(super) fn doubt(&mut self) {
         self.is_in_doubt |= matches!(self.write.action, Action::Create(_));
     }
