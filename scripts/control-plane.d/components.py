@@ -103,7 +103,7 @@ class ControlPlane(Instance):
             policy = {
                 "apiVersion": "audit.k8s.io/v1",
                 "kind": "Policy",
-                "omitStages": ["RequestReceived"],
+                "omitStages": [] if options["audit_received"] else ["RequestReceived"],
                 "rules": [{"level": options["audit_log"]}],
             }
             write(self.path("conf", "audit.json"), json.dumps(policy))

@@ -1,13 +1,16 @@
 //! Who asked the API server for what, by its own audit log.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::PathBuf;
+use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::objects::text;
+use super::{SHORT, SOON};
 
 /// One request that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +52,34 @@ impl Audit {
 
     /// Every answered request of one user since a mark, in one namespace or all.
     pub fn since(&self, mark: u64, user: &str, namespace: Option<&str>) -> Result<Vec<Entry>> {
+        Ok(self.read(mark, user, namespace)?.0)
+    }
+
+    /// The same, once every request that the server has received is answered. A watch shows an object
+    /// before the log has the answer to the request that changed it.
+    pub async fn settled(&self, mark: u64, user: &str, namespace: &str) -> Result<Vec<Entry>> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let (found, open) = self.read(mark, user, Some(namespace))?;
+            if open.is_empty() {
+                return Ok(found);
+            }
+            ensure!(Instant::now() < deadline, "no answer to requests {open:?}");
+            tokio::time::sleep(SHORT).await;
+        }
+    }
+
+    /// The requests that were answered, and the ids of those that were only received. A watch counts
+    /// as answered once it has begun.
+    fn read(
+        &self,
+        mark: u64,
+        user: &str,
+        namespace: Option<&str>,
+    ) -> Result<(Vec<Entry>, BTreeSet<String>)> {
         let mut file = File::open(&self.0)?;
         file.seek(SeekFrom::Start(mark))?;
-        let mut found = Vec::new();
+        let (mut found, mut open) = (Vec::new(), BTreeSet::new());
         // A line that is being written has no end yet and does not parse.
         for line in BufReader::new(file).lines() {
             let line = line?;
@@ -63,8 +91,14 @@ impl Audit {
             };
             let of = |pointer| text(&entry, pointer).to_owned();
             let is_in = namespace.is_none_or(|ns| text(&entry, "/objectRef/namespace") == ns);
-            let is_done = text(&entry, "/stage") == "ResponseComplete";
-            if is_in && is_done && text(&entry, "/user/username") == user {
+            if !is_in || text(&entry, "/user/username") != user {
+                continue;
+            }
+            match text(&entry, "/stage") {
+                "RequestReceived" => open.insert(of("/auditID")),
+                _ => open.remove(text(&entry, "/auditID")),
+            };
+            if text(&entry, "/stage") == "ResponseComplete" {
                 found.push(Entry {
                     user: of("/user/username"),
                     verb: of("/verb"),
@@ -79,6 +113,6 @@ impl Audit {
                 });
             }
         }
-        Ok(found)
+        Ok((found, open))
     }
 }

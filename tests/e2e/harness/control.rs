@@ -99,6 +99,10 @@ impl Control {
             "--apiserver-arg=--audit-log-maxsize=2000",
         ];
         arguments.extend(QUICK);
+        if server == Server::Real {
+            // simkube adds a request to the log before a watch shows what it changed.
+            arguments.push("--audit-received");
+        }
         if let Some(gates) = &asked.gates {
             arguments.extend(["--feature-gates", gates]);
         }

@@ -231,20 +231,16 @@ impl Test {
 
     /// Every answered request of the program in this namespace since the scenario began, save those
     /// for the Lease.
-    pub fn requests(&self) -> Result<Vec<Entry>> {
-        let mut all = self.all_requests()?;
+    pub async fn requests(&self) -> Result<Vec<Entry>> {
+        let audit = &self.suite.audit;
+        let mut all = audit.settled(self.mark, USER, &self.ns).await?;
         all.retain(|entry| entry.resource != "leases");
         Ok(all)
     }
 
-    /// The same with those for the Lease.
-    pub fn all_requests(&self) -> Result<Vec<Entry>> {
-        self.suite.audit.since(self.mark, USER, Some(&self.ns))
-    }
-
     /// Those that could change something, Events left out.
-    pub fn writes(&self) -> Result<Vec<Entry>> {
-        let mut writes = self.requests()?;
+    pub async fn writes(&self) -> Result<Vec<Entry>> {
+        let mut writes = self.requests().await?;
         writes.retain(|entry| entry.is_write() && entry.resource != "events");
         Ok(writes)
     }

@@ -103,7 +103,7 @@ async fn dual_stack_failover_moves_both(t: Arc<Test>) -> Result<()> {
     t.service(dual()).await?;
     t.identified("web-leader", &pods[0]).await?;
     t.canary().await?;
-    let before = t.requests()?.len();
+    let before = t.requests().await?.len();
     t.ready(&pods[0], false).await?;
     published(
         &t,
@@ -115,7 +115,7 @@ async fn dual_stack_failover_moves_both(t: Arc<Test>) -> Result<()> {
     .await?;
     t.identified("web-leader", &pods[1]).await?;
     t.event("web", "LeaderChanged", &["web-0 to web-1"]).await?;
-    let requests = t.requests()?.split_off(before);
+    let requests = t.requests().await?.split_off(before);
     let told: Vec<_> = requests
         .iter()
         .filter(|entry| entry.name.starts_with("web-leader"))

@@ -96,11 +96,11 @@ async fn failover_costs_three_requests(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 2).await?;
     // What belongs to the creation is over when something newer has been served.
     t.canary().await?;
-    let before = t.requests()?.len();
+    let before = t.requests().await?.len();
     t.ready(&pods[0], false).await?;
     t.identified("web-leader", &pods[1]).await?;
     t.event("web", "LeaderChanged", &[]).await?;
-    let requests = t.requests()?.split_off(before);
+    let requests = t.requests().await?.split_off(before);
     let told: Vec<_> = requests
         .iter()
         .filter(|entry| entry.name.starts_with("web-leader"))
@@ -143,14 +143,14 @@ async fn same_name_new_pod(t: Arc<Test>) -> Result<()> {
 
 async fn same_pod_new_address(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 2).await?;
-    let before = t.writes()?.len();
+    let before = t.writes().await?.len();
     let mut moved = pods[0].clone();
     moved.ips = vec![t.suite.address()];
     t.status(&moved, status("Running", &moved.ips, true, None, false))
         .await?;
     t.leads("web-leader", &moved).await?;
     t.canary().await?;
-    let writes = t.writes()?.split_off(before);
+    let writes = t.writes().await?.split_off(before);
     let count = writes
         .iter()
         .filter(|entry| entry.name == "web-leader")
@@ -228,7 +228,8 @@ async fn none_ready_is_an_empty_slice(t: Arc<Test>) -> Result<()> {
     ensure!(last == Some(&pods[0].uid), "last leader {last:?}");
     ensure!(annotation(&leader, "zen-lead.io/leader-last-switch-time").is_some());
     let refused = t
-        .writes()?
+        .writes()
+        .await?
         .into_iter()
         .filter(|entry| entry.code >= 400)
         .count();
@@ -325,7 +326,8 @@ async fn addresses_that_cannot_be_routed(t: Arc<Test>) -> Result<()> {
     t.canary().await?;
     t.empties("web-leader").await?;
     let refused = t
-        .writes()?
+        .writes()
+        .await?
         .into_iter()
         .filter(|entry| entry.code >= 400)
         .count();

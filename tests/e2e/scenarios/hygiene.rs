@@ -33,7 +33,7 @@ async fn events_are_aggregated_and_limited(t: Arc<Test>) -> Result<()> {
     }
     t.event("web", "InvalidAnnotation", &["best-0"]).await?;
     t.canary().await?;
-    let sent: Vec<_> = t.requests()?;
+    let sent: Vec<_> = t.requests().await?;
     let sent = sent
         .iter()
         .filter(|entry| entry.resource == "events" && entry.is_write())
@@ -162,7 +162,7 @@ async fn many_services_of_the_same_pods(t: Arc<Test>) -> Result<()> {
 async fn flapping_pods_settle(t: Arc<Test>) -> Result<()> {
     let _controller = t.controller(&[]).await?;
     let pods = t.served("web", 3).await?;
-    let before = t.writes()?.len();
+    let before = t.writes().await?.len();
     for round in 0..60_usize {
         // All kinds of turns, faster than any answer: pods 0 and 1 end NotReady, 2 ends Ready.
         t.ready(&pods[round % 3], round % 2 == 0 && round < 57)
@@ -175,7 +175,7 @@ async fn flapping_pods_settle(t: Arc<Test>) -> Result<()> {
     t.identified("web-leader", &pods[2]).await?;
     t.canary().await?;
     t.leads("web-leader", &pods[2]).await?;
-    let writes = t.writes()?.split_off(before);
+    let writes = t.writes().await?.split_off(before);
     let refused = writes.iter().filter(|entry| entry.code == 422).count();
     let slices = writes
         .iter()

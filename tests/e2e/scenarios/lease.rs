@@ -167,7 +167,7 @@ async fn holder_that_was_frozen_overwrites_nothing(t: Arc<Test>) -> Result<()> {
         t.exists(Service, "web-leader").await?,
         t.exists(Slice, "web-leader").await?,
     );
-    let writes = t.writes()?.len();
+    let writes = t.writes().await?.len();
     frozen.signal(Signal::CONT)?;
     let deadline = Instant::now() + Duration::from_secs(6);
     while Instant::now() < deadline {
@@ -175,7 +175,7 @@ async fn holder_that_was_frozen_overwrites_nothing(t: Arc<Test>) -> Result<()> {
     }
     t.untouched(Service, &service)?;
     t.untouched(Slice, &slice)?;
-    let late = t.writes()?.split_off(writes);
+    let late = t.writes().await?.split_off(writes);
     t.say(format!("writes after SIGCONT: {}", late.len()));
     ensure!(
         late.iter().all(|entry| entry.code >= 300),
@@ -202,14 +202,14 @@ async fn takeover_moves_nothing_by_itself(t: Arc<Test>) -> Result<()> {
         t.exists(Service, "web-leader").await?,
         t.exists(Slice, "web-leader").await?,
     );
-    let writes = t.writes()?.len();
+    let writes = t.writes().await?.len();
     holder.stop().await?;
     until_active(&standby).await?;
     // It has looked at everything once it serves something new.
     t.canary().await?;
     t.untouched(Service, &service)?;
     t.untouched(Slice, &slice)?;
-    let mut late = t.writes()?.split_off(writes);
+    let mut late = t.writes().await?.split_off(writes);
     late.retain(|entry| entry.name.starts_with("web"));
     ensure!(late.is_empty(), "it wrote {late:?}");
     ensure!(t.count_events("web", "LeaderChanged") == 1);

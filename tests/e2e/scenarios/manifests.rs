@@ -393,9 +393,9 @@ async fn on_an_older_server(t: &Test) -> Result<()> {
 async fn while_others_write(t: &Test) -> Result<()> {
     let mut controller = t.controller(&[]).await?;
     let pods = t.served("web", 2).await?;
-    let has_read = |kind: &str| -> Result<bool> {
+    let has_read = async |kind: &str| -> Result<bool> {
         let is_get = |entry: &Entry| entry.verb == "get" && entry.resource == kind;
-        Ok(t.requests()?.iter().any(is_get))
+        Ok(t.requests().await?.iter().any(is_get))
     };
     for round in 0..50 {
         let (off, on) = (&pods[round % 2], &pods[(round + 1) % 2]);
@@ -407,7 +407,7 @@ async fn while_others_write(t: &Test) -> Result<()> {
         );
         failed.and(on_service).and(on_slice)?;
         t.leads("web-leader", on).await?;
-        if has_read("services")? && has_read("endpointslices")? {
+        if has_read("services").await? && has_read("endpointslices").await? {
             break;
         }
     }

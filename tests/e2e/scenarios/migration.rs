@@ -287,7 +287,8 @@ async fn a_whole_installation_is_taken_over(t: Arc<Test>) -> Result<()> {
         leaders.iter().any(|(leader, _)| *leader == entry.name)
     };
     let writes = t
-        .writes()?
+        .writes()
+        .await?
         .into_iter()
         .filter(|entry| of_them(entry))
         .count();
@@ -305,7 +306,8 @@ async fn a_whole_installation_is_taken_over(t: Arc<Test>) -> Result<()> {
     let _again = t.controller(&[]).await?;
     t.canary().await?;
     let more = t
-        .writes()?
+        .writes()
+        .await?
         .into_iter()
         .filter(|entry| of_them(entry))
         .count();

@@ -33,7 +33,7 @@ async fn opt_in_creates_both_objects(t: Arc<Test>) -> Result<()> {
     let seen = t.leads("web-leader", &pods[0]).await?;
     t.say(format!(
         "slice shows the leader, {} writes",
-        t.writes()?.len()
+        t.writes().await?.len()
     ));
     let leader = t.identified("web-leader", &pods[0]).await?;
 

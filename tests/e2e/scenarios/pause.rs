@@ -128,7 +128,7 @@ async fn paused_over_a_restart(t: Arc<Test>) -> Result<()> {
     t.untouched(Slice, &before)?;
     t.ask("web", "paused", None).await?;
     t.leads("web-leader", &pods[1]).await?;
-    let writes = t.writes()?;
+    let writes = t.writes().await?;
     ensure!(!writes.is_empty(), "the audit log has them");
     Ok(())
 }

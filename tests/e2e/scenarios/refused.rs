@@ -100,7 +100,7 @@ async fn bites(t: &Test, kind: Kind, patch: Value, yes: bool) -> Result<()> {
 async fn refused_by_an_admission_policy(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 2).await?;
     deny(&t).await?;
-    let before = t.writes()?.len();
+    let before = t.writes().await?.len();
     let from = Instant::now();
     t.ready(&pods[0], false).await?;
     let event = t
@@ -113,7 +113,7 @@ async fn refused_by_an_admission_policy(t: Arc<Test>) -> Result<()> {
     while from.elapsed() < Duration::from_secs(4) {
         tokio::time::sleep(crate::harness::SHORT).await;
     }
-    let tries = t.writes()?.split_off(before);
+    let tries = t.writes().await?.split_off(before);
     let tries = tries
         .iter()
         .filter(|entry| entry.resource == "endpointslices")
@@ -302,7 +302,7 @@ async fn namespace_is_being_deleted(t: Arc<Test>) -> Result<()> {
     });
     t.api.create(&maps, &hold).await?;
     let namespace = format!("/api/v1/namespaces/{}", t.ns);
-    let before = t.writes()?.len();
+    let before = t.writes().await?.len();
     t.api.delete(&namespace, &json!({})).await?;
     // The server lets the pods go first; nobody but a kubelet ends them.
     for pod in &pods {
@@ -318,7 +318,7 @@ async fn namespace_is_being_deleted(t: Arc<Test>) -> Result<()> {
     while from.elapsed() < Duration::from_secs(3) {
         tokio::time::sleep(crate::harness::SHORT).await;
     }
-    let writes = t.writes()?.split_off(before);
+    let writes = t.writes().await?.split_off(before);
     t.say(format!("{} writes while the namespace went", writes.len()));
     ensure!(writes.len() <= 12, "{} writes: {writes:?}", writes.len());
     let release = json!({"metadata": {"finalizers": null}});

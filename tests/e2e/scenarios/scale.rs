@@ -273,7 +273,7 @@ async fn cold_start(t: &Arc<Test>, count: usize) -> Result<()> {
         named.duration_since(from),
         2 * count
     ));
-    let requests = t.requests()?;
+    let requests = t.requests().await?;
     let of = |verb: &str, resource: &str| {
         let is = |entry: &&Entry| entry.verb == verb && entry.resource == resource;
         requests.iter().filter(is).count()
@@ -299,7 +299,12 @@ async fn cold_start(t: &Arc<Test>, count: usize) -> Result<()> {
         "a failover amid them took {:.1?}",
         seen.saturating_duration_since(lost)
     ));
-    let refused = t.writes()?.iter().filter(|entry| entry.code >= 400).count();
+    let refused = t
+        .writes()
+        .await?
+        .iter()
+        .filter(|entry| entry.code >= 400)
+        .count();
     ensure!(refused == 0, "{refused} writes were refused");
     controller.stop().await
 }

@@ -109,8 +109,9 @@ fn still(t: &Test) -> Result<Vec<(Kind, String, String)>> {
 
 /// Names of the objects that the program wrote in this namespace, once for each write that the
 /// server carried out, and how many it refused.
-fn written(t: &Test) -> Result<(Vec<String>, usize)> {
-    let (done, refused): (Vec<_>, Vec<_>) = t.writes()?.into_iter().partition(|e| e.code < 300);
+async fn written(t: &Test) -> Result<(Vec<String>, usize)> {
+    let (done, refused): (Vec<_>, Vec<_>) =
+        t.writes().await?.into_iter().partition(|e| e.code < 300);
     let names = done
         .into_iter()
         .map(|e| format!("{} {}", e.resource, e.name));
@@ -149,7 +150,7 @@ async fn upgraded_under_a_running_program(t: Arc<Test>) -> Result<()> {
     t.served("fresh-0", 1).await?;
     t.canary().await?;
     let (unchanged, from) = (still(&t)?, Instant::now());
-    let (already, _) = written(&t)?;
+    let (already, _) = written(&t).await?;
 
     let minors = t.suite.control.upgrade.clone();
     for (round, minor) in minors.iter().enumerate().skip(1) {
@@ -175,7 +176,7 @@ async fn upgraded_under_a_running_program(t: Arc<Test>) -> Result<()> {
             replicas.iter_mut().all(Controller::is_running),
             "a replica ended by itself after the upgrade to {minor}"
         );
-        let (all, refused) = written(&t)?;
+        let (all, refused) = written(&t).await?;
         t.say(format!(
             "{minor}: what failed during the upgrade moved {took:.1?} after; {} writes so far, \
              {refused} refused",
@@ -197,7 +198,10 @@ async fn upgraded_under_a_running_program(t: Arc<Test>) -> Result<()> {
         moving.written_once_each(&t)?;
         t.never_empty(&[&format!("{}-leader", moving.app)], from)?;
     }
-    needless(&written(&t)?.0.split_off(already.len()), minors.len() - 1)?;
+    needless(
+        &written(&t).await?.0.split_off(already.len()),
+        minors.len() - 1,
+    )?;
     for replica in &mut replicas {
         replica.stop().await?;
     }
