@@ -187,7 +187,7 @@ impl Watching {
                 };
                 store.put_pod(pod, now)
             }
-            Change::Delete(gone) => store.remove_pod(&gone.key, Some(&gone.version)),
+            Change::Delete(gone) => store.lose_pod(&gone.key, &gone.version),
             Change::Retain { keys, version } => {
                 store.retain_pods(within.as_deref(), &keys, &version)
             }

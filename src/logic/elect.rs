@@ -62,7 +62,7 @@ pub struct Rules<'a> {
 /// Why a leader was left. The first that applies is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// The pod is gone, re-created under its name, or has ended.
+    /// The pod is gone, re-created under its name, or has ended while it was being deleted.
     Deleted,
     /// It does not match the selector any more, or is a Job's, which never counts.
     Unlabelled,
@@ -72,7 +72,7 @@ pub enum Reason {
     Terminating,
     /// It has no address that may be published.
     NoIp,
-    /// It is not Ready, or resolves no port of the Service any more.
+    /// It is not Ready, has ended, or resolves no port of the Service any more.
     NotReady,
     /// It is not Ready, and nobody follows.
     NoneReady,

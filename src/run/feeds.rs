@@ -128,7 +128,7 @@ impl Controller {
                         changed = when_changed(&pod, now);
                         store.put_pod(pod, now)
                     }
-                    Change::Delete(gone) => store.remove_pod(&gone.key, Some(&gone.version)),
+                    Change::Delete(gone) => store.lose_pod(&gone.key, &gone.version),
                     Change::Retain { keys, version } => {
                         let touched = store.retain_pods(within.as_deref(), &keys, &version);
                         synced();

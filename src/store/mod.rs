@@ -4,6 +4,7 @@
 //! lock. Every method returns owned values, so no lock can be held across an await. Facts never
 //! move back to an older version, unless the server itself was restored.
 
+mod ended;
 mod few;
 mod intern;
 mod look;
@@ -96,7 +97,16 @@ impl Store {
         })
     }
 
-    /// Takes a Service out, likewise.
+    /// Takes a pod out that the watch shows no more: it was deleted, or is in a terminal phase. A leader
+    /// that ended, and was not being deleted, is remembered as such until it leads no more.
+    #[must_use = "whoever is concerned has to look again"]
+    pub fn lose_pod(&self, key: &Key, version: &Version) -> Vec<Key> {
+        self.change(&key.namespace, |namespace| {
+            namespace.lose_pod(&key.name, version)
+        })
+    }
+
+    /// Takes a Service out unless it is newer than `version`, at which it was gone.
     #[must_use = "whoever is concerned has to look again"]
     pub fn remove_service(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
         self.change(&key.namespace, |namespace| {

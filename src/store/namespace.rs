@@ -74,8 +74,11 @@ impl Namespace {
         {
             return Touched::new();
         }
-        if pod.ended() {
+        if pod.gone {
             return self.remove_pod(&name, None);
+        }
+        if pod.ended() {
+            return self.lose_pod(&name, &pod.version);
         }
         let mut pod = pod.seen(before.as_deref(), now);
         // The stored version must belong to the present history of the server.
@@ -340,7 +343,7 @@ impl Namespace {
         if late.is_empty() {
             return;
         }
-        for pod in self.pods.iter() {
+        for pod in self.pods.iter().filter(|pod| !pod.ended()) {
             for source in self.selectors.matching(&pod.labels) {
                 if late.contains(source)
                     && let Some(members) = self.members.get_mut(source)
@@ -349,11 +352,6 @@ impl Namespace {
                 }
             }
         }
-    }
-
-    /// Remembers which pod a source has as leader, so that news of it arrive whatever its labels.
-    pub(super) fn pin(&mut self, source: &Arc<str>, pod: Option<&Arc<str>>) {
-        self.pins.point(source, pod);
     }
 
     /// Remembers the name that a source is served under, so that news arrive of who holds it.

@@ -131,6 +131,63 @@ fn selectors_that_came_after_their_pods_miss_none_and_keep_none() {
     assert_eq!(seen("moved"), ["p1", "p3"]);
 }
 
+/// The watch leaves out pods in a terminal phase, and tells of one that reaches it as of a deletion.
+/// A real deletion comes after a reading with a deletionTimestamp.
+#[test]
+fn a_leader_that_ends_is_told_from_one_that_is_deleted() {
+    let store = Store::default();
+    let led = |app: &str| {
+        let labels = format!(r#"{{"app":"{app}"}}"#);
+        ignore(store.put_service(service(app, 1, ON, &labels, ""), Origin::Watch));
+        ignore(store.put_pod(pod(app, 2, &labels, true), now()));
+        store.pin(&key(app), Some(&app.into()), None);
+        labels
+    };
+    let seen = |app: &str| {
+        let view = store.view(&key(app));
+        assert_eq!(view.pods, [], "it is no candidate");
+        let pod = view.pod(&format!("uid-{app}").as_str().into()).cloned();
+        pod.map(|pod| (pod.ended(), pod.ready))
+    };
+    let labels = led("ended");
+    assert_eq!(
+        names(&store.lose_pod(&key("ended"), &Version::Number(3))),
+        ["ended"]
+    );
+    assert_eq!(seen("ended"), Some((true, false)));
+    assert_eq!(store.put_pod(pod("ended", 2, &labels, true), now()), []);
+    assert_eq!(seen("ended"), Some((true, false)), "older news are no news");
+    store.pin(&key("ended"), None, None);
+    assert_eq!(seen("ended"), None, "nothing is left once it leads no more");
+
+    let labels = led("deleted");
+    let mut last = pod("deleted", 3, &labels, true);
+    last.terminating = true;
+    ignore(store.put_pod(last, now()));
+    assert_eq!(
+        names(&store.lose_pod(&key("deleted"), &Version::Number(4))),
+        ["deleted"]
+    );
+    assert_eq!(seen("deleted"), None);
+
+    led("listed");
+    let kept: HashSet<Key> = HashSet::new();
+    ignore(store.retain_pods(None, &kept, &Version::Number(9)));
+    assert_eq!(
+        seen("listed"),
+        None,
+        "a list does not tell why it lacks a pod"
+    );
+
+    led("follower");
+    store.pin(&key("follower"), None, None);
+    assert_eq!(
+        names(&store.lose_pod(&key("follower"), &Version::Number(3))),
+        ["follower"]
+    );
+    assert_eq!(store.census()[0].pods, 0, "only leaders are remembered");
+}
+
 #[test]
 fn a_leader_is_seen_and_reported_whatever_its_labels() {
     let store = Store::default();

@@ -14,7 +14,7 @@ async fn a_failover_is_three_requests() {
     // Even without grace the server shows the pod as terminating first.
     check_failover("deleted", |world| world.kube.delete_pod(NS, "a", 0)).await;
     check_failover("terminating", |world| world.kube.delete_pod(NS, "a", 30)).await;
-    check_failover("deleted", |world| world.kube.set_phase(NS, "a", "Failed")).await;
+    check_failover("notReady", |world| world.kube.set_phase(NS, "a", "Failed")).await;
     check_failover("noIP", |world| world.kube.set_ips(NS, "a", &[])).await;
     check_failover("noIP", |world| {
         world.kube.set_ips(NS, "a", &["169.254.0.1"])

@@ -74,7 +74,9 @@ impl<'a, 'b> Field<'a, 'b> {
             Standing::Fails(_, Reason::NotReady) if spent.is_some() => {
                 self.elect(successor, Some(Reason::Switchover))
             }
-            Standing::Fails(_, Reason::NotReady) if first.is_none() => {
+            Standing::Fails(_, Reason::NotReady) | Standing::Gone(Reason::NotReady)
+                if first.is_none() =>
+            {
                 self.elect(None, Some(Reason::NoneReady))
             }
             Standing::Fails(_, reason) | Standing::Gone(reason) => self.elect(first, Some(reason)),

@@ -28,8 +28,13 @@ pub(super) fn judge<'b>(
     incumbent: Incumbent<'b>,
     now: Moment,
 ) -> Standing<'b> {
-    let Some(pod) = incumbent.pod.filter(|pod| !pod.ended()) else {
-        return Standing::Gone(Reason::Deleted);
+    let pod = match incumbent.pod {
+        Some(pod) if !pod.ended() => pod,
+        Some(pod) if pod.gone || pod.terminating => return Standing::Gone(Reason::Deleted),
+        // It is not Ready for good, and no order keeps it.
+        Some(pod) if pod.disrupted => return Standing::Gone(Reason::Disrupted),
+        Some(_) => return Standing::Gone(Reason::NotReady),
+        None => return Standing::Gone(Reason::Deleted),
     };
     let is_selected = ballot.pods.iter().any(|candidate| candidate.uid == pod.uid);
     if !is_selected || pod.of_job {

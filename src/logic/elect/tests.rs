@@ -210,8 +210,11 @@ fn first_elections() {
 fn reasons_in_their_order() {
     let gone = || b().not_ready().ips(&[]).terminating().disrupted();
     check("gone", &led_by("b", [a()]), "a (deleted)");
-    check("ended", &led_by("b", [a(), PodSpec { phase: "Succeeded", ..gone() }]), "a (deleted)");
-    check("ended before unlabelled", &led_by("b", [a(), PodSpec { phase: "Failed", ..gone().labelled("x", "y") }]), "a (deleted)");
+    check("ended", &led_by("b", [a(), PodSpec { phase: "Succeeded", ..b() }]), "a (notReady)");
+    check("ended, and nobody follows", &led_by("b", [a().not_ready(), PodSpec { phase: "Failed", ..b() }]), "nobody (noneReady)");
+    check("ended and disrupted, as by an eviction", &led_by("b", [a(), PodSpec { phase: "Failed", ..b().disrupted() }]), "a (disrupted)");
+    check("ended while it was being deleted", &led_by("b", [a(), PodSpec { phase: "Failed", ..gone() }]), "a (deleted)");
+    check("ended before unlabelled", &led_by("b", [a(), PodSpec { phase: "Failed", ..b().labelled("x", "y") }]), "a (notReady)");
     check("a Job's pod is none of the Service's", &led_by("b", [a(), gone().of_job()]), "a (unlabelled)");
     check("unlabelled before disrupted", &led_by("b", [a(), gone().labelled("x", "y")]), "a (unlabelled)");
     check("disrupted before terminating", &led_by("b", [a(), gone()]), "a (disrupted)");
@@ -402,7 +405,7 @@ fn pauses() {
     check("one that is disrupted stays", &paused(led_by("b", [a(), b().disrupted()])), "b, paused");
     check("one that resolves no port stays", &paused(led_by("b", [a(), b().ports(&[])])), "b, paused");
     check("one that is gone goes, and nobody follows", &paused(led_by("b", [a()])), "nobody (deleted)");
-    check("so does one that has ended", &paused(led_by("b", [a(), PodSpec { phase: "Failed", ..b() }])), "nobody (deleted)");
+    check("so does one that has ended", &paused(led_by("b", [a(), PodSpec { phase: "Failed", ..b() }])), "nobody (notReady)");
     check("and one that matches no more", &paused(led_by("b", [a(), b().labelled("x", "y")])), "nobody (unlabelled)");
     check("and one without an address", &paused(led_by("b", [a(), b().ips(&[])])), "nobody (noIP)");
     check("or without one in the Service's family", &paused(led_by("b", [a(), b().ips(&["fd00::1"])])), "nobody (noIP)");
@@ -421,7 +424,7 @@ fn budgets_that_are_used_up() {
     check("also if nobody could follow: an empty slice is no better", &spent(led_by("b", [a().not_ready(), gone()])), "b, guarded until 1060");
     check("a delay comes first", &Election { delay: 510, ..spent(led_by("b", [a(), gone()])) }, "b, suspect until 1010");
     check("one that is gone goes", &spent(led_by("b", [a()])), "a (deleted)");
-    check("one that ended goes", &spent(led_by("b", [a(), PodSpec { phase: "Failed", ..gone() }])), "a (deleted)");
+    check("one that ended goes", &spent(led_by("b", [a(), PodSpec { phase: "Failed", ..gone() }])), "a (notReady)");
     check("one that matches no more goes", &spent(led_by("b", [a(), gone().labelled("x", "y")])), "a (unlabelled)");
     check("one without an address goes", &spent(led_by("b", [a(), gone().ips(&[])])), "a (noIP)");
     check("even if nobody follows", &spent(led_by("b", [a().not_ready(), gone().ips(&[])])), "nobody (noIP)");

@@ -18,7 +18,7 @@ scenarios! {
     Shared Both failover_costs_three_requests "DESIGN fail-over path: one slice write, identity, Event";
     Shared Both same_name_new_pod "§1 sticky by uid" "§3 deleted, re-created under its name";
     Shared Both same_pod_new_address "§3 the same UID with a new address: one patch, no failover";
-    Shared Both leader_fails_or_completes "§3 deleted: a terminal phase";
+    Shared Both leader_fails_or_completes "§3 notReady: a terminal phase";
     Shared Both leader_loses_address_or_labels "§3 noIP, unlabelled";
     Shared Both none_ready_is_an_empty_slice "§2 no leader: endpoints []" "Go failure 1" "§4 NoReadyPods";
     Shared Both last_leader_returns "§3 after a time without any leader: the last one";
@@ -165,14 +165,16 @@ async fn same_pod_new_address(t: Arc<Test>) -> Result<()> {
 
 async fn leader_fails_or_completes(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 3).await?;
-    let failed = status("Failed", &pods[0].ips, false, None, false);
+    // As a kubelet tells an eviction.
+    let mut failed = status("Failed", &pods[0].ips, false, None, true);
+    failed["status"]["reason"] = "Evicted".into();
     t.status(&pods[0], failed).await?;
     // Told of as well: two failovers within a round trip are told as one.
     t.identified("web-leader", &pods[1]).await?;
     let succeeded = status("Succeeded", &pods[1].ips, false, None, false);
     t.status(&pods[1], succeeded).await?;
     t.leads("web-leader", &pods[2]).await?;
-    for words in ["web-0 to web-1 (deleted", "web-1 to web-2 (deleted"] {
+    for words in ["web-0 to web-1 (notReady", "web-1 to web-2 (notReady"] {
         t.event("web", "LeaderChanged", &[words]).await?;
     }
     Ok(())

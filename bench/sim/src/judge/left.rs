@@ -176,6 +176,16 @@ impl Ledger {
         fact.is_some_and(|pod| !pod.disrupted && self.nodes.may_leave(&pod.node, Instant::now()))
     }
 
+    /// Whether a pod of that name was in a terminal phase at any moment that may count now.
+    pub(super) fn has_just_ended(&self, pod: &str) -> bool {
+        let versions = self.pods.get(pod).map_or(&[][..], Vec::as_slice);
+        let ended = |version: &Version<PodFact>| {
+            let is_recent = Instant::now() < version.at + STALE_MAX;
+            is_recent && version.fact.as_ref().is_some_and(|pod| !pod.running)
+        };
+        versions.iter().any(ended)
+    }
+
     pub(super) fn check_reason(
         &self,
         source: &str,

@@ -142,7 +142,7 @@ impl Judge {
     pub(crate) fn left(&self, source: &str, from: &str, reason: &str) {
         let mut inner = self.inner.lock();
         let verdict = inner.check_reason(source, from, reason);
-        let verdict = verdict.and_then(|()| inner.check_guard(source, reason));
+        let verdict = verdict.and_then(|()| inner.check_guard(source, from, reason));
         if reason == "disrupted" && inner.leaves_node(from) {
             self.trace.count("hand-over from a node that leaves".into());
         }

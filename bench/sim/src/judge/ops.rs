@@ -103,12 +103,17 @@ impl Ledger {
     }
 
     /// The storm guard: what is told as a failover for `notReady` had its budget. A life, and a
-    /// source that comes anew, begin with a full one.
-    pub(super) fn check_guard(&mut self, source: &str, reason: &str) -> Result<(), String> {
+    /// source that comes anew, begin with a full one. A pod that has ended is left without one.
+    pub(super) fn check_guard(
+        &mut self,
+        source: &str,
+        from: &str,
+        reason: &str,
+    ) -> Result<(), String> {
         let Some(budget) = self.budget else {
             return Ok(());
         };
-        if !matches!(reason, "notReady" | "noneReady") {
+        if !matches!(reason, "notReady" | "noneReady") || self.has_just_ended(from) {
             return Ok(());
         }
         let name = source.rsplit('/').next().unwrap_or_default();

@@ -655,8 +655,8 @@ fn rows() -> Vec<Row> {
         Row("pod a fails", "3", |w| w.edit_pod("a", |p| p.phase = "Failed"), [
             "Unmanaged",
             "=",
-            "Serving b | s-leader: b | LeaderChanged (deleted)",
-            "Serving b | s-leader: b | LeaderChanged (deleted)",
+            "Serving b | s-leader: b | LeaderChanged (notReady)",
+            "Serving b | s-leader: b | LeaderChanged (notReady)",
             "Electing | s-leader: - | NoReadyPods (deleted)",
             "=",
         ]),

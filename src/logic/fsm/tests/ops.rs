@@ -280,7 +280,7 @@ fn a_budget_that_is_used_up_keeps_leaders_while_they_have_an_address() {
         (|l| { spend(l, Some(60)); ready(l, "a", false); }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
         (|l| l.world.delete_pod("a"), "Serving b | s-leader: b | LeaderChanged (deleted)"),
         (|l| l.world.edit_pod("b", |p| p.ips.clear()), "Serving c | s-leader: c | LeaderChanged (noIP)"),
-        (|l| l.world.edit_pod("c", |p| p.phase = "Failed"), "Electing | s-leader: - | NoReadyPods (deleted)"),
+        (|l| l.world.edit_pod("c", |p| p.phase = "Failed"), "Electing | s-leader: - | NoReadyPods (noneReady)"),
     ]);
     check("nobody Ready empties no slice either", &[], &[
         (|l| { spend(l, Some(60)); for p in ["a", "b", "c"] { ready(l, p, false); } }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),

@@ -336,7 +336,7 @@ fn pods_that_are_about_to_go() {
         (|l| { ready(l, "a", false); l.settle(); l.forget(); l.world.edit_pod("a", |p| p.labels.clear()); },
          "Serving b | s-leader: b | LeaderChanged (unlabelled)"),
         (|l| { ready(l, "b", false); l.settle(); l.forget(); l.world.edit_pod("b", |p| p.phase = "Failed"); },
-         "Serving c | s-leader: c | LeaderChanged (deleted)"),
+         "Serving c | s-leader: c | LeaderChanged (notReady)"),
     ]);
 }
 
