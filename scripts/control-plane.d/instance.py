@@ -30,7 +30,7 @@ def process_stat(pid):
 class Instance:
     """One control plane: a directory with state.json, keys, data and logs."""
 
-    OWN = ["state.json", "pki", "etcd", "log", "conf", "kubeconfig*"]
+    OWN = ["state.json", "pki", "etcd", "etcd-backup", "log", "conf", "kubeconfig*"]
 
     def __init__(self, directory):
         self.dir = os.path.abspath(directory)

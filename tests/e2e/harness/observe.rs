@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::SHORT;
 use super::api::{Api, Kind, Refused};
-use super::objects::{name_of, summary};
+use super::objects::{name_of, summary, text};
 
 /// So many objects are shown by a failure.
 const SHOWN_MAX: usize = 14;
@@ -231,13 +231,22 @@ impl Reader {
 
     async fn run(mut self) {
         loop {
-            if self.follow().await.is_err() {
+            if self.follow().await.is_err() || self.is_past().await {
                 // The server is away, or does not know the version any more.
                 while self.list().await.is_err() {
                     tokio::time::sleep(SHORT).await;
                 }
             }
         }
+    }
+
+    /// Whether more has been seen than the server knows of, since it went back to a backup.
+    async fn is_past(&self) -> bool {
+        let number = |text: &str| text.parse::<u64>().unwrap_or_default();
+        let list = self.api.get(&format!("{}?limit=1", self.path)).await;
+        list.is_ok_and(|list| {
+            number(text(&list, "/metadata/resourceVersion")) < number(&self.version)
+        })
     }
 
     async fn follow(&mut self) -> Result<(), Refused> {

@@ -22,6 +22,7 @@ mod ports;
 mod process;
 mod refused;
 mod restart;
+mod restore;
 mod scale;
 mod settings;
 mod strategies;
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Scenario> {
         process::ALL,
         lease::ALL,
         restart::ALL,
+        restore::ALL,
         outage::ALL,
         scale::ALL,
         hygiene::ALL,

@@ -15,6 +15,7 @@ use super::arguments::Arguments;
 use super::audit_log::AuditLog;
 use crate::access::User;
 use crate::fault::{Committed, Observer};
+use crate::fixture::Backup;
 use crate::loopback::Authority;
 use crate::options::Options;
 use crate::server::SimKube;
@@ -93,6 +94,7 @@ struct Daemon {
     news: Arc<Notify>,
     api: Option<Running>,
     manager: Option<Running>,
+    backup: Option<Backup>,
 }
 
 impl Daemon {
@@ -128,6 +130,7 @@ impl Daemon {
             news,
             api: None,
             manager: None,
+            backup: None,
         };
         daemon.listen(listener);
         if arguments.has("controller-manager") {
@@ -223,6 +226,11 @@ impl Daemon {
                     manager.end().await;
                 }
             }
+            "backup" => self.backup = Some(self.sim.backup()),
+            "restore" => match &self.backup {
+                Some(backup) => self.sim.restore(backup),
+                None => return Err(Failure::new("there is no backup: make it first")),
+            },
             "compact" => {
                 self.sim.compact_to_now();
                 return Ok(self.sim.resource_version().to_string());

@@ -106,8 +106,13 @@ impl Instance {
                 self.ask("kill-apiserver")?;
                 self.ask("start-apiserver")?;
             }
-            "kill-apiserver" | "start-apiserver" | "stop-controller-manager" => {
+            "kill-apiserver" | "start-apiserver" | "stop-controller-manager" | "backup" => {
                 self.ask(command)?;
+            }
+            "restore" => {
+                for step in ["kill-apiserver", command, "start-apiserver"] {
+                    self.ask(step)?;
+                }
             }
             "start-controller-manager" => {
                 let controllers = arguments.all("controllers").join(",");

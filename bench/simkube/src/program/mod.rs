@@ -48,6 +48,8 @@ const USAGE: &str = "usage: simkube COMMAND [--dir DIR] [OPTIONS]
   start-apiserver           open the same port again
   restart-apiserver         both
   pause, resume             stop the process, and let it go on
+  backup                    keep a copy of the objects, in the place of an earlier one
+  restore                   go back to it with a new start of the API server
   compact                   forget the history; print the revision
   start-controller-manager  [--controllers garbage-collector-controller,namespace-controller]
   stop-controller-manager
