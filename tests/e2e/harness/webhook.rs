@@ -23,7 +23,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::SOON;
-use super::api::Kind::Slice;
+use super::api::Kind::{self, Service, Slice};
 use super::api::Patch;
 use super::test::Test;
 
@@ -74,9 +74,26 @@ impl Webhook {
     /// Has the API server ask it about slices of zen-lead in the scenario's namespace; returns when it
     /// does so. `kind` is `Validating` or `Mutating`.
     pub async fn register(&self, t: &Test, kind: &str, failure_policy: &str) -> Result<()> {
-        let configuration = configuration(t, kind, failure_policy, self);
-        t.api.create(&configurations(kind), &configuration).await?;
-        let probe = format!("{}?dryRun=All", t.path(Slice, "web-leader"));
+        let mut configuration = configuration(t, kind, failure_policy, self);
+        configuration["webhooks"][0]["objectSelector"] = json!({"matchExpressions": [
+            {"key": "zen-lead.io/source-service", "operator": "Exists"},
+        ]});
+        self.put(t, kind, &configuration, Slice).await
+    }
+
+    /// Has the API server let it change every Service in the scenario's namespace.
+    pub async fn register_for_services(&self, t: &Test) -> Result<()> {
+        let mut configuration = configuration(t, "Mutating", "Fail", self);
+        let rule = &mut configuration["webhooks"][0]["rules"][0];
+        rule["apiGroups"] = json!([""]);
+        rule["resources"] = json!(["services"]);
+        self.put(t, "Mutating", &configuration, Service).await
+    }
+
+    /// Puts a configuration in force; `web-leader` of that kind shows it.
+    async fn put(&self, t: &Test, kind: &str, configuration: &Value, probed: Kind) -> Result<()> {
+        t.api.create(&configurations(kind), configuration).await?;
+        let probe = format!("{}?dryRun=All", t.path(probed, "web-leader"));
         let patch = json!({"metadata": {"labels": {"probe": "x"}}});
         let deadline = Instant::now() + SOON;
         while self.asked.load(Ordering::SeqCst) == 0 {
@@ -94,7 +111,7 @@ pub fn configurations(kind: &str) -> String {
     format!("{ADMISSION}/{}webhookconfigurations", kind.to_lowercase())
 }
 
-/// The configuration of a webhook; it covers zen-lead's slices in the scenario's namespace.
+/// The configuration of a webhook; it covers slices in the scenario's namespace.
 fn configuration(t: &Test, kind: &str, failure_policy: &str, webhook: &Webhook) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -107,9 +124,6 @@ fn configuration(t: &Test, kind: &str, failure_policy: &str, webhook: &Webhook) 
             "timeoutSeconds": 10,
             "failurePolicy": failure_policy,
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": t.ns}},
-            "objectSelector": {"matchExpressions": [
-                {"key": "zen-lead.io/source-service", "operator": "Exists"},
-            ]},
             "rules": [{
                 "apiGroups": ["discovery.k8s.io"], "apiVersions": ["v1"],
                 "operations": ["CREATE", "UPDATE"], "resources": ["endpointslices"],

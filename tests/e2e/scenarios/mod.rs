@@ -17,6 +17,7 @@ mod mirror;
 mod names;
 mod opt_in;
 mod outage;
+mod parts;
 mod pause;
 mod ports;
 mod process;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Scenario> {
         drain::ALL,
         failover::ALL,
         last_resort::ALL,
+        parts::ALL,
         ports::ALL,
         dual::ALL,
         mirror::ALL,

@@ -81,7 +81,7 @@ async fn allow(t: &Test) -> Result<()> {
 }
 
 /// Waits until the policy is in force, or is not any more, by writes that change nothing.
-async fn bites(t: &Test, kind: Kind, patch: Value, yes: bool) -> Result<()> {
+pub(super) async fn bites(t: &Test, kind: Kind, patch: Value, yes: bool) -> Result<()> {
     let probe = format!("{}?dryRun=All", t.path(kind, "web-leader"));
     let deadline = Instant::now() + SOON;
     loop {
@@ -143,12 +143,12 @@ async fn refused_by_an_admission_policy(t: Arc<Test>) -> Result<()> {
 }
 
 /// Renames the one port of the source.
-async fn rename_port(t: &Test, name: &str) -> Result<()> {
+pub(super) async fn rename_port(t: &Test, name: &str) -> Result<()> {
     let patch = json!([{"op": "replace", "path": "/spec/ports/0/name", "value": name}]);
     t.patch(Service, "web", patch).await.map(drop)
 }
 
-async fn has_port_names(t: &Test, expected: &[&str]) -> Result<()> {
+pub(super) async fn has_port_names(t: &Test, expected: &[&str]) -> Result<()> {
     t.until(
         Slice,
         "web-leader",
