@@ -72,8 +72,8 @@ bugs! {
     RenewedByAnswer,
     /// A standby waits from when it first saw the holder, whatever that one renews since.
     RenewalsIgnored,
-    /// Who stands by does not follow what is published, and takes over with a mind of its own.
-    NotFollowed,
+    /// The leader Service's copy says who leads, before the slices.
+    CopyBelieved,
     /// Whichever node falls silent is down, however many there are.
     SilenceBelieved,
     /// Nobody looks again when something becomes known of a node.

@@ -175,7 +175,7 @@ impl<'a> Judge<'a> {
         let machine = &step.machine;
         let name = machine.name.as_ref();
         let shown = name.and_then(|name| fsm::published(view, name));
-        let decided = machine.leader().map(|leader| &leader.uid);
+        let decided = step.goal.leader().map(|leader| &leader.uid);
         let is_served = matches!(machine.phase, Phase::Electing | Phase::Serving(_));
         let state = match (&machine.phase, shown) {
             (Phase::Serving(_), None) => "Electing",
@@ -225,8 +225,8 @@ impl<'a> Judge<'a> {
         without.pods.retain(|pod| Some(&pod.uid) != leader);
         without.referenced.retain(|pod| Some(&pod.uid) != leader);
         let then = self.step(step.machine.clone(), &without);
-        let next = then.machine.leader()?;
-        (Some(&next.uid) != leader).then(|| Arc::clone(&next.pod))
+        let next = then.goal.leader()?;
+        (Some(&next.uid) != leader).then(|| Arc::clone(&next.name))
     }
 
     fn step(&self, machine: Machine, view: &View) -> Step {
@@ -247,6 +247,7 @@ impl<'a> Judge<'a> {
             spent: None,
             nodes,
             addresses: &self.addresses,
+            writes: true,
             cause: Cause {
                 at: self.now.moment,
                 pod_changed: None,
@@ -291,8 +292,8 @@ fn pending(shown: Option<&TargetRef>, decided: Option<&Uid>, step: &Step) -> Opt
     if shown.map(|shown| &shown.uid) == decided {
         return None;
     }
-    Some(match step.machine.leader() {
-        Some(leader) => format!("{} is to lead and is not published", leader.pod),
+    Some(match step.goal.leader() {
+        Some(leader) => format!("{} is to lead and is not published", leader.name),
         None => "the leader is to be withdrawn and is still published".into(),
     })
 }

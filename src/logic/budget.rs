@@ -43,6 +43,11 @@ impl Bucket {
     pub fn take(&mut self, limit: Limit, now: Moment) {
         self.full_at = self.full_at.max(now) + limit.interval();
     }
+
+    /// Puts back what was taken for a failover that did not happen.
+    pub fn put_back(&mut self, limit: Limit, now: Moment) {
+        self.full_at = now.max(self.full_at - limit.interval());
+    }
 }
 
 /// How many failovers for `notReady` there may be.

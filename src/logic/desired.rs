@@ -18,13 +18,19 @@ pub enum Goal {
 }
 
 impl Goal {
+    /// The leader that is to be published.
+    #[must_use]
+    pub fn leader(&self) -> Option<&Leader> {
+        match self {
+            Self::Serve(desired) => desired.leader.as_ref(),
+            Self::Untouched | Self::Withdraw => None,
+        }
+    }
+
     /// The node of the leader that is to be published.
     #[must_use]
     pub fn leader_node(&self) -> Option<&Arc<str>> {
-        match self {
-            Self::Serve(desired) => desired.leader.as_ref()?.node.as_ref(),
-            Self::Untouched | Self::Withdraw => None,
-        }
+        self.leader()?.node.as_ref()
     }
 }
 

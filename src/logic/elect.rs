@@ -9,7 +9,7 @@ mod standing;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(in crate::logic) use eligible::is_unfit;
+pub(in crate::logic) use eligible::could_lead;
 pub use eligible::{Candidate, Obstacle, scrutinize};
 pub use ports::{resolve, resolve_beside, resolve_without_pod};
 pub use rank::priority;
@@ -134,14 +134,6 @@ pub struct Verdict {
     pub hold: Hold,
     /// When to look again even if nothing happens.
     pub deadline: Option<Moment>,
-}
-
-impl Verdict {
-    /// Whether this pod leads on, and nothing speaks against it.
-    pub(super) fn confirms(&self, incumbent: Option<&Uid>) -> bool {
-        let leader = self.leader.as_ref().map(|pod| &pod.uid);
-        leader.is_some() && leader == incumbent && self.hold == Hold::Firm
-    }
 }
 
 /// How a leader that is kept stands.

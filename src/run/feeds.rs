@@ -87,7 +87,6 @@ impl Controller {
                         touched
                     }
                     Change::Restored => {
-                        drive.begin_history();
                         return store.outdate_slices(within.as_deref());
                     }
                     Change::Progress(_) => return,
@@ -269,7 +268,6 @@ impl Controller {
         let alive = self.alive("sweep");
         let store = Arc::clone(&self.store);
         let (known, leaders) = (Arc::clone(&store), Arc::clone(&store));
-        let (waiting, told) = (Arc::clone(&self.drive), Arc::clone(&self.drive));
         let (drive, clock) = (Arc::clone(&self.drive), self.around.clock.clone());
         let sweep = Sweep {
             client: self.clients.watch.clone(),
@@ -281,8 +279,6 @@ impl Controller {
                 leaders.service(key).is_some_and(marked)
             },
             is_active: self.is_active(),
-            is_due: move || waiting.awaits_inheritance(),
-            looked: move |version| told.inherit(version),
             report: move |service: &Key, slices: Vec<Slice>| {
                 // One that the leader Service controls is ours, and somebody took its labels off: a
                 // fact like those of the watch.

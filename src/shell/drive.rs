@@ -3,7 +3,6 @@
 
 mod deadlines;
 mod decide;
-mod inherited;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,7 +17,6 @@ use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
 use self::decide::Together;
-use self::inherited::Inherited;
 use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
 use crate::board::Board;
@@ -79,8 +77,6 @@ pub struct Drive {
     is_open: AtomicBool,
     /// A machine is locked for one step and never across an await.
     cells: DashMap<Key, Arc<Mutex<Cell>>, FixedState>,
-    /// What this replica finds and did not write. Locked for one look.
-    inherited: Mutex<Inherited>,
     /// When to look at which source again. Locked for one insertion or removal.
     deadlines: Mutex<Deadlines>,
     earlier: Notify,
@@ -92,8 +88,6 @@ pub struct Drive {
 #[derive(Default)]
 struct Cell {
     machine: Machine,
-    /// The newest version at which its slices said who leads, or that nobody does.
-    shown: Option<Version>,
     heals: Heals,
     refusals: Refusals,
     deadline: Option<Entry>,
@@ -131,7 +125,6 @@ impl Drive {
             settings,
             clock,
             is_open: AtomicBool::new(false),
-            inherited: Mutex::default(),
             cells: DashMap::with_capacity_and_hasher_and_shard_amount(
                 0,
                 FixedState::default(),
@@ -162,14 +155,13 @@ impl Drive {
     /// From now on this replica writes: a full pass, those first whose traffic should have moved
     /// while nobody could move it.
     pub fn take_over(&self) {
-        *self.inherited.lock() = Inherited::Everything;
         if !self.is_open() {
             return;
         }
         let all = self.cells.iter();
         let all = all.map(|entry| (entry.key().clone(), Arc::clone(&entry)));
         let all: Vec<_> = all.collect();
-        let is_urgent = |cell: &Mutex<Cell>| cell.lock().machine.pending.is_some();
+        let is_urgent = |cell: &Mutex<Cell>| cell.lock().machine.attempt.is_some();
         let urgent = all.into_iter().filter(|(_, cell)| is_urgent(cell));
         let mut urgent: Vec<Key> = urgent.map(|(key, _)| key).collect();
         urgent.sort();
@@ -226,10 +218,6 @@ impl Drive {
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
         let is_active = self.outlet.is_active();
-        let is_legacy = self.is_legacy(&mut cell, &view);
-        if (!is_active || is_legacy) && !planted::is(Bug::NotFollowed) {
-            cell.machine.follow(&view, now);
-        }
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
         let restrained = Self::plan(&mut cell, is_active, &step.goal, &view, now.moment);
         let writes = restrained.writes;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::api::{self, Scope};
 use super::clock::HEARTBEAT;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
-use crate::logic::model::{Key, Slice, Version};
+use crate::logic::model::{Key, Slice};
 
 /// Between two looks at everything.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -37,7 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub const ASKED_MAX: usize = 1_024;
 
 /// What a look needs to know and to tell.
-pub struct Sweep<K, L, D, V, R> {
+pub struct Sweep<K, L, R> {
     /// The connection.
     pub client: Client,
     /// What is watched.
@@ -49,10 +49,6 @@ pub struct Sweep<K, L, D, V, R> {
     /// Whether this replica writes. One that stands by does not look, and looks at everything when
     /// it takes over.
     pub is_active: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// Whether everything has to be looked at at once: this replica has just begun to write.
-    pub is_due: D,
-    /// Told after a look at everything which version of the slices it began at.
-    pub looked: V,
     /// Told for a leader Service which slices without our labels are attached to it now.
     pub report: R,
 }
@@ -65,19 +61,15 @@ struct Page {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct PageMeta {
-    resource_version: Version,
     #[serde(default, rename = "continue")]
     token: Option<String>,
 }
 
-impl<K, L, D, V, R> Sweep<K, L, D, V, R>
+impl<K, L, R> Sweep<K, L, R>
 where
     K: Fn() -> Vec<Key>,
     L: Fn(&Key) -> bool,
-    D: Fn() -> bool,
-    V: Fn(Version),
     R: Fn(&Key, Vec<Slice>),
 {
     /// Looks at everything now and every ten minutes, and at single Services when asked, and again
@@ -97,9 +89,6 @@ where
                 continue;
             }
             agenda.ripen(now);
-            if (self.is_due)() {
-                agenda.everything_at = agenda.everything_at.min(now);
-            }
             let due = agenda.due_at(now).max(not_before);
             if now < due {
                 tokio::select! {
@@ -131,7 +120,7 @@ where
     async fn look_at(&self, pending: &mut BTreeSet<Key>) -> Result<(), String> {
         while let Some(service) = pending.first().cloned() {
             let selector = format!("{SERVICE_NAME}={}", service.name);
-            let (slices, _) = self
+            let slices = self
                 .list(&Scope::Namespace(Arc::clone(&service.namespace)), &selector)
                 .await?;
             let others = slices.into_iter().filter(|slice| !bears_our_labels(slice));
@@ -147,11 +136,8 @@ where
             .map(|service| (service, Vec::new()))
             .collect();
         let selector = format!("{SERVICE_NAME},{SLICE_MANAGED_BY}!={MANAGER}");
-        let mut began = None;
         for scope in &self.scopes {
-            let (slices, version) = self.list(scope, &selector).await?;
-            began.get_or_insert(version);
-            for slice in slices {
+            for slice in self.list(scope, &selector).await? {
                 let Some(name) = slice.metadata.labels.shared(SERVICE_NAME) else {
                     continue;
                 };
@@ -167,15 +153,13 @@ where
         for (service, slices) in found {
             (self.report)(&service, slices);
         }
-        began.map(&self.looked);
         Ok(())
     }
 
-    /// All pages, and the version that the first one shows.
-    async fn list(&self, scope: &Scope, selector: &str) -> Result<(Vec<Slice>, Version), String> {
+    /// All pages.
+    async fn list(&self, scope: &Scope, selector: &str) -> Result<Vec<Slice>, String> {
         let namespace = scope.namespace();
         let mut slices = Vec::new();
-        let mut began = None;
         let mut token: Option<String> = None;
         loop {
             let mut query = vec![("labelSelector", selector), ("limit", "500")];
@@ -189,12 +173,10 @@ where
             }
             let page: Page = serde_json::from_slice(&answer.body).map_err(|why| why.to_string())?;
             slices.extend(page.items.unwrap_or_default());
-            let version = began.take().unwrap_or(page.metadata.resource_version);
             token = page.metadata.token.filter(|token| !token.is_empty());
             if token.is_none() {
-                return Ok((slices, version));
+                return Ok(slices);
             }
-            began = Some(version);
         }
     }
 }

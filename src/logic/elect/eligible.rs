@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::field::Field;
 use super::ports::resolves_any;
 use super::{Ballot, Rules};
-use crate::logic::model::{Pod, PodPhase};
+use crate::logic::model::{Pod, PodPhase, Uid};
 use crate::logic::time::Moment;
 use crate::planted::{self, Bug};
 
@@ -65,9 +65,15 @@ pub fn scrutinize(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Vec<Ca
     pods.into_iter().map(judge).collect()
 }
 
-/// Whether more speaks against this pod as a leader than a node that has fallen silent.
-pub(in crate::logic) fn is_unfit(rules: &Rules<'_>, pod: &Pod) -> bool {
-    lasting(rules, pod).is_some_and(|obstacle| obstacle != Obstacle::NodeDown)
+/// Whether the pod of this identity may become leader now.
+pub(in crate::logic) fn could_lead(
+    rules: &Rules<'_>,
+    pods: &[Arc<Pod>],
+    uid: &Uid,
+    now: Moment,
+) -> bool {
+    let pod = pods.iter().find(|pod| pod.uid == *uid);
+    pod.is_some_and(|pod| obstacle(rules, pod, now).is_none())
 }
 
 /// What keeps a pod from becoming leader now.

@@ -15,8 +15,9 @@
 //! and says what should exist. A lost, doubled or reordered event does no harm, and a restart
 //! rebuilds the state from the cluster: the slice says who leads, the labels say what is ours.
 
+mod attempt;
 mod balance;
-mod follow;
+mod incumbent;
 mod intent;
 mod notes;
 mod report;
@@ -26,6 +27,8 @@ mod wish;
 
 use std::sync::Arc;
 
+pub use attempt::Attempt;
+pub(in crate::logic) use incumbent::has_record;
 pub use notes::{Said, Topic};
 pub use report::{Report, Switched};
 pub use serve::published;
@@ -33,7 +36,7 @@ pub use serve::published;
 use super::addresses::Addresses;
 use super::budget::Spent;
 use super::desired::Goal;
-use super::elect::{Hold, Reason};
+use super::elect::Hold;
 use super::event::Note;
 use super::handover::Handover;
 use super::mirror::Mirror;
@@ -43,7 +46,9 @@ use super::settings::{Exposure, Settings};
 use super::spread::Others;
 use super::time::{Moment, Now};
 use super::view::View;
+use incumbent::Records;
 use intent::Intent;
+use serve::Served;
 
 /// Where a source stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,8 +125,12 @@ pub struct Machine {
     pub shunned: Vec<(Uid, Moment)>,
     /// The last switchover on request that has been carried out.
     pub handled: Option<Handover>,
-    /// A switch that is decided and not yet seen in a slice.
-    pub pending: Option<Switch>,
+    /// A change of leader that is desired and that no slice shows yet.
+    pub attempt: Option<Attempt>,
+    /// The leader at the time at which everything was taken down to be made again.
+    pub kept: Option<Serving>,
+    /// Hand edits of the slice that have counted as switchovers within the last minute.
+    pub edits: Vec<Moment>,
     /// When the leadership last changed hands, by the wall clock.
     pub switched: Option<jiff::Timestamp>,
     /// Cluster addresses of the leader Service, to be asked for again if it is deleted.
@@ -132,29 +141,6 @@ pub struct Machine {
     pub unbalanced_since: Option<Moment>,
     /// What users have been told.
     pub said: Said,
-}
-
-/// A change of leader on its way to the API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Switch {
-    /// The leader that is published until then.
-    pub from: Option<Serving>,
-    /// Since when it leads, by the wall clock.
-    pub from_switched: Option<jiff::Timestamp>,
-    /// Why it was left; `None` for a first election or a recovery.
-    pub reason: Option<Reason>,
-    /// When the news that caused it arrived.
-    pub at: Moment,
-    /// When the pod itself changed, if a pod did.
-    pub trigger: Option<jiff::Timestamp>,
-}
-
-impl Switch {
-    /// Identity of the leader that is published until then.
-    #[must_use]
-    pub fn former_uid(&self) -> Option<&Uid> {
-        self.from.as_ref().map(|former| &former.uid)
-    }
 }
 
 /// What a step goes by beside the facts.
@@ -172,6 +158,8 @@ pub struct Context<'a> {
     pub nodes: &'a Nodes,
     /// Cluster addresses of leader Services that were taken down.
     pub addresses: &'a Addresses,
+    /// Whether this replica writes. A standby takes the same steps, and what it wants is not written.
+    pub writes: bool,
     /// What made us look.
     pub cause: Cause,
 }
@@ -214,25 +202,33 @@ impl Machine {
         self.shunned.retain(|(_, until)| now.moment < *until);
         let mut report = Report::of(view);
         let mut released = Vec::new();
-        let (goal, deadline) = match intent::read(&mut self, view, context) {
+        let Served {
+            goal,
+            deadline,
+            switched,
+        } = match intent::read(&mut self, view, context) {
             Intent::Serve { source, name } => {
                 release_others(view, &name, &mut released);
                 self.remember_addresses(view, &name, context.addresses, now.moment);
                 if self.must_rebuild(view, &source, &name) {
-                    (self.leave(view, &mut released), None)
+                    let primary = source.families()[0].into();
+                    self.keep(view, &Records::of(view, &name, primary), now.moment);
+                    self.leave(view, &mut released).into()
                 } else {
                     self.serve(view, context, now, &source, name, &mut report)
                 }
             }
-            Intent::Leave => (self.leave(view, &mut released), None),
+            Intent::Leave => {
+                self.kept = None;
+                self.leave(view, &mut released).into()
+            }
             Intent::Orphan => {
                 self.retire();
-                (Goal::Untouched, None)
+                Goal::Untouched.into()
             }
         };
         self.tell_of_copies(view, &goal);
         self.tell_what_is_stuck(view, &goal);
-        let switched = self.confirm(view, &goal, now);
         report.state = self.phase.name();
         Step {
             notes: self.said.take(),
@@ -245,7 +241,7 @@ impl Machine {
         }
     }
 
-    /// The leader, if there is one.
+    /// The published leader, if there is one.
     #[must_use]
     pub fn leader(&self) -> Option<&Serving> {
         match &self.phase {
@@ -278,6 +274,7 @@ impl Machine {
         *self = Self {
             said: std::mem::take(&mut self.said),
             settings: std::mem::take(&mut self.settings),
+            kept: self.kept.take(),
             former: std::mem::take(&mut self.former),
             ..Self::default()
         };
@@ -302,7 +299,7 @@ impl Machine {
         if self.phase != Phase::Draining {
             self.enter(Phase::Draining);
         }
-        self.pending = None;
+        self.attempt = None;
     }
 
     /// The source leaves, or what is published has to be taken down before it can be made anew.

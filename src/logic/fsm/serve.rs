@@ -1,16 +1,14 @@
-//! A source that is served: finds its leader in the cluster, holds the election, takes the verdict
-//! into the state.
+//! A source that is served: finds its leader in the slices, holds the election, and says what should
+//! exist.
 
 use std::sync::Arc;
 
-use super::report::Report;
-use super::{Cause, Context, Machine, Phase, Serving, Switch};
-use crate::logic::contract::{
-    AVOIDED_NODES, COOLING_DOWN, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME,
-    LEADER_POD_NAME, LEADER_POD_UID, SERVICE_NAME,
-};
+use super::incumbent::Records;
+use super::report::{Report, Switched};
+use super::{Context, Machine, Phase};
+use crate::logic::contract::{AVOIDED_NODES, SERVICE_NAME};
 use crate::logic::desired::{Goal, Record};
-use crate::logic::elect::{self, Ballot, Candidate, Hold, Incumbent, Reason, Rules, SHUN, Verdict};
+use crate::logic::elect::{self, Ballot, Candidate, Hold, Reason, Rules, SHUN, Verdict};
 use crate::logic::handover::Handover;
 use crate::logic::model::{Pod, Service, TargetRef, Uid};
 use crate::logic::nodes::Nodes;
@@ -29,24 +27,32 @@ impl Machine {
         source: &Arc<Service>,
         name: Arc<str>,
         report: &mut Report,
-    ) -> (Goal, Option<Moment>) {
-        if matches!(self.phase, Phase::Unmanaged | Phase::Draining) {
-            let was_withdrawn = self.phase == Phase::Draining;
+    ) -> Served {
+        let is_first = matches!(self.phase, Phase::Unmanaged | Phase::Draining);
+        if is_first {
             self.enter(Phase::Electing);
-            self.adopt(view, &name, was_withdrawn, now);
         }
+        let families = source.families();
+        let records = Records::of(view, &name, families[0].into());
+        self.recall(&records, is_first, now);
         let asked = self.asked();
         self.forgive(view, context.nodes, asked.awaited.as_ref());
-        let rules = rules(&self.settings, source, context, &asked);
-        let families = source.families();
-        let incumbent = self.leader().map(|leader| leader.uid.clone());
-        let verdict = self.elect(view, &rules, &name, incumbent.as_ref(), now.moment);
+        let settings = self.settings.clone();
+        let rules = rules(&settings, source, context, &asked);
+        let incumbent = self.incumbent(view, &records, &rules, now.moment);
+        let before = self.leader().cloned();
+        self.observe(&records, incumbent.as_ref(), context.writes, now);
+        let switched = self.settle(&records, incumbent.as_ref(), before.as_ref(), now);
+
+        let led = incumbent.as_ref().map(|incumbent| &incumbent.uid);
+        let verdict = elect::elect(&rules, &self.ballot(view, led), now.moment);
         report.elected(view, &rules, &verdict, incumbent.is_some());
-        let mut deadline = verdict.deadline;
-        self.apply(&verdict, incumbent, context.cause, now);
-        self.explain(view, &rules, &verdict, &name);
-        self.remember_handover(view, &name, &verdict);
+        self.attempt(&verdict, incumbent.as_ref(), context.cause);
+        self.judge(&verdict, led, now);
+        self.tell(view, &rules, &verdict, &name, switched.as_ref());
+
         let record = self.record(view, context.nodes, &name, now);
+        let mut deadline = verdict.deadline;
         let mut desired = self.desired(view, context.mirror, source, name, verdict, families);
         desired.record = record;
         let service = view.service(&desired.name);
@@ -57,7 +63,11 @@ impl Machine {
         );
         let patience = self.tell_of_balancer(source, service, class, now.moment);
         deadline = deadline.into_iter().chain(patience).min();
-        (Goal::Serve(Box::new(desired)), deadline)
+        Served {
+            goal: Goal::Serve(Box::new(desired)),
+            deadline,
+            switched,
+        }
     }
 
     /// Every pod of a source that is served, as an election held now would see it. The machine has
@@ -73,52 +83,10 @@ impl Machine {
         elect::scrutinize(&rules, &self.ballot(view, incumbent), now.moment)
     }
 
-    /// Holds the election. Who was decided upon and has not been shown by any slice yet has to be
-    /// beyond doubt. If he is not, whoever he was to follow goes on where he can: clients have seen
-    /// nobody else. If neither can, another follows: nobody begins to lead by being kept.
-    fn elect(
-        &self,
-        view: &View,
-        rules: &Rules<'_>,
-        name: &str,
-        incumbent: Option<&Uid>,
-        now: Moment,
-    ) -> Verdict {
-        let verdict = elect::elect(rules, &self.ballot(view, incumbent), now);
-        if verdict.confirms(incumbent) {
-            return verdict;
-        }
-        let Some(switch) = self.pending.as_ref().filter(|_| incumbent.is_some()) else {
-            return verdict;
-        };
-        let shown = published(view, name).map(|shown| &shown.uid);
-        let former = switch.former_uid().filter(|uid| shown == Some(*uid));
-        // This failover is decided and paid for; it goes on.
-        let unspent = Rules {
-            spent: None,
-            ..*rules
-        };
-        let again = elect::elect(&unspent, &self.ballot(view, former), now);
-        let goes_on = again.confirms(former);
-        let stays = |pod: &&Arc<Pod>| Some(&pod.uid) == incumbent && shown != incumbent;
-        let kept = verdict.leader.as_ref().filter(stays);
-        // A silent node says nothing of its pod: with nobody else he is worth more than nobody.
-        let is_bettered = |pod: &Arc<Pod>| again.leader.is_some() || elect::is_unfit(rules, pod);
-        let begins_by_staying = !rules.paused && kept.is_some_and(is_bettered);
-        if goes_on || begins_by_staying {
-            Verdict {
-                left: None,
-                ..again
-            }
-        } else {
-            verdict
-        }
-    }
-
     fn ballot<'b>(&'b self, view: &'b View, incumbent: Option<&'b Uid>) -> Ballot<'b> {
         Ballot {
             pods: &view.pods,
-            incumbent: incumbent.map(|uid| Incumbent {
+            incumbent: incumbent.map(|uid| elect::Incumbent {
                 uid,
                 pod: view.pod(uid),
             }),
@@ -134,59 +102,43 @@ impl Machine {
         }
     }
 
-    /// Finds out who leads according to the cluster: the slice says it. Restores what the leader
-    /// Service remembers for us.
-    fn adopt(&mut self, view: &View, name: &str, was_withdrawn: bool, now: Now) {
-        // The Service under the right name knows best; during a rename the other one may know more.
-        let mut services = view.own_services();
-        services.sort_by_key(|service| &*service.metadata.name != name);
-        let remembers = |key: &str| {
-            services
-                .iter()
-                .find_map(|service| service.metadata.annotations.get(key))
-        };
-        let last = remembers(LAST_LEADER_POD_UID).map(Uid::from);
-        let recorded = remembers(LEADER_POD_UID).map(Uid::from);
-        let switched: Option<jiff::Timestamp> =
-            remembers(LAST_SWITCH_TIME).and_then(|text| text.parse().ok());
-        self.last = self.last.take().or(last);
-        self.switched = self.switched.take().or(switched);
-        let handled = remembers(HANDLED_SWITCHOVER).and_then(|text| text.parse().ok());
-        self.handled = self.handled.take().or(handled);
-        if self.shunned.is_empty()
-            && let Some(recorded) = remembers(COOLING_DOWN)
+    /// Takes from the verdict how the published leader stands, and what is to be remembered of one that
+    /// is left for a disruption.
+    fn judge(&mut self, verdict: &Verdict, incumbent: Option<&Uid>, now: Now) {
+        if verdict.left == Some(Reason::Disrupted)
+            && let Some(uid) = incumbent
+            && !self.shunned.iter().any(|(shunned, _)| shunned == uid)
         {
-            self.shunned = record::read_cooling_down(recorded, now);
+            self.shunned.push((uid.clone(), now.moment + SHUN));
         }
+        let kept = verdict.leader.as_ref().map(|pod| &pod.uid);
+        if let Phase::Serving(serving) = &mut self.phase
+            && kept == Some(&serving.uid)
+        {
+            serving.hold = verdict.hold;
+        }
+    }
 
-        // A slice that somebody deleted while nobody watched took no leadership with it, if the
-        // pod could be published anew; during a pause any that is still there could.
-        let on_record = || {
-            let is_lost = !was_withdrawn && view.own_slices().is_empty();
-            let uid = recorded.clone().filter(|_| is_lost)?;
-            let may_stay = |pod: &Pod| self.settings.paused || (pod.ready && !pod.terminating);
-            view.pod(&uid).filter(|pod| may_stay(pod))?;
-            let name = remembers(LEADER_POD_NAME)?.into();
-            Some(TargetRef {
-                name,
-                uid,
-                ..TargetRef::default()
-            })
-        };
-        let Some(leader) = published(view, name).cloned().or_else(on_record) else {
-            return;
-        };
-        let known = switched.filter(|_| recorded.as_ref() == Some(&leader.uid));
-        let since = known.map_or(now.moment, |at| now.moment_of(at));
-        // Without a record the crash came between the slice and the annotations.
-        self.switched = known.or(Some(now.wall));
-        self.last = Some(leader.uid.clone());
-        self.enter(Phase::Serving(Serving {
-            uid: leader.uid.clone(),
-            pod: Arc::clone(&leader.name),
-            since,
-            hold: Hold::Firm,
-        }));
+    /// Tells users of a change that the slices show, and of what stands in the way. The one Warning about
+    /// an outage says both, so that its reason is what is true by then.
+    fn tell(
+        &mut self,
+        view: &View,
+        rules: &Rules<'_>,
+        verdict: &Verdict,
+        name: &str,
+        switched: Option<&Switched>,
+    ) {
+        let is_lost = switched.is_some_and(|switched| switched.to.is_none());
+        if is_lost && verdict.leader.is_none() {
+            self.explain(view, rules, verdict, name, true);
+        }
+        if let Some(switched) = switched {
+            self.announce(switched, name);
+        }
+        if !(is_lost && verdict.leader.is_none()) {
+            self.explain(view, rules, verdict, name, false);
+        }
     }
 
     /// A request for a pod ends the time for which it is not returned to, unless it is about to go
@@ -222,98 +174,41 @@ impl Machine {
         (again || !self.handled.as_ref().is_some_and(is_done)).then_some(asked)
     }
 
-    /// Notes that a switchover has been carried out, once a slice shows it: a decision that no
-    /// slice has shown yet may still come to nothing.
-    fn remember_handover(&mut self, view: &View, name: &str, verdict: &Verdict) {
+    /// The switchover on request that has been carried out once the desired leader is published. Written
+    /// in the same patch as the endpoint.
+    pub(super) fn handed_over(&self, verdict: &Verdict) -> Option<Handover> {
         let leader = verdict.leader.as_ref();
         let preferred = self.settings.preferred.as_deref();
-        let is_forgotten =
-            |handled: &mut Handover| !handled.stands(preferred, leader.map(|leader| &leader.uid));
-        self.handled.take_if(is_forgotten);
-        let arrived = leader.filter(|leader| {
-            verdict.hold == Hold::Firm
-                && self.awaited() == Some(&leader.name)
-                && published(view, name).is_some_and(|shown| shown.uid == leader.uid)
-        });
+        let arrived = leader
+            .filter(|leader| verdict.hold == Hold::Firm && self.awaited() == Some(&leader.name));
         if let Some(leader) = arrived {
-            self.handled = Some(Handover {
+            return Some(Handover {
                 pod: Arc::clone(&leader.name),
                 uid: leader.uid.clone(),
             });
         }
+        let uid = leader.map(|leader| &leader.uid);
+        let stands = |handled: &&Handover| handled.stands(preferred, uid);
+        self.handled.as_ref().filter(stands).cloned()
     }
+}
 
-    /// Takes the verdict into the state, and remembers a switch until a slice shows it.
-    fn apply(&mut self, verdict: &Verdict, incumbent: Option<Uid>, cause: Cause, now: Now) {
-        let next = verdict.leader.as_ref().map(|pod| (&pod.uid, &pod.name));
-        let stays = next.map(|(uid, _)| uid) == incumbent.as_ref();
-        let mut returned = None;
-        if !stays {
-            let called_off = self.switch(verdict, cause);
-            returned = called_off.and_then(|switch| Some((switch.from?, switch.from_switched)));
-        } else if self.is_called_off(incumbent.as_ref()) {
-            self.pending = None;
-        }
-        if verdict.left == Some(Reason::Disrupted) {
-            self.shunned
-                .extend(incumbent.map(|uid| (uid, now.moment + SHUN)));
-        }
-        match next {
-            Some((uid, pod)) => {
-                self.last = Some(uid.clone());
-                let since = match (returned, self.leader()) {
-                    // He has led all the time.
-                    (Some((former, switched)), _) => {
-                        self.switched = switched;
-                        former.since
-                    }
-                    (None, Some(leader)) if stays => leader.since,
-                    (None, _) => {
-                        self.switched = Some(now.wall);
-                        now.moment
-                    }
-                };
-                self.enter(Phase::Serving(Serving {
-                    uid: uid.clone(),
-                    pod: Arc::clone(pod),
-                    since,
-                    hold: verdict.hold,
-                }));
-            }
-            None if self.phase != Phase::Electing => self.enter(Phase::Electing),
-            None => {}
-        }
-    }
+/// The outcome of a step for a source that is served.
+pub(super) struct Served {
+    pub(super) goal: Goal,
+    /// When to look again even if nothing happens.
+    pub(super) deadline: Option<Moment>,
+    /// A change of leader that the slices show.
+    pub(super) switched: Option<Switched>,
+}
 
-    /// Whether the leader that was to be left is the leader again: another replica, which writes,
-    /// has kept it.
-    fn is_called_off(&self, leader: Option<&Uid>) -> bool {
-        let pending = self.pending.as_ref();
-        pending.is_some_and(|switch| switch.former_uid() == leader)
-    }
-
-    /// Remembers a change of leader. One on top of another that no slice has shown yet makes one
-    /// of both: what counts is who is published, since when he had to go, and why. Returns it if it
-    /// leads back to him.
-    fn switch(&mut self, verdict: &Verdict, cause: Cause) -> Option<Switch> {
-        let next = verdict.leader.as_ref().map(|pod| &pod.uid);
-        let switch = self.pending.take().unwrap_or_else(|| Switch {
-            from: self.leader().cloned(),
-            from_switched: self.switched,
-            reason: verdict.left,
-            at: cause.at,
-            trigger: cause.pod_changed,
-        });
-        if switch.former_uid() == next {
-            return Some(switch);
+impl From<Goal> for Served {
+    fn from(goal: Goal) -> Self {
+        Self {
+            goal,
+            deadline: None,
+            switched: None,
         }
-        let reason = match switch.reason {
-            Some(Reason::NotReady | Reason::NoneReady) if next.is_none() => Some(Reason::NoneReady),
-            Some(Reason::NoneReady) => Some(Reason::NotReady),
-            other => other,
-        };
-        self.pending = Some(Switch { reason, ..switch });
-        None
     }
 }
 

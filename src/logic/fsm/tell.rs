@@ -1,35 +1,34 @@
 //! Tells users: why nobody leads, what stands in the way, and a switch once it is published.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::notes::{self, Topic};
-use super::report::{self, Switched};
-use super::{Machine, Switch};
+use super::notes::Topic;
+use super::{Attempt, Machine, report};
 use crate::logic::contract::{PRIORITY, SOURCE_SERVICE, reason};
 use crate::logic::desired::Goal;
-use crate::logic::elect::{self, Hold, Reason, Rules, Verdict};
+use crate::logic::elect::{self, Hold, Rules, Verdict};
 use crate::logic::event::Note;
-use crate::logic::model::{AddressType, Pod, Service, Slice};
+use crate::logic::model::{Pod, Service};
 use crate::logic::settings::{QUOTED_MAX, Strategy};
-use crate::logic::time::Now;
 use crate::logic::view::View;
 
 impl Machine {
-    /// Says why nobody leads, or which ports the leader lacks.
+    /// Says why there is no leader, or which ports the leader lacks. `is_lost`: the slices have just
+    /// shown the loss.
     pub(super) fn explain(
         &mut self,
         view: &View,
         rules: &Rules<'_>,
         verdict: &Verdict,
         name: &str,
+        is_lost: bool,
     ) {
         self.tell_of_guard(verdict);
         let Some(leader) = &verdict.leader else {
             self.said.forget(Topic::Ports);
             let (event, text) = report::why_nobody_leads(view, rules, name);
-            let is_shown = |switch: &Switch| switch.from.is_some();
-            if self.pending.as_ref().is_some_and(is_shown) {
+            let leaves = |attempt: &Attempt| attempt.from.is_some();
+            if is_lost || self.attempt.as_ref().is_some_and(leaves) {
                 // One event says that it was lost, to what, and why none follows.
                 self.said.hold(event, text);
             } else {
@@ -163,46 +162,5 @@ impl Machine {
         self.said.set_all(Topic::Stuck, texts, |text| {
             Note::warning(reason::LEADER_SERVICE_CONFLICT, text)
         });
-    }
-
-    /// Reports a pending switch once a slice of ours shows it.
-    pub(super) fn confirm(&mut self, view: &View, goal: &Goal, now: Now) -> Option<Switched> {
-        let Goal::Serve(desired) = goal else {
-            return None;
-        };
-        let pending = self.pending.as_ref()?;
-        let to = self.leader().map(|leader| (&leader.uid, &leader.pod));
-        let slices = view.own_slices();
-        let shows =
-            |slice: &Slice| slice.leader().map(|leader| &leader.uid) == to.map(|(uid, _)| uid);
-        let primary = AddressType::from(desired.families[0]);
-        let is_published = slices.iter().any(|slice| {
-            slice.address_type == primary
-                && view
-                    .slice_names(&desired.name)
-                    .contains(&slice.metadata.name)
-                && shows(slice)
-        });
-        if !is_published {
-            return None;
-        }
-        let took: Duration = now.moment.since(pending.at);
-        let switched = Switched {
-            from: pending.from.as_ref().map(|former| Arc::clone(&former.pod)),
-            to: to.map(|(_, pod)| Arc::clone(pod)),
-            reason: pending.reason,
-            took,
-        };
-        let why = switched.reason.map_or("", Reason::as_str);
-        match (switched.from.as_deref(), switched.to.as_deref()) {
-            (from, Some(to)) => {
-                let note = notes::announce(from, to, why, took, &desired.name);
-                self.said.say(note);
-            }
-            (Some(from), None) => self.said.end(from, why, took),
-            (None, None) => {}
-        }
-        self.pending = None;
-        Some(switched)
     }
 }

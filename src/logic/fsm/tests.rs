@@ -2,6 +2,7 @@
 
 pub(in crate::logic) mod matrix;
 mod ops;
+mod record;
 mod story;
 
 use super::*;

@@ -33,6 +33,9 @@ impl Machine {
         let annotations = self.annotations(view, mirror, source, &name);
         self.tell_of_strangers(view, &name);
         self.tell_of_priorities(view);
+        let handled = self.handed_over(&verdict);
+        let leader = verdict.leader.as_ref().map(|pod| pod.uid.clone());
+        let last_leader = leader.or_else(|| self.last.clone());
         Desired {
             source: view.key.clone(),
             source_uid: meta.uid.clone(),
@@ -63,11 +66,11 @@ impl Machine {
                 terminating: pod.terminating,
                 serving: pod.ready || !pod.terminating,
             }),
-            last_leader: self.last.clone(),
-            handled: self.handled.clone(),
+            last_leader,
+            handled,
             switched: self.switched,
             record: Record::default(),
-            trigger: self.pending.as_ref().and_then(|switch| switch.trigger),
+            trigger: self.attempt.as_ref().and_then(|attempt| attempt.trigger),
             name,
         }
     }

@@ -6,10 +6,12 @@ use super::patch::{Op, Wanted};
 use super::service::{mirrored, owner_reference, owners_differ};
 use super::{Action, Kind, Lane, Target, Write};
 use crate::logic::contract::{
-    HEADLESS, MANAGED_BY, MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
+    HANDLED_SWITCHOVER, HEADLESS, LAST_LEADER_POD_UID, LEADER_POD_UID, MANAGED_BY, MANAGER,
+    SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
 };
 use crate::logic::desired::Desired;
 use crate::logic::elect::resolve_without_pod;
+use crate::logic::fsm::has_record;
 use crate::logic::model::{
     AddressType, Conditions, Endpoint, EndpointPort, Family, Service, Slice, TargetRef,
 };
@@ -28,8 +30,10 @@ pub(super) fn create(desired: &Desired, family: Family, service: &Service, name:
         "labels": labels(desired, None).into_object(),
         "ownerReferences": [owner_reference(&service.metadata.name, &service.metadata.uid)],
     });
-    if let Some(trigger) = desired.trigger.filter(|_| endpoint.is_some()) {
-        metadata["annotations"] = json!({ TRIGGER_TIME: trigger.to_string() });
+    let trigger = desired.trigger.filter(|_| endpoint.is_some());
+    let annotations = annotations(desired, trigger).into_object();
+    if annotations.as_object().is_some_and(|map| !map.is_empty()) {
+        metadata["annotations"] = annotations;
     }
     let body = json!({
         "apiVersion": "discovery.k8s.io/v1",
@@ -79,10 +83,15 @@ pub(super) fn diff(
         let owner = owner_reference(&service.metadata.name, &service.metadata.uid);
         ops.push(Op::add("/metadata/ownerReferences", vec![owner]));
     }
-    if ops.is_empty() {
+    if ops.is_empty() && !(has_record(slice) && record(desired).differ(&slice.metadata.annotations))
+    {
         return None;
     }
-    ops.extend(trigger_ops(slice, desired.trigger.filter(|_| moves)));
+    ops.extend(annotation_ops(
+        desired,
+        slice,
+        desired.trigger.filter(|_| moves),
+    ));
     let lane = if moves {
         Lane::Failover
     } else {
@@ -109,24 +118,48 @@ pub(super) fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option
     }
     let mut ops = vec![Op::add("/endpoints", to_value(&wanted))];
     ops.extend(ports_op(desired, slice));
-    ops.extend(trigger_ops(slice, desired.trigger));
+    ops.extend(annotation_ops(desired, slice, desired.trigger));
     Some(patch(slice, ops, Lane::Failover))
 }
 
-/// Sets the time from which kube-proxy measures, or removes that of an earlier change.
-fn trigger_ops(slice: &Slice, trigger: Option<jiff::Timestamp>) -> Vec<Op> {
-    let mut annotations = Wanted::default();
-    match trigger {
-        Some(trigger) => annotations.set(TRIGGER_TIME, trigger.to_string()),
-        None => annotations.unset(TRIGGER_TIME),
-    }
-    annotations.ops("/metadata/annotations", &slice.metadata.annotations)
+/// What a slice records of its leader, for every process that comes after.
+fn record(desired: &Desired) -> Wanted<'static> {
+    let mut record = Wanted::default();
+    let mut set = |key, value: Option<String>| match value {
+        Some(value) => record.set(key, value),
+        None => record.unset(key),
+    };
+    let leader = desired.leader.as_ref().map(|leader| leader.uid.to_string());
+    set(LEADER_POD_UID, leader);
+    let last = desired.last_leader.as_ref().map(ToString::to_string);
+    set(LAST_LEADER_POD_UID, last);
+    let handled = desired.handled.as_ref().map(ToString::to_string);
+    set(HANDLED_SWITCHOVER, handled);
+    record
 }
 
-/// Takes the endpoint out of a slice that cannot be deleted at once.
+/// The record, and the time from which kube-proxy measures; without a time that of an earlier change
+/// goes.
+fn annotations(desired: &Desired, trigger: Option<jiff::Timestamp>) -> Wanted<'static> {
+    let mut wanted = record(desired);
+    match trigger {
+        Some(trigger) => wanted.set(TRIGGER_TIME, trigger.to_string()),
+        None => wanted.unset(TRIGGER_TIME),
+    }
+    wanted
+}
+
+fn annotation_ops(desired: &Desired, slice: &Slice, trigger: Option<jiff::Timestamp>) -> Vec<Op> {
+    annotations(desired, trigger).ops("/metadata/annotations", &slice.metadata.annotations)
+}
+
+/// Takes the endpoint out of a slice that cannot be deleted at once, and the record with it.
 pub(super) fn empty(slice: &Slice) -> Write {
     let mut ops = vec![Op::add("/endpoints", Value::Array(Vec::new()))];
-    ops.extend(trigger_ops(slice, None));
+    let mut annotations = Wanted::default();
+    annotations.unset(TRIGGER_TIME);
+    annotations.unset(LEADER_POD_UID);
+    ops.extend(annotations.ops("/metadata/annotations", &slice.metadata.annotations));
     patch(slice, ops, Lane::Failover)
 }
 

@@ -103,6 +103,7 @@ impl Lab {
             spent: self.spent,
             nodes: &self.nodes,
             addresses: &self.addresses,
+            writes: true,
             cause,
         };
         self.machine.clone().step(view, &context, now)

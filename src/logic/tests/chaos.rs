@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::config;
 use super::event::{Event, Fate, any_fate, events, release};
 use crate::logic::contract::{LEADER_POD_UID, PAUSED, SERVICE_NAME, SOURCE_SERVICE, STICKY};
+use crate::logic::desired::Goal;
 use crate::logic::elect;
-use crate::logic::fsm::Phase;
+use crate::logic::fsm::{Phase, Step};
 use crate::logic::model::{Pod, PodPhase, Service, Uid};
 use crate::logic::plan::{Action, Kind, Write};
 use crate::logic::settings::{self, OptIn, Settings};
@@ -65,10 +66,10 @@ impl Arena {
             }
             Event::Snapshot => self.old = self.lab.world.clone(),
             Event::Work(fates) => {
-                let before = self.lab.machine.clone();
                 let view = self.lab.view();
+                let step = self.lab.peek_at(&view);
+                check_leader(&self.lab, &step, &view);
                 let writes = self.lab.look();
-                check_leader(&before.phase, &self.lab, &view);
                 self.submit(&writes, fates, true);
             }
             Event::WorkOnOldNews(fates) => {
@@ -156,37 +157,35 @@ fn is_eligible(pod: &Pod, source: &Service, settings: &Settings, world: &World) 
         && world.now().moment.since(pod.ready_since) >= settings.min_ready
 }
 
-/// A leader that is new was eligible; one that was left by a sticky Service was not.
-fn check_leader(before: &Phase, lab: &Lab, view: &View) {
+/// A leader that is new is eligible; one that a sticky Service leaves is not.
+fn check_leader(lab: &Lab, step: &Step, view: &View) {
     let Some(source) = &view.source else { return };
-    let eligible = |pod: &Pod| is_eligible(pod, source, &lab.machine.settings, &lab.world);
-    let old = match before {
-        Phase::Serving(serving) => Some(&serving.uid),
-        _ => None,
+    let (Goal::Serve(_), machine) = (&step.goal, &step.machine) else {
+        return;
     };
-    let new = lab.machine.leader().map(|leader| &leader.uid);
-    if old == new || matches!(lab.machine.phase, Phase::Unmanaged | Phase::Draining) {
+    let eligible = |pod: &Pod| is_eligible(pod, source, &machine.settings, &lab.world);
+    let old = machine.leader().map(|leader| &leader.uid);
+    let new = step.goal.leader().map(|leader| &leader.uid);
+    if old == new {
         return;
     }
-    let was_published = |uid| {
-        let mut slices = view.own_slices().into_iter();
-        slices.any(|slice| slice.leader().map(|leader| &leader.uid) == Some(uid))
-    };
+    // Where there is no slice any more: who led, by the process, or by the leader Service.
     let is_on_record = |uid: &Uid| {
         let mut services = view.own_services().into_iter();
         let uid = uid.to_string();
         services.any(|service| service.metadata.annotations.get(LEADER_POD_UID) == Some(&*uid))
     };
-    let may_come = |uid| old.is_none() && (was_published(uid) || is_on_record(uid));
+    let is_kept = |uid: &Uid| machine.kept.as_ref().is_some_and(|kept| kept.uid == *uid);
+    let led = |uid| view.own_slices().is_empty() && (is_on_record(uid) || is_kept(uid));
     assert!(
-        !lab.machine.settings.paused || new.is_none_or(may_come),
+        !machine.settings.paused || new.is_none_or(led),
         "{new:?} while nothing may move"
     );
-    if let Some(uid) = new.filter(|uid| old.is_some() || !was_published(uid)) {
+    if let Some(uid) = new.filter(|uid| !led(uid)) {
         let pod = view.pod(uid).expect("a leader in sight");
         assert!(eligible(pod), "{pod:?} is not eligible");
         let is_worse = |other: &std::sync::Arc<Pod>| eligible(other) && !other.disrupted;
-        let is_shunned = lab.machine.shunned.iter().any(|_| true);
+        let is_shunned = machine.shunned.iter().any(|_| true);
         assert!(
             !pod.disrupted || is_shunned || !view.pods.iter().any(is_worse),
             "{pod:?} is disrupted"
@@ -194,15 +193,15 @@ fn check_leader(before: &Phase, lab: &Lab, view: &View) {
     }
     let patient = Settings {
         min_ready: Duration::ZERO,
-        ..lab.machine.settings.clone()
+        ..machine.settings.clone()
     };
     if let Some(pod) = old
-        .filter(|_| lab.machine.settings.sticky)
+        .filter(|_| machine.settings.sticky)
         .and_then(|uid| view.pod(uid))
     {
         let is_asked = new
             .and_then(|uid| view.pod(uid))
-            .is_some_and(|new| lab.machine.settings.preferred.as_ref() == Some(&new.name));
+            .is_some_and(|new| machine.settings.preferred.as_ref() == Some(&new.name));
         let stays = !is_asked && is_eligible(pod, source, &patient, &lab.world) && !pod.disrupted;
         assert!(!stays, "{pod:?} was eligible and has been left");
     }

@@ -10,8 +10,7 @@ use super::{Cell, Drive};
 use crate::logic::addresses::Addresses;
 use crate::logic::budget::{Bucket, Guard, Scope, Spent};
 use crate::logic::desired::Goal;
-use crate::logic::elect::Reason;
-use crate::logic::fsm::{Cause, Context, Step};
+use crate::logic::fsm::{Attempt, Cause, Context, Machine, Step};
 use crate::logic::heal::Restrained;
 use crate::logic::model::Key;
 use crate::logic::nodes::Nodes;
@@ -106,13 +105,14 @@ impl Drive {
         cause: Cause,
         now: Now,
     ) -> Step {
-        // A standby decides anew until its decision, or another, is published, and so does who took
-        // over and hears late of whom it has left already: that is paid for once.
         let is_active = self.outlet.is_active();
-        let leader = cell.machine.leader().map(|leader| &leader.uid);
-        let pending = cell.machine.pending.as_ref();
-        let is_repeated = pending.is_some_and(|switch| !is_active || switch.former_uid() == leader);
-        let spent = self.spent(cell, now).filter(|_| !is_repeated);
+        // A failover that is under way has its place in the budget already.
+        let is_budgeted = |machine: &Machine| {
+            let attempt = machine.attempt.as_ref();
+            attempt.is_some_and(Attempt::is_budgeted)
+        };
+        let was_budgeted = is_budgeted(&cell.machine);
+        let spent = self.spent(cell, now).filter(|_| !was_budgeted);
         let nodes = Arc::clone(&self.together.nodes.lock());
         let mut shared = self.together.shared.lock();
         let context = Context {
@@ -125,10 +125,20 @@ impl Drive {
             spent,
             nodes: &nodes,
             addresses: &shared.addresses,
+            writes: is_active,
             cause,
         };
         let step = std::mem::take(&mut cell.machine).step(view, &context, now);
-        let node = step.goal.leader_node();
+        // A standby counts what is published, a replica that writes what it is about to publish.
+        let published = step
+            .machine
+            .leader()
+            .and_then(|leader| view.pod(&leader.uid));
+        let node = if is_active {
+            step.goal.leader_node()
+        } else {
+            published.and_then(|pod| pod.node.as_ref())
+        };
         if cell.node.as_ref() != node {
             shared.spread.moved(cell.node.as_ref(), node);
             cell.node = node.cloned();
@@ -139,8 +149,10 @@ impl Drive {
             addresses.keep(service, source, ips.clone(), now.moment);
         }
         drop(shared);
-        let is_failover = matches!(step.report.left, Some(Reason::NotReady | Reason::NoneReady));
-        if is_failover && !is_repeated {
+        let (is_budgeted, is_settled) = (is_budgeted(&step.machine), step.switched.is_some());
+        if was_budgeted && !is_budgeted && !is_settled {
+            self.release(cell, now);
+        } else if is_budgeted && (!was_budgeted || is_settled) {
             self.spend(cell, now);
         }
         step
@@ -191,6 +203,16 @@ impl Drive {
             Some(Spent { until, scope })
         });
         own.into_iter().chain(all).max_by_key(|spent| spent.until)
+    }
+
+    /// An attempt at a failover was abandoned.
+    fn release(&self, cell: &mut Cell, now: Now) {
+        if let Some(limit) = self.settings.guard.per_service {
+            cell.failovers.put_back(limit, now.moment);
+        }
+        if let Some(limit) = self.settings.guard.global {
+            self.together.failovers.lock().put_back(limit, now.moment);
+        }
     }
 
     fn spend(&self, cell: &mut Cell, now: Now) {

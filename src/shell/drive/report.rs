@@ -189,7 +189,7 @@ impl Drive {
                 "settings": format!("{:?}", machine.settings),
                 "leaderService": machine.name,
                 "lastLeader": machine.last.as_ref().map(ToString::to_string),
-                "pendingSwitch": machine.pending.as_ref().map(|switch| format!("{switch:?}")),
+                "attempt": machine.attempt.as_ref().map(|attempt| format!("{attempt:?}")),
             },
             "deadlineInSeconds": cell.deadline.map(|(at, _)| at.since(now).as_secs_f64()),
             "writes": self.outlet.waiting(source),

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use crate::harness::SOON;
 use crate::harness::api::Kind::{self, Service, Slice};
 use crate::harness::api::Patch;
-use crate::harness::objects::{Made, Svc, is_our_slice, label, text, uid_of};
+use crate::harness::objects::{Made, Svc, annotation, is_our_slice, label, text, uid_of};
 use crate::harness::observe::Seen;
 use crate::harness::test::Test;
 use crate::scenarios;
 
 scenarios! {
     Shared Both drift_of_a_slice_is_healed "§1 Ours: drift of every kind" "§2 EndpointSlice";
+    Shared Both hand_edit_is_a_switchover "§1 Ours: a hand edit is a switchover by hand" "§1 paused";
     Shared Both drift_of_a_leader_service_is_healed "§1 Ours: drift of every kind" "§2 leader Service";
     Shared Both slice_deleted_is_made_again "§1 Ours: slice deleted";
     Shared Both leader_service_deleted_keeps_its_address "§1 made again with the clusterIPs it had";
@@ -129,8 +130,12 @@ async fn drift_of_a_slice_is_healed(t: Arc<Test>) -> Result<()> {
             json!({"endpoints": [endpoint("192.0.2.9", &own.uid, true)]}),
         ),
         (
-            "another pod",
-            json!({"endpoints": [endpoint(&other.ips[0], &other.uid, true)]}),
+            "a pod that does not exist",
+            json!({"endpoints": [endpoint(&other.ips[0], "no-such-pod", true)]}),
+        ),
+        (
+            "another record",
+            json!({"metadata": {"annotations": {"zen-lead.io/leader-pod-uid": other.uid}}}),
         ),
         (
             "endpoint not ready",
@@ -177,6 +182,41 @@ async fn drift_of_a_slice_is_healed(t: Arc<Test>) -> Result<()> {
         drifts.push((key, json!({"metadata": {"labels": {key: null}}})));
     }
     all_heal(&t, Slice, own, drifts).await
+}
+
+/// A user moves the leadership by an edit of the endpoint: followed twice within a minute, and reverted
+/// the third time.
+async fn hand_edit_is_a_switchover(t: Arc<Test>) -> Result<()> {
+    t.disturbs();
+    let pods = t.served("web", 3).await?;
+    let redirect = async |pod: &Made| {
+        let operations = json!([
+            {"op": "replace", "path": "/endpoints/0/targetRef/uid", "value": pod.uid},
+            {"op": "replace", "path": "/endpoints/0/targetRef/name", "value": pod.name},
+        ]);
+        t.patch(Slice, "web-leader", operations).await
+    };
+    let follows = async |pod: &Made| -> Result<()> {
+        // The address, the record and the copy follow the edit.
+        t.leads("web-leader", pod).await?;
+        t.until(Slice, "web-leader", "the record follows", |now| {
+            annotation(now, "zen-lead.io/leader-pod-uid") == Some(&pod.uid)
+        })
+        .await?;
+        t.identified("web-leader", pod).await.map(drop)
+    };
+    redirect(&pods[1]).await?;
+    follows(&pods[1]).await?;
+    let words = ["from web-0 to web-1", "switchover"];
+    t.event("web", "LeaderChanged", &words).await?;
+    t.ask("web", "paused", Some("true")).await?;
+    redirect(&pods[2]).await?;
+    follows(&pods[2]).await?;
+    redirect(&pods[0]).await?;
+    follows(&pods[2]).await?;
+    t.ready(&pods[1], false).await?;
+    t.canary().await?;
+    follows(&pods[2]).await
 }
 
 async fn drift_of_a_leader_service_is_healed(t: Arc<Test>) -> Result<()> {

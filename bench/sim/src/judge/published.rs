@@ -7,7 +7,7 @@ use simkube::Committed;
 use tokio::time::Instant;
 
 use super::STALE_MAX;
-use super::ledger::{Asked, Ledger, SliceFact};
+use super::ledger::{Asked, Former, Ledger, SliceFact};
 use super::sight::{Sight, ready_since, visible};
 use crate::facts::text;
 
@@ -77,13 +77,30 @@ impl Ledger {
             .get(source)
             .is_some_and(|leaders| leaders.contains(uid));
         let is_young = life.is_some_and(|life| now < life + STALE_MAX);
+        // A leader is remembered while everything is taken down to be made again.
+        let of_source = |former: &&Former| former.source == source;
+        let last = self.former.iter().rev().find(of_source).map(|last| last.at);
+        let is_rebuilt =
+            |former: &Former| Some(former.at) == last && self.is_wanted_since(source, former.at);
         let was = self.former.iter().any(|former| {
             former.source == source
                 && former.uid == *uid
-                && ((former.with_slice && now < former.at + IN_FLIGHT)
+                && ((former.with_slice && (now < former.at + IN_FLIGHT || is_rebuilt(former)))
                     || (is_young && life.is_some_and(|life| life < former.at + STALE_MAX)))
         });
         leads || was
+    }
+
+    /// Whether a source has asked to be served all the time since then.
+    fn is_wanted_since(&self, source: &str, at: Instant) -> bool {
+        let versions = self.sources.get(source).map_or(&[][..], Vec::as_slice);
+        let first = versions.iter().rposition(|version| version.at <= at);
+        let mut since = versions[first.unwrap_or(0)..].iter();
+        since.all(|version| {
+            let fact = version.fact.as_ref().filter(|fact| !fact.deleting);
+            fact.and_then(|fact| fact.enabled.as_deref())
+                .is_some_and(|enabled| enabled != "false")
+        })
     }
 
     fn was_eligible(&self, source: &str, pod: &str, uid: &str, asked: &Asked) -> bool {

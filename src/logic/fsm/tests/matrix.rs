@@ -376,8 +376,8 @@ fn rows() -> Vec<Row> {
             "Unmanaged",
             "Electing | s-leader: -",
             "Serving a | s-leader: a | LeaderRoutingAvailable",
-            "Serving b | s-leader: b | LeaderRoutingAvailable",
-            "Electing | s-leader: - | NoReadyPods",
+            "Serving a, suspect | s-leader: a | LeaderRoutingAvailable",
+            "Serving a, leaving | s-leader: a (terminating, ready) | LeaderRoutingAvailable",
             "=",
         ]),
         Row("the source wants NodePort", "2 Leaving", |w| w.annotate("s", LEADER_SERVICE_TYPE, Some("NodePort")), [
@@ -784,8 +784,8 @@ fn rows() -> Vec<Row> {
             "Unmanaged",
             "Electing | s-leader: - | LeaderServiceConflict",
             "Serving a | s-leader: a | LeaderServiceConflict, LeaderRoutingAvailable",
-            "Serving b | s-leader: b | LeaderServiceConflict, LeaderRoutingAvailable",
-            "Electing | s-leader: - | LeaderServiceConflict, NoReadyPods",
+            "Serving a, suspect | s-leader: a | LeaderServiceConflict, LeaderRoutingAvailable",
+            "Serving a, leaving | s-leader: a (terminating) | LeaderServiceConflict, LeaderRoutingAvailable",
             "Draining | s-leader (going): a+b",
         ]),
         Row("the leader Service loses our labels", "1", |w| { label(w, "s-leader", SOURCE_SERVICE, None); label(w, "s-leader", MANAGED_BY, None); }, [

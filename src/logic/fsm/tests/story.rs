@@ -145,7 +145,7 @@ fn an_outage_is_told_once_and_by_a_warning() {
         (note.severity, note.reason),
         (Severity::Warning, "NoPodsFound")
     );
-    let head = "Leader changed from a to none (noneReady, 0.0 ms). No pod matches";
+    let head = "Leader changed from a to none (deleted, 0.0 ms). No pod matches";
     assert!(note.message.starts_with(head), "{}", note.message);
     l.forget().world.put_pod(pod("d").not_ready());
     l.settle();
@@ -158,9 +158,9 @@ fn an_outage_is_told_once_and_by_a_warning() {
     );
 }
 
-/// A withdrawal on top: no slice will show the loss, and it is told all the same.
+/// A rebuild on top, during which the leader is remembered (§1): the loss is told once it stands.
 #[test]
-fn an_outage_that_no_slice_will_show_is_told_too() {
+fn an_outage_during_a_rebuild_is_told_too() {
     let mut l = lab(&[]);
     for pod in ["a", "b", "c"] {
         ready(&mut l, pod, false);
@@ -168,7 +168,10 @@ fn an_outage_that_no_slice_will_show_is_told_too() {
     l.look();
     l.world.annotate("s", LEADER_SERVICE_TYPE, Some("Headless"));
     l.settle();
-    assert_eq!(l.summary(), "Electing | s-leader: - | NoReadyPods");
+    assert_eq!(
+        l.summary(),
+        "Electing | s-leader: - | NoReadyPods (noneReady)"
+    );
 }
 
 /// §1 "told once that it is ignored and why".
