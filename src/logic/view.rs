@@ -27,6 +27,14 @@ pub struct View {
     pub slices: Vec<Arc<Slice>>,
     /// Slices that others attached to a leader Service of this source.
     pub strangers: Vec<Stranger>,
+    ours: Ours,
+}
+
+/// What is ours of the objects in sight, by name.
+#[derive(Clone, Debug, Default)]
+struct Ours {
+    services: Vec<Arc<Service>>,
+    slices: Vec<Arc<Slice>>,
 }
 
 /// A slice that is not ours and bears the name of a leader Service.
@@ -81,12 +89,51 @@ pub fn may_have_attracted_slices(before: Option<&Service>, after: &Service) -> b
 }
 
 impl View {
+    /// The view of a source that sees pods and nothing else yet.
+    #[must_use]
+    pub fn new(key: Key, source: Option<Arc<Service>>, pods: Vec<Arc<Pod>>) -> Self {
+        Self {
+            key,
+            source,
+            pods,
+            referenced: Vec::new(),
+            services: Vec::new(),
+            slices: Vec::new(),
+            strangers: Vec::new(),
+            ours: Ours::default(),
+        }
+    }
+
+    /// Finds out which objects are ours, once all of them are in sight. Every step asks for them many
+    /// times.
+    #[must_use]
+    pub fn classify(mut self) -> Self {
+        let mut services = self.services.clone();
+        services.retain(|service| self.is_own_service(service));
+        services.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        services.dedup_by(|a, b| a.metadata.name == b.metadata.name);
+        self.ours.services = services;
+        let mut slices = self.slices.clone();
+        slices.retain(|slice| self.is_own_slice(slice));
+        slices.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        slices.dedup_by(|a, b| a.metadata.name == b.metadata.name);
+        self.ours.slices = slices;
+        self
+    }
+
     /// The Service of that name, ours or not.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
         self.services
             .iter()
             .find(|service| &*service.metadata.name == name)
+    }
+
+    /// Our leader Service of that name.
+    #[must_use]
+    pub fn own_service(&self, name: &str) -> Option<&Arc<Service>> {
+        let mut own = self.ours.services.iter();
+        own.find(|service| &*service.metadata.name == name)
     }
 
     /// The pod of that identity, whatever its labels.
@@ -100,15 +147,14 @@ impl View {
 
     /// The leader Services that are ours, by name.
     #[must_use]
-    pub fn own_services(&self) -> Vec<&Arc<Service>> {
-        let mut own: Vec<_> = self
-            .services
-            .iter()
-            .filter(|service| self.owns_service(service))
-            .collect();
-        own.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        own.dedup_by(|a, b| a.metadata.name == b.metadata.name);
-        own
+    pub fn own_services(&self) -> &[Arc<Service>] {
+        &self.ours.services
+    }
+
+    /// The slices that are ours, by name.
+    #[must_use]
+    pub fn own_slices(&self) -> &[Arc<Slice>] {
+        &self.ours.slices
     }
 
     /// Whether a Service is a leader Service of this very source.
@@ -116,8 +162,7 @@ impl View {
     /// That is one that the source controls; or one that bears both our labels and no selector,
     /// and was orphaned or belongs to an earlier source of this name. An orphan of a source that
     /// does not exist was left behind on purpose (`--cascade=orphan`) and is nobody's.
-    #[must_use]
-    pub fn owns_service(&self, service: &Service) -> bool {
+    fn is_own_service(&self, service: &Service) -> bool {
         let meta = &service.metadata;
         if meta.name == self.key.name {
             return false;
@@ -143,30 +188,14 @@ impl View {
             && !(is_orphan && source_uid.is_none())
     }
 
-    /// The slices that are ours, by name.
-    #[must_use]
-    pub fn own_slices(&self) -> Vec<&Arc<Slice>> {
-        let mut own: Vec<_> = self
-            .slices
-            .iter()
-            .filter(|slice| self.owns_slice(slice))
-            .collect();
-        own.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        own.dedup_by(|a, b| a.metadata.name == b.metadata.name);
-        own
-    }
-
     /// Whether a slice is ours: controlled by a leader Service that is ours; or one under a contract
     /// name with our labels whose leader Service is gone, or that was orphaned of one that is ours.
-    #[must_use]
-    pub fn owns_slice(&self, slice: &Slice) -> bool {
+    fn is_own_slice(&self, slice: &Slice) -> bool {
         let meta = &slice.metadata;
         let owner_is = |service: &Service, uid: &Uid| service.metadata.uid == *uid;
         if let Some(owner) = meta.controller() {
-            let leader_service = self
-                .services
-                .iter()
-                .find(|service| owner_is(service, &owner.uid) && self.owns_service(service));
+            let mut own = self.ours.services.iter();
+            let leader_service = own.find(|service| owner_is(service, &owner.uid));
             if let Some(service) = leader_service {
                 // The native controller's, from a selector that the Service had for a while, look
                 // the same but for their names.
@@ -178,10 +207,9 @@ impl View {
         // Orphaned under our Service's name: a stale endpoint for ever, were it nobody's.
         let is_orphan = meta.owner_references.is_empty()
             && meta.labels.get(SLICE_MANAGED_BY) == Some(MANAGER)
-            && self.services.iter().any(|service| {
+            && self.ours.services.iter().any(|service| {
                 self.slice_names(&service.metadata.name)
                     .contains(&meta.name)
-                    && self.owns_service(service)
             });
         let is_left_behind = || {
             meta.owner_references.iter().any(|owner| {
@@ -209,7 +237,7 @@ impl View {
                 && meta.labels.get(SOURCE_SERVICE) != Some(&*self.key.name)
                 // What was orphaned, nobody withdraws.
                 && !meta.owner_references.is_empty()
-                && !self.owns_slice(slice)
+                && !self.ours.slices.iter().any(|own| own.metadata.name == meta.name)
         })?;
         held.metadata.labels.shared(SOURCE_SERVICE)
     }

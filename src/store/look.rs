@@ -74,19 +74,10 @@ impl Namespace {
         let mut names: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
         names.extend(self.requested.of(name).cloned());
         names.extend(self.served.of(name).cloned());
-        let mut view = View {
-            key: key.clone(),
-            source: self.services.get(name).cloned(),
-            pods: self
-                .members
-                .get(name)
-                .map(|members| members.iter().map(|pod| Arc::clone(&pod.0)).collect())
-                .unwrap_or_default(),
-            referenced: Vec::new(),
-            services: Vec::new(),
-            slices: Vec::new(),
-            strangers: Vec::new(),
-        };
+        let members = self.members.get(name);
+        let pods = members.map(|members| members.iter().map(|pod| Arc::clone(&pod.0)).collect());
+        let source = self.services.get(name).cloned();
+        let mut view = View::new(key.clone(), source, pods.unwrap_or_default());
         // Slices by labels, and by every name that a slice of a Service in question can have.
         let related = self.related_slices.get(name);
         let mut slices: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
@@ -133,6 +124,6 @@ impl Namespace {
             .filter_map(|pod| self.pods.get(pod))
             .cloned()
             .collect();
-        view
+        view.classify()
     }
 }

@@ -46,11 +46,8 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     pub(super) fn of(view: &'a View, name: &str, primary: AddressType) -> Self {
-        let mut slices: Vec<&Slice> = view
-            .own_slices()
-            .into_iter()
-            .map(|slice| &**slice)
-            .collect();
+        let own = view.own_slices().iter();
+        let mut slices: Vec<&Slice> = own.map(|slice| &**slice).collect();
         let rank = |slice: &Slice| {
             (
                 slice.metadata.labels.get(SERVICE_NAME) != Some(name),
@@ -62,11 +59,8 @@ impl<'a> Records<'a> {
             let by_age = || y.is_older_than(x).cmp(&x.is_older_than(y)).reverse();
             rank(a).cmp(&rank(b)).then_with(by_age)
         });
-        let mut services: Vec<&Service> = view
-            .own_services()
-            .into_iter()
-            .map(|service| &**service)
-            .collect();
+        let own = view.own_services().iter();
+        let mut services: Vec<&Service> = own.map(|service| &**service).collect();
         services.sort_by_key(|service| &*service.metadata.name != name);
         Self { slices, services }
     }
@@ -132,6 +126,16 @@ impl<'a> Records<'a> {
             .parse()
             .ok()
     }
+}
+
+/// The pod that our slices publish, those of the leader Service `name` and of the source's first family
+/// before others.
+#[must_use]
+pub fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
+    let source = view.source.as_ref();
+    let primary = source.map_or(AddressType::Other, |source| source.families()[0].into());
+    let (target, _) = Records::of(view, name, primary).published()?;
+    Some(target)
 }
 
 /// Whether a slice records its leader, or had one. A slice of version 0.2.0 or of the Go program does

@@ -51,9 +51,9 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
         return forget(machine, Intent::Leave);
     }
     let own = view.own_services();
-    let is_served = is_served(machine, view, &own);
+    let is_served = is_served(machine, view, own);
     if machine.phase == Phase::Unmanaged && machine.settings == Settings::default() {
-        recall(machine, &own);
+        recall(machine, own);
     }
     let (settings, problems) = settings::read(&meta.annotations, &machine.settings);
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -81,7 +81,7 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
         return Intent::Leave;
     }
     machine.said.forget(Topic::Source);
-    match serving_name(machine, view, source, &own) {
+    match serving_name(machine, view, source, own) {
         Some(name) => Intent::Serve {
             source: Arc::clone(source),
             name,
@@ -109,7 +109,7 @@ fn ignored(source: &Service, opt_in: OptIn) -> Option<String> {
 /// Whether a source is being served, so that a typo keeps it and a limit does not turn it away. One
 /// that is on the way out may be so only to be made anew, and then it is, though nothing of it is
 /// left for a moment. A process that has just started goes by what exists.
-fn is_served(machine: &Machine, view: &View, own: &[&Arc<Service>]) -> bool {
+fn is_served(machine: &Machine, view: &View, own: &[Arc<Service>]) -> bool {
     match machine.phase {
         Phase::Electing | Phase::Serving(_) => true,
         Phase::Draining => machine.is_wanted || !own.is_empty(),
@@ -128,7 +128,7 @@ fn forget(machine: &mut Machine, intent: Intent) -> Intent {
 
 /// Where this process has seen no valid value yet, the leader Service shows what was asked for:
 /// a typo must not cut traffic, not even together with a restart.
-fn recall(machine: &mut Machine, own: &[&Arc<Service>]) {
+fn recall(machine: &mut Machine, own: &[Arc<Service>]) {
     let Some(leader) = own.first() else {
         return;
     };
@@ -171,7 +171,7 @@ fn serving_name(
     machine: &mut Machine,
     view: &View,
     source: &Service,
-    own: &[&Arc<Service>],
+    own: &[Arc<Service>],
 ) -> Option<Arc<str>> {
     match settings::requested_name(source) {
         Err(why) => {
@@ -183,9 +183,8 @@ fn serving_name(
             name
         }
         Ok(name) => {
-            let stranger = view
-                .service(&name)
-                .filter(|service| !view.owns_service(service));
+            let is_stranger = |_: &&Arc<Service>| view.own_service(&name).is_none();
+            let stranger = view.service(&name).filter(is_stranger);
             let taken = stranger.map(|_| {
                 format!(
                     "Service {name} exists and is not the leader Service of {}; it is left alone. \
@@ -220,7 +219,7 @@ fn serving_name(
 
 /// The name that a source is served under already: the one the machine knows, though somebody may
 /// have deleted that Service meanwhile; after a restart the one whose slices have a leader.
-fn current_name(machine: &Machine, view: &View, own: &[&Arc<Service>]) -> Option<Arc<str>> {
+fn current_name(machine: &Machine, view: &View, own: &[Arc<Service>]) -> Option<Arc<str>> {
     let is_own = |name: &str| own.iter().any(|service| &*service.metadata.name == name);
     let is_served = is_served(machine, view, own);
     let known = machine

@@ -29,9 +29,9 @@ use std::sync::Arc;
 
 pub use attempt::Attempt;
 pub(in crate::logic) use incumbent::has_record;
+pub use incumbent::published;
 pub use notes::{Said, Topic};
 pub use report::{Report, Switched};
-pub use serve::published;
 
 use super::addresses::Addresses;
 use super::budget::Spent;
@@ -336,8 +336,8 @@ impl Machine {
         }
         self.name = Some(Arc::clone(name));
         let service = view
-            .service(name)
-            .filter(|service| view.owns_service(service) && !service.is_headless());
+            .own_service(name)
+            .filter(|service| !service.is_headless());
         if let Some(service) = service.filter(|service| !service.spec.cluster_ips.is_empty()) {
             self.cluster_ips.clone_from(&service.spec.cluster_ips);
         } else if self.cluster_ips.is_empty() && view.service(name).is_none() {
@@ -350,10 +350,7 @@ impl Machine {
     /// cluster address is immutable, so is the primary family, and the slices that a selector made
     /// go only with the Service that had it.
     fn must_rebuild(&self, view: &View, source: &Service, name: &str) -> bool {
-        let Some(service) = view
-            .service(name)
-            .filter(|service| view.owns_service(service))
-        else {
+        let Some(service) = view.own_service(name) else {
             return false;
         };
         if service.metadata.deletion_timestamp.is_some() && self.phase != Phase::Draining {
@@ -374,10 +371,9 @@ impl Machine {
 
 /// Our leader Services but the one of that name: all of them are to go.
 fn release_others(view: &View, name: &str, released: &mut Vec<Released>) {
-    let others = view.services.iter().filter(|service| {
+    let others = view.own_services().iter().filter(|service| {
         *service.metadata.name != *name
             && !(service.is_headless() || service.spec.cluster_ips.is_empty())
-            && view.owns_service(service)
     });
     released.extend(others.map(|service| {
         let name = Arc::clone(&service.metadata.name);

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::incumbent::Records;
 use super::report::{Report, Switched};
 use super::{Context, Machine, Phase};
-use crate::logic::contract::{AVOIDED_NODES, SERVICE_NAME};
+use crate::logic::contract::AVOIDED_NODES;
 use crate::logic::desired::{Goal, Record};
 use crate::logic::elect::{self, Ballot, Candidate, Hold, Reason, Rules, SHUN, Verdict};
 use crate::logic::handover::Handover;
-use crate::logic::model::{Pod, Service, TargetRef, Uid};
+use crate::logic::model::{Pod, Service, Uid};
 use crate::logic::nodes::Nodes;
 use crate::logic::record;
 use crate::logic::settings::Settings;
@@ -55,12 +55,8 @@ impl Machine {
         let mut deadline = verdict.deadline;
         let mut desired = self.desired(view, context.mirror, source, name, verdict, families);
         desired.record = record;
-        let service = view.service(&desired.name);
-        let service = service.filter(|service| view.owns_service(service));
-        let (service, class) = (
-            service.map(|service| &**service),
-            desired.load_balancer_class.as_ref(),
-        );
+        let service = view.own_service(&desired.name).map(|service| &**service);
+        let class = desired.load_balancer_class.as_ref();
         let patience = self.tell_of_balancer(source, service, class, now.moment);
         deadline = deadline.into_iter().chain(patience).min();
         Served {
@@ -242,18 +238,4 @@ fn rules<'a>(
         spent: context.spent,
         nodes: context.nodes,
     }
-}
-
-/// The pod that our slices name, those of the Service `name` before others.
-#[must_use]
-pub fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
-    let mut slices = view.own_slices();
-    slices.sort_by_key(|slice| {
-        let meta = &slice.metadata;
-        (
-            meta.labels.get(SERVICE_NAME) != Some(name),
-            &*meta.name != name,
-        )
-    });
-    slices.into_iter().find_map(|slice| slice.leader())
 }

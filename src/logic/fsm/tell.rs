@@ -109,11 +109,9 @@ impl Machine {
     /// Service's YAML. They go as leftovers do, and their author should know why.
     pub(super) fn tell_of_copies(&mut self, view: &View, goal: &Goal) {
         let serving = self.name.clone();
-        let is_other = |service: &&Arc<Service>| {
-            Some(&service.metadata.name) != serving.as_ref() && view.owns_service(service)
-        };
+        let is_other = |service: &&Arc<Service>| Some(&service.metadata.name) != serving.as_ref();
         let mut texts = Vec::new();
-        for other in view.services.iter().filter(is_other) {
+        for other in view.own_services().iter().filter(is_other) {
             let meta = &other.metadata;
             if view.own_slices().iter().any(|slice| slice.is_of(meta)) {
                 // It was served under by an earlier process, or by another replica.
@@ -142,11 +140,11 @@ impl Machine {
         }
         let services = view
             .own_services()
-            .into_iter()
+            .iter()
             .map(|service| ("Service", &service.metadata));
         let slices = view
             .own_slices()
-            .into_iter()
+            .iter()
             .map(|slice| ("EndpointSlice", &slice.metadata));
         let texts = services
             .chain(slices)

@@ -25,9 +25,7 @@ impl Machine {
     ) -> Desired {
         let exposure = self.settings.exposure;
         let meta = &source.metadata;
-        let service = view.service(&name);
-        let service = service.filter(|service| view.owns_service(service));
-        let service = service.map(|service| &**service);
+        let service = view.own_service(&name).map(|service| &**service);
         let (source_ranges, is_range_lent) = self.source_ranges(source);
         let load_balancer_class = self.balancer_class(source, service);
         let annotations = self.annotations(view, mirror, source, &name);
@@ -88,9 +86,7 @@ impl Machine {
         let lent_labels = mirror.labels(&source.metadata.labels);
         let labels = lent_labels.iter().chain(self.settings.leader_labels.iter());
         let labels = labels.map(|(key, _)| key);
-        let service = view
-            .service(name)
-            .filter(|service| view.owns_service(service));
+        let service = view.own_service(name);
         // What users set there themselves takes room as well.
         let foreign = service.map_or(0, |service| {
             let mirrored = Mirrored::read(service).unwrap_or_else(|| {
@@ -120,23 +116,16 @@ impl Machine {
 /// The ports under which clients come: those of the source, and those that our leader Services have
 /// until they are written, which may be never.
 fn shown_ports(view: &View, source: &Service, pod: &Pod) -> Vec<EndpointPort> {
-    let shown = view
-        .services
-        .iter()
-        .filter(|service| view.owns_service(service))
-        .flat_map(|service| &service.spec.ports);
+    let own = view.own_services().iter();
+    let shown = own.flat_map(|service| &service.spec.ports);
     elect::resolve_beside(&source.spec.ports, shown, pod, |port| {
-        let mut slices = view.slices.iter().filter(|slice| view.owns_slice(slice));
+        let slices = view.own_slices();
         let name = port.name.as_deref().unwrap_or_default();
         let is_same = |carried: &EndpointPort| {
             carried.name.as_deref().unwrap_or_default() == name && carried.protocol == port.protocol
         };
         // Where no slice is left that could tell, traffic is not cut either.
-        let mut is_any = false;
-        slices.any(|slice| {
-            is_any = true;
-            slice.ports.iter().any(is_same)
-        }) || !is_any
+        slices.is_empty() || slices.iter().any(|slice| slice.ports.iter().any(is_same))
     })
 }
 

@@ -177,7 +177,11 @@ impl From<Vec<Write>> for Plan {
 pub fn plan_beside(goal: &Goal, view: &View, aside: Aside<'_>) -> Plan {
     match goal {
         Goal::Untouched => Plan::default(),
-        Goal::Withdraw => withdraw(&view.own_services(), &view.own_slices()).into(),
+        Goal::Withdraw => {
+            let services: Vec<_> = view.own_services().iter().collect();
+            let slices: Vec<_> = view.own_slices().iter().collect();
+            withdraw(&services, &slices).into()
+        }
         Goal::Serve(desired) => serve(desired, view, aside),
     }
 }
@@ -206,7 +210,7 @@ fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Plan {
         all_stand,
         is_shown,
         waits,
-    } = slices(desired, view, service, &own_slices, aside);
+    } = slices(desired, view, service, own_slices, aside);
 
     // 2. The leader Service, once no slice waits to be written: on a failover the slice goes alone.
     let is_deleting = service.metadata.deletion_timestamp.is_some();
@@ -224,10 +228,9 @@ fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Plan {
 
     // 3. Leftovers.
     let is_kept = |slice: &Slice| kept.iter().any(|meta| meta.name == slice.metadata.name);
-    let mut services = own_services.clone();
-    services.retain(|service| service.metadata.name != desired.name);
-    let mut slices = own_slices.clone();
-    slices.retain(|slice| !is_kept(slice));
+    let is_other = |service: &&Arc<Service>| service.metadata.name != desired.name;
+    let services: Vec<_> = own_services.iter().filter(is_other).collect();
+    let slices: Vec<_> = own_slices.iter().filter(|slice| !is_kept(slice)).collect();
     let has_successor = all_stand && !is_deleting;
     writes.extend(leave(desired, has_successor, &services, &slices));
     Plan { writes, waiting }
@@ -251,7 +254,7 @@ fn slices<'a>(
     desired: &Desired,
     view: &'a View,
     service: &Service,
-    own: &[&'a Arc<Slice>],
+    own: &'a [Arc<Slice>],
     aside: Aside<'_>,
 ) -> Slices<'a> {
     let mut all = Slices {
@@ -306,17 +309,13 @@ enum Found<'a> {
 /// source publishes under our Service's name.
 fn find<'a>(
     view: &View,
-    own: &[&'a Arc<Slice>],
+    own: &'a [Arc<Slice>],
     service: &str,
     name: &Arc<str>,
     family: AddressType,
 ) -> Found<'a> {
     let evasive = evasive_name(&view.key, name);
-    let under = |name: &str| {
-        own.iter()
-            .copied()
-            .find(|slice| &*slice.metadata.name == name)
-    };
+    let under = |name: &str| own.iter().find(|slice| &*slice.metadata.name == name);
     let is_taken = |name: &str| {
         view.slices
             .iter()

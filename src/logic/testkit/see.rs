@@ -51,15 +51,8 @@ impl World {
                 .as_ref()
                 .is_some_and(|selector| pod.labels.satisfy(selector))
         };
-        let mut view = View {
-            key: key.clone(),
-            pods: self.facts.values().filter(matches).cloned().collect(),
-            source,
-            referenced: Vec::new(),
-            services: Vec::new(),
-            slices: Vec::new(),
-            strangers: Vec::new(),
-        };
+        let pods = self.facts.values().filter(matches).cloned().collect();
+        let mut view = View::new(key.clone(), source, pods);
         // 1. Services by label or owner, and the one under the requested name.
         let mut names: BTreeSet<Arc<str>> = services
             .values()
@@ -112,7 +105,7 @@ impl World {
             .iter()
             .filter_map(|name| self.facts.get(*name).cloned())
             .collect();
-        view
+        view.classify()
     }
 }
 

@@ -171,7 +171,7 @@ fn check_leader(lab: &Lab, step: &Step, view: &View) {
     }
     // Where there is no slice any more: who led, by the process, or by the leader Service.
     let is_on_record = |uid: &Uid| {
-        let mut services = view.own_services().into_iter();
+        let mut services = view.own_services().iter();
         let uid = uid.to_string();
         services.any(|service| service.metadata.annotations.get(LEADER_POD_UID) == Some(&*uid))
     };
