@@ -10,9 +10,9 @@ from binaries import BINARIES, MODULES
 from common import Fail, read, say, write
 
 REPLACE = re.compile(r"^\s*(?:replace )?(\S+)(?: (v\S+))? => (\S+)(?: (v\S+))?$", re.M)
-# Where the nearest older patch that is served has another API than the rest needs. The checksum
-# database does not know it: what it changes since v0.25.6, which it knows, is one argument of one call.
-INSTEAD = {"k8s.io/controller-manager v0.25.16": "v0.25.15"}
+# Where the nearest older patch that is served has another API than the rest needs: v0.25.6 lacks an
+# argument of one call. All that a version here requires is replaced by the lines below like the rest.
+INSTEAD = {"k8s.io/controller-manager v0.25.16": "v0.26.8"}
 HEAD = """module zen-lead/control-plane/kubernetes
 
 go 1.26.0
