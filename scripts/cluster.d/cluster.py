@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import cgroups
@@ -24,6 +25,8 @@ BINARY = os.path.join(ROOT, "target", "dist", "zen-lead")
 # The image under the name that manifests/install.yaml has, and under one as a registry's.
 IMAGES = ["docker.io/library/zen-lead:{}", "registry.example.com/platform/zen-lead:{}"]
 UNPRIVILEGED = "65534:65534"
+# A bridge that lives for a moment.
+BRIDGE = f"zl-t{os.getpid()}"
 
 
 def check():
@@ -44,6 +47,27 @@ def check():
         ):
             raise Fail("this kernel has no overlayfs: containers cannot run here")
     cgroups.check()
+    try_out()
+
+
+def try_out():
+    """Makes one of each thing that root may be kept from, as in a container, and removes it."""
+    name = f"zen-lead-trial-{os.getpid()}"
+    for what, kind, add in (
+        ("network namespace", "netns", [name]),
+        ("bridge", "link", [BRIDGE, "type", "bridge"]),
+    ):
+        made = run("ip", kind, "add", *add, check=False)
+        if made.returncode:
+            raise Fail(f"this machine lets root make no {what}: {made.stderr.strip()}")
+        run("ip", kind, "delete", add[0], check=False)
+    network.unmount()
+    try:
+        cgroups.remove(cgroups.make(name)["folders"])
+    except OSError as error:
+        raise Fail(f"this machine lets root make no cgroup: {error}") from None
+    with tempfile.TemporaryDirectory() as directory:
+        check_overlay(directory)
 
 
 def check_overlay(directory):

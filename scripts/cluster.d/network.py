@@ -68,7 +68,11 @@ def remove(net, nodes):
         run("ip", "link", "delete", node.link, check=False)
         run("ip", "netns", "delete", node.netns, check=False)
     run("ip", "link", "delete", net.bridge, check=False)
-    # `ip netns` makes it for the first namespace, and leaves it when the last one is gone.
+    unmount()
+
+
+def unmount():
+    """`ip netns` makes a mount for the first namespace, and leaves it when the last one is gone."""
     if os.path.isdir("/run/netns") and not os.listdir("/run/netns"):
         run("umount", "/run/netns", check=False)
         os.rmdir("/run/netns")

@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "scripts", "cluster.d"))
 
-from cluster import Cluster  # noqa: E402
+from cluster import Cluster, check  # noqa: E402, F401
 from components import ControlPlane  # noqa: E402
 
 MANIFESTS = os.path.join(ROOT, "manifests")
