@@ -44,6 +44,7 @@ scripts-check:
     python3 -m py_compile scripts/dependencies scripts/image-check scripts/sbom scripts/compare-builds
     for script in .ci/run scripts/build-release scripts/image scripts/ci-steps scripts/release-notes; do bash -n "$script"; done
     scripts/ci-steps --check
+    python3 -m py_compile scripts/consumers scripts/consumers.d/*.py
     python3 -m py_compile scripts/cluster scripts/cluster.d/*.py scripts/real scripts/chaos scripts/real.d/*.py
     hadolint Containerfile
     actionlint .github/workflows/*.yaml
@@ -161,6 +162,16 @@ real *ARGS: release
 # CI's selection of them
 real-ci: release
     scripts/real --ci
+
+# What programs that read Services make of a leader Service: `just consumers`, `just consumers coredns`
+consumers *ARGS: control-plane
+    cargo build --locked
+    scripts/consumers {{ARGS}}
+
+# CI's selection of them
+consumers-ci: control-plane
+    cargo build --locked
+    scripts/consumers --ci
 
 # Hundreds of Services on the real cluster while everything fails: `just chaos --minutes 60`; needs root
 chaos *ARGS: release
