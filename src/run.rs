@@ -12,6 +12,7 @@ mod lookout;
 mod nodes;
 mod parts;
 mod rival;
+mod suspect;
 mod unsaid;
 
 use std::future::Future;

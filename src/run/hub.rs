@@ -1,7 +1,7 @@
 //! What becomes of a write: its answer is a fact, and whoever it concerns looks again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::Surroundings;
 use super::lookout::Lookout;
-use super::rival;
 use super::unsaid::Unsaid;
+use super::{rival, suspect};
 use crate::logic::contract::reason;
 use crate::logic::event::{Note, Severity, Subject};
 use crate::logic::fsm::Cause;
@@ -22,7 +22,7 @@ use crate::logic::plan::{Action, Kind, Target, Write};
 use crate::logic::time::Now;
 use crate::metrics::{Metrics, Operation, Outcome};
 use crate::planted::{self, Bug};
-use crate::shell::drive::{Drive, Outlet};
+use crate::shell::drive::{Drive, Outlet, Suspect};
 use crate::shell::events::Events;
 use crate::shell::write::{Observed, Settled, Verdict, Writer};
 use crate::store::{Origin, Store};
@@ -53,6 +53,8 @@ pub(super) struct Hub {
     /// refusals are in [`Refusals`](crate::logic::plan::Refusals), because planning depends on them.
     refusals: Mutex<HashMap<Key, Refusals, FixedState>>,
     unsaid: Unsaid,
+    /// Weak, since the machines hold the hub.
+    drive: OnceLock<Weak<Drive>>,
 }
 
 impl Hub {
@@ -75,6 +77,7 @@ impl Hub {
             lookout,
             refusals: Mutex::default(),
             unsaid: Unsaid::default(),
+            drive: OnceLock::new(),
         }
     }
 
@@ -93,6 +96,8 @@ impl Hub {
     /// Has the writer's outcomes come back to the machines. Weak, since the machines hold the hub.
     pub(super) fn settle_into(self: &Arc<Self>, drive: &Arc<Drive>) {
         let (hub, drive): (Weak<Self>, Weak<Drive>) = (Arc::downgrade(self), Arc::downgrade(drive));
+        // It is joined once.
+        let _ = self.drive.set(Weak::clone(&drive));
         self.writer.settle_with(Arc::new(move |settled| {
             if let (Some(hub), Some(drive)) = (hub.upgrade(), drive.upgrade()) {
                 hub.settle(&drive, settled);
@@ -300,6 +305,28 @@ impl Outlet for Hub {
 
     fn is_active(&self) -> bool {
         self.writer.may_write()
+    }
+
+    fn verify(&self, source: &Key, pod: Suspect) -> bool {
+        let Some(drive) = self.drive.get().cloned() else {
+            return false;
+        };
+        let (client, store) = (self.client.clone(), Arc::clone(&self.store));
+        let (clock, source) = (self.around.clock.clone(), source.clone());
+        drop(tokio::spawn(async move {
+            match suspect::read(&client, &pod.key).await {
+                // The steps look again anyway.
+                Ok(Some(known)) => _ = store.put_pod(known, clock.now()),
+                Ok(None) => {}
+                Err(why) => {
+                    tracing::warn!(service = %source, pod = %pod.key, %why, "could not ask for a leader that is about to be left; going by what is known");
+                }
+            }
+            if let Some(drive) = drive.upgrade() {
+                drive.verified(&source, &pod);
+            }
+        }));
+        true
     }
 
     fn tell(&self, source: &Service, note: Note) {

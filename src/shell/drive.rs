@@ -3,11 +3,13 @@
 
 mod deadlines;
 mod decide;
+mod doubt;
+mod quota;
 mod report;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
@@ -17,6 +19,9 @@ use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Entry};
 use self::decide::Together;
+use self::doubt::Sight;
+pub use self::doubt::Suspect;
+use self::quota::Room;
 use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
 use crate::board::Board;
@@ -50,6 +55,11 @@ pub trait Outlet: Send + Sync {
     fn is_active(&self) -> bool {
         true
     }
+    /// Asks the server for a pod, and calls [`Drive::verified`] once it is answered, or does not answer.
+    /// Returns false if it cannot ask.
+    fn verify(&self, _source: &Key, _pod: Suspect) -> bool {
+        false
+    }
     /// Writes that wait or are under way, for `/debug/state`.
     fn waiting(&self, source: &Key) -> Value;
 }
@@ -82,6 +92,8 @@ pub struct Drive {
     earlier: Notify,
     /// Locked for one look-up; never together with `deadlines`.
     rooms: Mutex<BTreeMap<Arc<str>, Room>>,
+    /// Since when this replica writes, in microseconds of [`Moment`].
+    writes_since: AtomicI64,
     together: Together,
 }
 
@@ -95,15 +107,10 @@ struct Cell {
     node: Option<Arc<str>>,
     /// Its budget for failovers.
     failovers: Bucket,
+    /// What is known of the published pod for certain.
+    sight: Sight,
     stats: Option<Arc<ServiceStats>>,
     steps: VecDeque<Trace>,
-}
-
-/// How many Services of a namespace are served, and who waits for a place.
-#[derive(Default)]
-struct Room {
-    served: usize,
-    waiting: BTreeSet<Key>,
 }
 
 impl Drive {
@@ -133,6 +140,7 @@ impl Drive {
             deadlines: Mutex::default(),
             earlier: Notify::new(),
             rooms: Mutex::default(),
+            writes_since: AtomicI64::new(i64::MIN),
             together: Together::default(),
         }
     }
@@ -155,6 +163,8 @@ impl Drive {
     /// From now on this replica writes: a full pass, those first whose traffic should have moved
     /// while nobody could move it.
     pub fn take_over(&self) {
+        let now = self.clock.moment();
+        self.writes_since.store(now.0, Ordering::Relaxed);
         if !self.is_open() {
             return;
         }
@@ -219,7 +229,9 @@ impl Drive {
         );
         let is_active = self.outlet.is_active();
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
-        let restrained = Self::plan(&mut cell, is_active, &step.goal, &view, now.moment);
+        let is_in_doubt = self.is_in_doubt(&mut cell, &view, &step, now.moment) && is_active;
+        let may_write = is_active && !is_in_doubt;
+        let restrained = Self::plan(&mut cell, may_write, &step.goal, &view, now.moment);
         let writes = restrained.writes;
 
         let leader = step.machine.leader().map(|leader| &leader.pod);
@@ -329,44 +341,6 @@ impl Drive {
         drop(deadlines);
         if at.is_some() {
             self.earlier.notify_one();
-        }
-    }
-
-    fn is_full(&self, source: &Key, is_served: bool) -> bool {
-        let Some(max) = self.settings.services_per_namespace_max else {
-            return false;
-        };
-        !is_served
-            && self
-                .rooms
-                .lock()
-                .get(&source.namespace)
-                .is_some_and(|room| room.served >= max)
-    }
-
-    /// Keeps the count of served Services, and offers a place that is free to one that waits. Who
-    /// does not want it any more has the next one asked.
-    fn count_place(&self, source: &Key, was_served: bool, is_served: bool, waits: bool) {
-        let Some(max) = self.settings.services_per_namespace_max else {
-            return;
-        };
-        let next = {
-            let mut rooms = self.rooms.lock();
-            let room = rooms.entry(Arc::clone(&source.namespace)).or_default();
-            room.served = room.served + usize::from(is_served) - usize::from(was_served);
-            if waits && !is_served {
-                room.waiting.insert(source.clone());
-            } else {
-                room.waiting.remove(source);
-            }
-            if room.served < max {
-                room.waiting.pop_first()
-            } else {
-                None
-            }
-        };
-        if let Some(next) = next {
-            self.schedule(next, self.clock.moment());
         }
     }
 }
