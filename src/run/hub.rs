@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::Surroundings;
 use super::lookout::Lookout;
+use super::rival;
+use super::suspect::Inquiry;
 use super::unsaid::Unsaid;
-use super::{rival, suspect};
 use crate::logic::contract::reason;
 use crate::logic::event::{Note, Severity, Subject};
 use crate::logic::fsm::Cause;
@@ -311,21 +312,13 @@ impl Outlet for Hub {
         let Some(drive) = self.drive.get().cloned() else {
             return false;
         };
-        let (client, store) = (self.client.clone(), Arc::clone(&self.store));
-        let (clock, source) = (self.around.clock.clone(), source.clone());
-        drop(tokio::spawn(async move {
-            match suspect::read(&client, &pod.key).await {
-                // The steps look again anyway.
-                Ok(Some(known)) => _ = store.put_pod(known, clock.now()),
-                Ok(None) => {}
-                Err(why) => {
-                    tracing::warn!(service = %source, pod = %pod.key, %why, "could not ask for a leader that is about to be left; going by what is known");
-                }
-            }
-            if let Some(drive) = drive.upgrade() {
-                drive.verified(&source, &pod);
-            }
-        }));
+        let inquiry = Inquiry {
+            client: self.client.clone(),
+            store: Arc::clone(&self.store),
+            clock: self.around.clock.clone(),
+            drive,
+        };
+        drop(tokio::spawn(inquiry.run(source.clone(), pod)));
         true
     }
 

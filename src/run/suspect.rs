@@ -1,6 +1,7 @@
 //! A pod of which a new writer is not sure, as the server has it now. By a list, since the right to get a
 //! single pod is not asked for.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kube_client::Client;
@@ -9,6 +10,9 @@ use serde::Deserialize;
 use super::feeds::LIVE_PODS;
 use crate::logic::model::{Key, Pod};
 use crate::shell::api;
+use crate::shell::clock::Clock;
+use crate::shell::drive::{Drive, Suspect};
+use crate::store::Store;
 
 /// A failover waits for the answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -19,11 +23,36 @@ struct Pods {
     items: Option<Vec<Pod>>,
 }
 
+/// A question to the server, and where its answer goes.
+pub(super) struct Inquiry {
+    pub(super) client: Client,
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Clock,
+    pub(super) drive: Weak<Drive>,
+}
+
+impl Inquiry {
+    /// Asks for a pod, takes the answer into the store, and has the source looked at again.
+    pub(super) async fn run(self, source: Key, pod: Suspect) {
+        match read(&self.client, &pod.key).await {
+            // The source is looked at in any case.
+            Ok(Some(known)) => _ = self.store.put_pod(known, self.clock.now()),
+            Ok(None) => {}
+            Err(why) => {
+                tracing::warn!(service = %source, pod = %pod.key, %why, "could not ask for a leader that is about to be left; going by what is known");
+            }
+        }
+        if let Some(drive) = self.drive.upgrade() {
+            drive.verified(&source, &pod);
+        }
+    }
+}
+
 /// The pod of that name, unless there is none or it has ended.
 ///
 /// # Errors
 /// What the server, or the connection to it, says instead.
-pub(super) async fn read(client: &Client, pod: &Key) -> Result<Option<Pod>, String> {
+async fn read(client: &Client, pod: &Key) -> Result<Option<Pod>, String> {
     let selector = format!("metadata.name={},{LIVE_PODS}", pod.name);
     let path = api::path::<Pod>(Some(&pod.namespace), None);
     let uri = api::with_query(path, &[("fieldSelector", &selector)]);
