@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use super::model::{Key, Uid, Version};
+use super::model::{Key, Meta, Uid, Version};
 use super::time::{Moment, Now};
 pub use record::{COMPONENT, Record};
 
@@ -113,6 +113,16 @@ pub struct Subject {
     pub uid: Uid,
     /// The version that was seen.
     pub version: Version,
+}
+
+impl From<&Meta> for Subject {
+    fn from(meta: &Meta) -> Self {
+        Self {
+            key: meta.key(),
+            uid: meta.uid.clone(),
+            version: meta.resource_version.clone(),
+        }
+    }
 }
 
 /// What becomes of a note.

@@ -96,9 +96,8 @@ impl Hub {
 
     /// Has the writer's outcomes come back to the machines. Weak, since the machines hold the hub.
     pub(super) fn settle_into(self: &Arc<Self>, drive: &Arc<Drive>) {
-        let (hub, drive): (Weak<Self>, Weak<Drive>) = (Arc::downgrade(self), Arc::downgrade(drive));
-        // It is joined once.
-        let _ = self.drive.set(Weak::clone(&drive));
+        let (hub, drive) = (Arc::downgrade(self), Arc::downgrade(drive));
+        let _ = self.drive.set(Weak::clone(&drive)); // It is joined once.
         self.writer.settle_with(Arc::new(move |settled| {
             if let (Some(hub), Some(drive)) = (hub.upgrade(), drive.upgrade()) {
                 hub.settle(&drive, settled);
@@ -397,11 +396,5 @@ fn name_of(target: &Target) -> String {
 
 /// Puts an event where it is sent from, some time.
 fn send(events: &Events, service: &Service, note: Note, at: Now) {
-    let meta = &service.metadata;
-    let subject = Subject {
-        key: meta.key(),
-        uid: meta.uid.clone(),
-        version: meta.resource_version.clone(),
-    };
-    events.note(subject, note, at);
+    events.note(Subject::from(&service.metadata), note, at);
 }
