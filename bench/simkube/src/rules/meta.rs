@@ -1,6 +1,6 @@
 //! Rules for metadata that hold for every kind.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::names;
 use crate::api::kind::Kind;
@@ -77,6 +77,15 @@ pub(crate) fn normalize(value: &mut Value) {
         if meta.get(field).and_then(Value::as_str) == Some("") {
             meta.remove(field);
         }
+    }
+}
+
+/// Writes an empty list of `managedFields`, which [`normalize`] would drop, as the list of one empty entry. Both
+/// ask for no tracking.
+pub(crate) fn keep_reset(value: &mut Value) {
+    let given = value.pointer_mut("/metadata/managedFields");
+    if let Some(list) = given.filter(|list| **list == json!([])) {
+        *list = json!([{}]);
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn decode(kind: Kind, value: &Value) -> Result<Decoded, String> {
     let mut unknown = Vec::new();
     find_unknown(value, &typed, "", &mut unknown);
     strip_types(&mut typed);
+    meta::keep_reset(&mut typed);
     drop_empty(&mut typed);
     meta::normalize(&mut typed);
     if kind == Kind::NewEvent {

@@ -21,23 +21,35 @@ const UNMANAGED: [&str; 8] = [
     "deletionTimestamp",
 ];
 
-/// Records that `manager` wrote whatever differs between the two versions.
+/// The entries that an update is tracked in: those that the request brings, or else those that are
+/// stored. One empty entry asks for no tracking.
+pub(crate) fn base(given: Option<&Value>, old: &Value) -> Vec<Value> {
+    let entries = given.or_else(|| meta::of(old).get("managedFields"));
+    let mut entries = entries
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    if entries == [json!({})] {
+        entries.clear();
+    }
+    entries
+}
+
+/// Records that `manager` wrote whatever differs between the two versions. `entries` are what was
+/// recorded so far. An update of an object without any is not recorded.
 pub(crate) fn track(
     kind: Kind,
     new: &mut Value,
-    old: Option<&Value>,
+    old: Option<(&Value, Vec<Value>)>,
     manager: &str,
     subresource: &str,
     now: Timestamp,
 ) {
     let empty = json!({});
-    let before = old.unwrap_or(&empty);
+    let is_tracked = old.as_ref().is_none_or(|(_, entries)| !entries.is_empty());
+    let (before, mut entries) = old.unwrap_or((&empty, Vec::new()));
     let changed = changes(&managed_part(new), &managed_part(before));
-    let entries = meta::of(before)
-        .get("managedFields")
-        .and_then(Value::as_array);
-    let mut entries: Vec<Value> = entries.cloned().unwrap_or_default();
-    if !changed.is_empty() {
+    if is_tracked && !changed.is_empty() {
         for entry in &mut entries {
             if let Some(fields) = entry.get_mut("fieldsV1").and_then(Value::as_object_mut) {
                 subtract(fields, &changed);
@@ -139,7 +151,7 @@ mod tests {
         track(Kind::Service, &mut one, None, "alice", "", now);
         let mut two = one.clone();
         two["spec"]["a"] = 2.into();
-        track(Kind::Service, &mut two, Some(&one), "bob", "", now);
+        update(&mut two, &one, "bob");
         let entries = two["metadata"]["managedFields"].as_array().expect("kept");
         assert_eq!(entries.len(), 2);
         assert_eq!(entries[0]["manager"], "alice");
@@ -151,7 +163,32 @@ mod tests {
         assert_eq!(entries[1]["time"], "1970-01-01T00:00:00Z");
         // A write that changes nothing leaves no trace.
         let mut three = two.clone();
-        track(Kind::Service, &mut three, Some(&two), "carol", "", now);
+        update(&mut three, &two, "carol");
         assert_eq!(three, two);
+    }
+
+    fn update(new: &mut Value, old: &Value, manager: &str) {
+        let entries = base(new["metadata"].get("managedFields"), old);
+        let now = Timestamp::UNIX_EPOCH;
+        track(Kind::Service, new, Some((old, entries)), manager, "", now);
+    }
+
+    #[test]
+    fn an_empty_list_ends_the_tracking_and_so_does_an_empty_entry() {
+        let now = Timestamp::UNIX_EPOCH;
+        for reset in [json!([]), json!([{}])] {
+            let mut one = json!({"metadata": {"name": "a"}, "spec": {"a": 1}});
+            track(Kind::Service, &mut one, None, "alice", "", now);
+            let mut two = one.clone();
+            two["metadata"]["managedFields"] = reset;
+            meta::keep_reset(&mut two);
+            two["spec"]["a"] = 2.into();
+            update(&mut two, &one, "bob");
+            assert!(two["metadata"].get("managedFields").is_none(), "{two}");
+            let mut three = two.clone();
+            three["spec"]["a"] = 3.into();
+            update(&mut three, &two, "carol");
+            assert!(three["metadata"].get("managedFields").is_none(), "{three}");
+        }
     }
 }

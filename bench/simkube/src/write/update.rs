@@ -91,6 +91,7 @@ impl State {
                 key.1
             )));
         }
+        let given = meta::of(&value).get("managedFields").cloned();
         keep_fixed(&mut value, &old.value, subresource);
         if subresource.is_empty() {
             self.prepare(kind, &mut value, Some(&old.value))?;
@@ -106,10 +107,13 @@ impl State {
         bump_generation(kind, &mut value, &old.value);
         if self.options.managed_fields {
             let now = self.wall();
+            // A subresource takes none from the request.
+            let given = given.filter(|_| subresource.is_empty());
+            let entries = managed::base(given.as_ref(), &old.value);
             managed::track(
                 kind,
                 &mut value,
-                Some(&old.value),
+                Some((&old.value, entries)),
                 &caller.manager,
                 subresource,
                 now,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Step, delete, get, patch, put, slice};
+use super::{Step, delete, get, managers, patch, post, put, slice};
 
 pub(super) fn steps() -> Vec<Step> {
     let with = |kind: &str, addresses: Value| json!({"addressType": kind, "endpoints": [{"addresses": addresses}]});
@@ -119,4 +119,33 @@ pub(super) fn steps() -> Vec<Step> {
         steps.push(slice("bad", body));
     }
     steps
+}
+
+/// Who is recorded as a manager, and how a client ends the recording.
+pub(super) fn tracking() -> Vec<Step> {
+    let by = |who: &str| format!("tracked?fieldManager={who}");
+    let port = |number: u16| json!({"op": "add", "path": "/ports", "value": [{"port": number}]});
+    let reset =
+        |entries: Value| json!({"op": "add", "path": "/metadata/managedFields", "value": entries});
+    let change = |who: &str, ops: Value| managers(patch("slices", &by(who), ops));
+    let create = || {
+        let body = json!({"metadata": {"name": "tracked"}, "addressType": "IPv4", "endpoints": []});
+        managers(post("slices by alice", body))
+    };
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    vec![
+        create(),
+        change("bob", json!([port(1)])),
+        change("bob", json!([port(2), reset(Value::Null)])),
+        change("bob", json!([port(3), reset(json!([{}]))])),
+        change("carol", json!([port(4)])),
+        change("carol", json!([port(4), reset(json!([{}]))])),
+        managers(patch("slices", &by("carol"), label)),
+        managers(get("slices", "/tracked")),
+        delete("slices", "tracked", Value::Null),
+        create(),
+        change("bob", json!([reset(json!([]))])),
+        change("bob", json!([port(1)])),
+        delete("slices", "tracked", Value::Null),
+    ]
 }
