@@ -192,6 +192,8 @@ pub struct Config {
     /// Ordinary writes in flight; failover writes have slots of their own. [`WRITES_IN_FLIGHT`]
     /// unless told otherwise.
     pub writes_in_flight_max: usize,
+    /// Whether slices keep their managedFields.
+    pub keep_managed_fields: bool,
     /// How long a list may take.
     pub list_timeout: Duration,
     /// How long a scrape may take.

@@ -277,6 +277,7 @@ impl Controller {
 fn writer_options(config: &Config, around: &Surroundings, tenure: &Tenure) -> WriterOptions {
     WriterOptions {
         in_flight_max: config.writes_in_flight_max,
+        keep_managed_fields: config.keep_managed_fields,
         rate_limit: config.rate_limit,
         fast_retry: config.fast_retry,
         jitter: Arc::clone(&around.jitter),

@@ -361,16 +361,25 @@ async fn what_users_set_themselves_stays() {
 }
 
 /// §1 "The same field reverted three times within a minute": back-off up to five minutes, one
-/// event that names the other manager, and no other field waits.
+/// event, and no other field waits. §2: a slice without managedFields does not name the other manager.
 #[tokio::test(start_paused = true)]
 async fn a_fight_is_given_up_politely() {
+    fight_about_a_slice("", "by a client that the object does not name").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fight_about_a_slice_that_keeps_its_managed_fields_names_the_manager() {
+    fight_about_a_slice("--keep-managed-fields", "last changed by simkube").await;
+}
+
+async fn fight_about_a_slice(flags: &str, by: &str) {
     let mut world = World::with(Options {
         managed_fields: true,
         ..Options::default()
     });
     world.source("web").create();
     world.pods("web", &["a", "b"]);
-    world.start("").await;
+    world.start(flags).await;
     world.until_leader("web", "a").await;
     world.settle().await;
     world.clear();
@@ -388,9 +397,11 @@ async fn a_fight_is_given_up_politely() {
     assert!((14..=20).contains(&all), "{all} in an hour");
     let told = world.told("web", "WriteRefused");
     assert_eq!(told.len(), 1, "{told:#?}");
-    let text = "EndpointSlice web-leader has /metadata/labels/endpointslice.kubernetes.io~1managed-by \
-                reverted again and again, last changed by simkube";
-    assert!(told[0].contains(text), "{told:?}");
+    let text = format!(
+        "EndpointSlice web-leader has /metadata/labels/endpointslice.kubernetes.io~1managed-by \
+         reverted again and again, {by}"
+    );
+    assert!(told[0].contains(&text), "{told:?}");
 
     world.clear();
     world.kube.set_ready(NS, "a", false);

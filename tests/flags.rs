@@ -57,6 +57,7 @@ fn defaults() {
     assert!(config.namespaces.is_empty() && config.mirror_prefixes.is_empty());
     assert_eq!(config.services_per_namespace_max.map(u32::from), Some(1000));
     assert_eq!(config.writes_in_flight_max, 32);
+    assert!(!config.keep_managed_fields, "§2: managedFields are cleared");
     assert_eq!(config.list_timeout, Duration::from_secs(10));
     assert_eq!(config.collection_timeout, Duration::from_secs(5));
     assert_eq!(config.rate_limit, None);
@@ -123,7 +124,7 @@ fn values() {
          --lease-duration 15s --renew-deadline 10s --retry-period 2s --kubeconfig /tmp/k \
          --log-format json --log-level warn,zen_lead::shell=trace --leader-election-id x.y \
          --failover-budget-per-service 3 --failover-budget-global 7 --failover-budget-window 1m \
-         --leave-cordoned-nodes --node-lease-timeout=20s --node-lease-max-stalled-percent=50",
+         --keep-managed-fields --leave-cordoned-nodes --node-lease-timeout=20s --node-lease-max-stalled-percent=50",
     );
     assert_eq!((config.metrics, config.debug), (None, None));
     assert_eq!(
@@ -143,7 +144,7 @@ fn values() {
     let patience = config.node_leases.expect("a timeout");
     let expected = (Duration::from_secs(20), 50);
     assert_eq!((patience.timeout, patience.share_max), expected);
-    assert!(config.leave_cordoned_nodes);
+    assert!(config.leave_cordoned_nodes && config.keep_managed_fields);
     let limit = config.failovers.global.expect("a limit");
     assert_eq!((limit.count, limit.window), (7, Duration::from_mins(1)));
 }

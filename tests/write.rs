@@ -45,6 +45,7 @@ impl Desk {
         let world = World::new();
         let clock = Clock::system();
         let options = WriterOptions {
+            keep_managed_fields: false,
             in_flight_max,
             rate_limit,
             fast_retry: FastRetry {

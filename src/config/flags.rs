@@ -94,6 +94,10 @@ pub struct Flags {
     /// requests at once under --qps, 0 to 1000000, 0 = what one second allows [default: 0]
     #[argh(option, arg_name = "count")]
     pub burst: Option<String>,
+    /// keep the managedFields of EndpointSlices, which are cleared otherwise: patches then take the
+    /// API server longer [default: false]
+    #[argh(option, arg_name = "true|false")]
+    pub keep_managed_fields: Option<String>,
     /// how long a list may take, 1 to 600 seconds [default: 10]
     #[argh(option, arg_name = "seconds")]
     pub cache_update_timeout_seconds: Option<String>,

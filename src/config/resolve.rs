@@ -69,6 +69,11 @@ impl Config {
                 1..=1024,
                 "writes",
             ),
+            keep_managed_fields: from.switch(
+                flags.keep_managed_fields.as_deref(),
+                "keep-managed-fields",
+                false,
+            ),
             list_timeout: seconds(
                 flags.cache_update_timeout_seconds.as_deref(),
                 "cache-update-timeout-seconds",

@@ -1,14 +1,14 @@
 //! Keeps us out of endless fights: a field that something else puts back again and again is healed
 //! with a growing delay.
 //!
-//! The time of the last change, which a slice bears for kube-proxy, takes no part in it: we set and
-//! remove it with writes that are due for another reason.
+//! The time of the last change, which a slice bears for kube-proxy, and its managedFields take no part
+//! in it: we write them with patches that are due for another reason.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use super::model::Version;
-use super::plan::{Action, Op, Target, Write, fingerprint};
+use super::plan::{Action, MANAGED_FIELDS, Op, Target, Write, fingerprint};
 use super::time::Moment;
 
 /// So many times a field is healed at once, within [`WINDOW`].
@@ -22,6 +22,11 @@ const TRIGGER_TIME: &str =
     "/metadata/annotations/endpoints.kubernetes.io~1last-change-trigger-time";
 /// Longest delay.
 const DELAY_MAX: Duration = Duration::from_mins(5);
+
+/// Whether a member, given by its JSON pointer, is worth a write of its own.
+fn is_contestable(path: &str) -> bool {
+    path != TRIGGER_TIME && path != MANAGED_FIELDS
+}
 
 /// What was last written where, for the objects of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +85,7 @@ impl Heals {
             }
             Action::Patch { ops, .. } => {
                 let members = ops.iter().flat_map(Op::members);
-                let members = members.filter(|(path, _)| *path != TRIGGER_TIME);
+                let members = members.filter(|(path, _)| is_contestable(path));
                 members
                     .map(|(path, value)| (path, fingerprint(&value)))
                     .collect()
@@ -137,12 +142,12 @@ impl Heals {
                     let all = std::mem::take(ops).into_iter();
                     let left = all.filter_map(|op| {
                         op.without(|path, value| {
-                            path != TRIGGER_TIME && waits(path, fingerprint(&value))
+                            is_contestable(path) && waits(path, fingerprint(&value))
                         })
                     });
                     ops.extend(left);
                     let is_reason =
-                        |op: &Op| op.members().iter().any(|(path, _)| *path != TRIGGER_TIME);
+                        |op: &Op| op.members().iter().any(|(path, _)| is_contestable(path));
                     ops.iter().any(is_reason)
                 }
             };
@@ -371,6 +376,28 @@ mod tests {
         let other = ops(vec![add("/endpoints", json!([])), remove(TRIGGER_TIME)], 1);
         let held = heals.restrain(vec![other.clone()], at(4));
         assert_eq!(held.writes, [other], "it goes with any other write");
+    }
+
+    #[test]
+    fn managed_fields_that_come_back_are_no_field_to_fight_over_and_no_reason_to_write() {
+        let mut heals = Heals::default();
+        let reset = || add(MANAGED_FIELDS, json!([{}]));
+        // Another client applies the slice again and again, which has the server track it.
+        for second in 0..10 {
+            let leader = if second % 2 == 0 { "a" } else { "b" };
+            let write = ops(vec![add("/endpoints", leader.into()), reset()], 1);
+            let held = heals.restrain(vec![write.clone()], at(second));
+            assert_eq!(held.writes, [write.clone()], "{second}");
+            heals.acknowledge(&write, None, at(second));
+        }
+        let label = || add("/metadata/labels/a", "1".into());
+        for second in 10..14 {
+            heals.acknowledge(&ops(vec![label(), reset()], 1), None, at(second));
+        }
+        let held = heals.restrain(vec![ops(vec![label(), reset()], 1)], at(14));
+        assert_eq!(held.writes, [], "they are not cleared alone");
+        let fought: Vec<&str> = held.fought.iter().map(|fought| &*fought.path).collect();
+        assert_eq!(fought, ["/metadata/labels/a"]);
     }
 
     #[test]

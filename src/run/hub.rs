@@ -359,9 +359,12 @@ impl Outlet for Hub {
                 )
             } else {
                 let manager = rival::of(&client, &target).await;
+                let by = manager.map_or_else(
+                    || "by a client that the object does not name".into(),
+                    |manager| format!("last changed by {manager}"),
+                );
                 format!(
-                    "{what} has {path} reverted again and again, last changed by {}; it is healed again in {delay:?}",
-                    manager.as_deref().unwrap_or("somebody unknown")
+                    "{what} has {path} reverted again and again, {by}; it is healed again in {delay:?}"
                 )
             };
             tracing::warn!(service = %source, %text);

@@ -1,4 +1,5 @@
-//! The other field manager of an object, from its managed fields. zen-lead does not store those.
+//! The other field manager of an object, from its managed fields. zen-lead does not store those. A slice
+//! whose managed fields were cleared names only a client that uses server-side apply.
 
 use kube_client::Client;
 use serde::Deserialize;

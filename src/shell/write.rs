@@ -68,6 +68,8 @@ pub type Spawn = Arc<dyn Fn(Task) -> AbortHandle + Send + Sync>;
 pub struct WriterOptions {
     /// Ordinary writes in flight.
     pub in_flight_max: usize,
+    /// Whether to leave out the operation that clears the managedFields of an object.
+    pub keep_managed_fields: bool,
     /// Limit for ordinary writes.
     pub rate_limit: Option<RateLimit>,
     /// Quick retries.
@@ -160,6 +162,9 @@ impl Writer {
         }
         if !self.may_write() {
             writes.clear();
+        }
+        if self.0.options.keep_managed_fields {
+            writes.iter_mut().for_each(Write::keep_managed_fields);
         }
         let mut started = Vec::new();
         {

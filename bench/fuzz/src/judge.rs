@@ -304,10 +304,8 @@ fn same_meta(judge: &ObjectMeta, ours: &Meta) {
         ours.deletion_timestamp,
         judge.deletion_timestamp.as_ref().map(instant)
     );
-    assert_eq!(
-        ours.deletion_grace_period_seconds,
-        judge.deletion_grace_period_seconds
-    );
+    let tracked = judge.managed_fields.iter().flatten();
+    assert_eq!(ours.is_tracked, tracked.count() > 0);
     assert_eq!(
         own(&ours.finalizers),
         judge.finalizers.clone().unwrap_or_default()

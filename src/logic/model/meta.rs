@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::text::{Text, text};
 use super::uid::Uid;
@@ -232,8 +234,6 @@ pub struct Meta {
     pub creation_timestamp: Option<jiff::Timestamp>,
     /// Set while the object is being deleted.
     pub deletion_timestamp: Option<jiff::Timestamp>,
-    /// How long it was given to end, in seconds; 0 once it has ended or was deleted by force.
-    pub deletion_grace_period_seconds: Option<i64>,
     /// What must happen before it can go.
     #[serde(deserialize_with = "kept_list")]
     pub finalizers: Vec<Box<str>>,
@@ -244,6 +244,9 @@ pub struct Meta {
     /// Owners.
     #[serde(deserialize_with = "kept_list")]
     pub owner_references: Vec<OwnerReference>,
+    /// Whether the server tracks who manages which field. The entries are not kept.
+    #[serde(rename = "managedFields", deserialize_with = "is_filled")]
+    pub is_tracked: bool,
 }
 
 impl Meta {
@@ -322,6 +325,28 @@ pub(super) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Reads whether a list has elements, and keeps none of them.
+fn is_filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    struct Elements;
+    impl<'de> Visitor<'de> for Elements {
+        type Value = bool;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<bool, A::Error> {
+            let mut is_filled = false;
+            while list.next_element::<IgnoredAny>()?.is_some() {
+                is_filled = true;
+            }
+            Ok(is_filled)
+        }
+        fn visit_unit<E: serde::de::Error>(self) -> Result<bool, E> {
+            Ok(false)
+        }
+    }
+    deserializer.deserialize_any(Elements)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,5 +407,23 @@ mod tests {
             "the largest one is emptied"
         );
         assert!(meta.deletion_timestamp.is_none() && meta.creation_timestamp.is_some());
+        assert!(meta.is_tracked);
+    }
+
+    #[test]
+    fn an_object_is_tracked_if_it_has_managed_fields() {
+        for (text, expected) in [
+            (r"{}", false),
+            (r#"{"managedFields":null}"#, false),
+            (r#"{"managedFields":[]}"#, false),
+            (
+                r#"{"managedFields":[{"manager":"m","fieldsV1":{"f:a":{}}}]}"#,
+                true,
+            ),
+            (r#"{"managedFields":[{},{}],"name":"a"}"#, true),
+        ] {
+            let meta: Meta = serde_json::from_str(text).expect("it parses");
+            assert_eq!(meta.is_tracked, expected, "{text}");
+        }
     }
 }

@@ -18,7 +18,7 @@ mod spec;
 use std::fmt;
 use std::sync::Arc;
 
-pub use patch::{Op, fingerprint};
+pub use patch::{MANAGED_FIELDS, Op, fingerprint};
 pub use refusal::{Refusals, Waiting};
 
 use super::desired::{Desired, Goal};
@@ -106,6 +106,15 @@ impl From<serde_json::Value> for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Write {
+    /// Leaves out the operation that clears the managedFields.
+    pub fn keep_managed_fields(&mut self) {
+        if let Action::Patch { ops, .. } = &mut self.action {
+            ops.retain(|op| op.path() != MANAGED_FIELDS);
+        }
     }
 }
 

@@ -6,9 +6,12 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::logic::model::Labels;
+
+/// The managedFields of an object, as a JSON pointer.
+pub const MANAGED_FIELDS: &str = "/metadata/managedFields";
 
 /// One operation of a JSON patch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -52,6 +55,14 @@ impl Op {
 
     pub(super) fn remove(path: impl Into<String>) -> Self {
         Self::Remove { path: path.into() }
+    }
+
+    /// Clears the managedFields of an object. The server then tracks no update of it.
+    pub(super) fn untrack() -> Self {
+        Self::add(
+            MANAGED_FIELDS,
+            Value::Array(vec![Value::Object(Map::new())]),
+        )
     }
 
     /// The members that it sets, or removes with `None`: of labels and annotations each one, since
@@ -129,7 +140,7 @@ impl<'a> Wanted<'a> {
     pub(super) fn ops(self, path: &str, observed: &Labels) -> Vec<Op> {
         if observed.is_empty() {
             // An absent map cannot be added to key by key.
-            let all: serde_json::Map<_, _> = self
+            let all: Map<_, _> = self
                 .entries
                 .into_iter()
                 .filter_map(|(key, value)| Some((key.into(), value?.into())))

@@ -9,6 +9,7 @@ use crate::logic::testkit::{Lab, pod, set_key, source};
 
 mod apart;
 mod balancer;
+mod tracked;
 
 /// A lab at rest, for a source that was edited before it was opted in.
 fn lab(edit: impl FnOnce(&mut Value)) -> Lab {

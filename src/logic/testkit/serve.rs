@@ -307,6 +307,7 @@ fn set_ports(
 
 pub(super) fn new_slice(world: &mut World, mut object: Value) -> Result<Value, Refusal> {
     stamp(world, &mut object);
+    object["metadata"]["managedFields"] = json!([{"manager": "its creator"}]);
     finish_slice(object)
 }
 
@@ -321,6 +322,9 @@ pub(super) fn updated_slice(before: &Value, object: Value) -> Result<Value, Refu
     }
     let mut object = object;
     object["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+    if object["metadata"]["managedFields"] == json!([{}]) {
+        object["metadata"]["managedFields"].take(); // a request to end the tracking
+    }
     finish_slice(object)
 }
 

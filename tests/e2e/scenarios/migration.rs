@@ -108,6 +108,12 @@ async fn adopted(t: &Test, leader: &str) -> Result<Arc<Value>> {
         })
         .await?;
     conditions(t, leader).await?;
+    let slice = t.exists(Slice, leader).await?;
+    let tracked = &slice["metadata"]["managedFields"];
+    ensure!(
+        tracked.is_null(),
+        "managedFields after the first patch: {tracked}"
+    );
     Ok(service)
 }
 

@@ -28,6 +28,7 @@ mod scale;
 mod settings;
 mod strategies;
 mod switchover;
+mod tracked;
 pub mod upgrade;
 
 use crate::harness::runner::Scenario;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Scenario> {
         guard::ALL,
         drain::ALL,
         failover::ALL,
+        tracked::ALL,
         last_resort::ALL,
         parts::ALL,
         ports::ALL,
