@@ -134,6 +134,9 @@ bench-real *ARGS: control-plane
     cargo build --locked --release -p zen-lead
     cargo run --locked --release -p zen-lab --bin bench-real -- {{ARGS}}
 
+# The race with the native controller, whose slice is written by the same pod event
+bench-race *ARGS: (bench-real "race" ARGS)
+
 # Fuzzes one reader of foreign bytes; needs cargo-fuzz and a nightly toolchain
 fuzz TARGET SECONDS="60":
     mkdir -p target/fuzz/corpus/{{TARGET}}

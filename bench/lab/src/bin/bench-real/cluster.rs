@@ -20,6 +20,9 @@ pub const NATIVE: &str = "native";
 /// Namespace of objects that are made for comparison.
 pub const BARE: &str = "bare";
 
+/// Applications from this number on have pods of 10 kB, which is what pods of real clusters take.
+pub const HEAVY: usize = 9_000;
+
 /// Requests side by side when the stage is set.
 const WRITERS: usize = 32;
 
@@ -184,8 +187,12 @@ fn pod_name(app: &str, pod: usize) -> String {
 
 /// A number of its own for each pod of a namespace.
 fn number(app: &str, pod: usize) -> usize {
-    let (_, app) = app.rsplit_once('-').unwrap_or_default();
-    2 * app.parse::<usize>().unwrap_or_default() + pod + 256
+    2 * application_number(app) + pod + 256
+}
+
+fn application_number(app: &str) -> usize {
+    let (_, number) = app.rsplit_once('-').unwrap_or_default();
+    number.parse().unwrap_or_default()
 }
 
 /// Turns a pod of which the bench made itself the kubelet.
@@ -211,12 +218,20 @@ pub async fn turn(
     api.call("PATCH", &path, &status).await.map(|_| from)
 }
 
+/// The environment of a container: most of what makes a real pod large.
+fn filler(app: &str) -> Value {
+    let is_heavy = application_number(app) >= HEAVY;
+    let variables = if is_heavy { 0..40 } else { 0..0 };
+    let variable = |index| json!({"name": format!("VARIABLE_{index}"), "value": "x".repeat(160)});
+    variables.map(variable).collect()
+}
+
 async fn make_pod(api: &Api, namespace: &str, app: &str, pod: usize) -> Result<()> {
     let object = json!({
         "metadata": {"name": pod_name(app, pod), "labels": {"app": app}},
         "spec": {
             "nodeName": "node-a",
-            "containers": [{"name": "main", "image": "example.com/app:1"}],
+            "containers": [{"name": "main", "image": "example.com/app:1", "env": filler(app)}],
         },
     });
     api.ensure(&path(PODS, namespace, ""), &object).await?;

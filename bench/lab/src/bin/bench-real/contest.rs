@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use zen_bench::figures::Times;
-use zen_lead::logic::model::{Key, Slice};
+use zen_lead::logic::model::{Key, Slice, Version};
 
 use crate::cluster::{Cluster, FLOOR, NATIVE, OURS, app, leader_service, leader_slice};
 use crate::observe::Seen;
 
 /// Nothing on a loopback interface takes longer.
-const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(30);
 /// For what nobody waits for: events, and the native controller's writes about the other two.
 const PAUSE: Duration = Duration::from_millis(30);
 
@@ -56,14 +56,16 @@ impl Cluster {
         Ok(outcome)
     }
 
-    async fn lose(&self, how: How, namespace: &str, app: &str, pod: usize) -> Result<Instant> {
+    /// A pod is lost; the moment before the request was sent.
+    pub async fn lose(&self, how: How, namespace: &str, app: &str, pod: usize) -> Result<Instant> {
         match how {
             How::Readiness => self.turn(namespace, app, pod, false).await,
             How::Deletion => self.delete_pod(namespace, app, pod).await,
         }
     }
 
-    async fn restore(&self, how: How, namespace: &str, app: &str, pod: usize) -> Result<()> {
+    /// It comes back, Ready.
+    pub async fn restore(&self, how: How, namespace: &str, app: &str, pod: usize) -> Result<()> {
         match how {
             How::Readiness => self.turn(namespace, app, pod, true).await.map(drop),
             How::Deletion => self.make_pod(namespace, app, pod).await,
@@ -124,17 +126,31 @@ impl Cluster {
         Ok(at.saturating_duration_since(from))
     }
 
-    /// Waits until the native slice of an application says so of a pod.
+    /// Waits until the native slice of an application says so of a pod; when that was.
     pub async fn native_shows(&self, app: &str, pod: usize, ready: bool) -> Result<Instant> {
+        let (at, _) = self.native_slice(NATIVE, app, pod, ready).await?;
+        Ok(at)
+    }
+
+    /// Waits until the native slice of an application says so of a pod; when that was, and the
+    /// version of the slice.
+    pub async fn native_slice(
+        &self,
+        namespace: &str,
+        app: &str,
+        pod: usize,
+        ready: bool,
+    ) -> Result<(Instant, Version)> {
         let name = format!("{app}-{pod}");
         let shows = |seen: &Seen| {
             let mut slices = seen.slices.values();
-            let (at, slice) = slices.find(|(_, slice)| is_native(slice, app))?;
+            let (at, slice) = slices.find(|(_, slice)| is_native(slice, namespace, app))?;
             let is_ready = slice.endpoints.iter().any(|endpoint| {
                 let pod = endpoint.target_ref.as_ref();
                 pod.is_some_and(|pod| *pod.name == *name) && endpoint.conditions.ready == Some(true)
             });
-            (is_ready == ready).then_some(*at)
+            let version = slice.metadata.resource_version.clone();
+            (is_ready == ready).then_some((*at, version))
         };
         self.observer
             .wait("the native controller", SOON, shows)
@@ -142,7 +158,7 @@ impl Cluster {
     }
 }
 
-fn is_native(slice: &Slice, app: &str) -> bool {
+fn is_native(slice: &Slice, namespace: &str, app: &str) -> bool {
     let labels = &slice.metadata.labels;
-    &*slice.metadata.namespace == NATIVE && labels.get("kubernetes.io/service-name") == Some(app)
+    &*slice.metadata.namespace == namespace && labels.get("kubernetes.io/service-name") == Some(app)
 }

@@ -1,6 +1,6 @@
-//! `just bench-real [--quick] [wire] [single] [cold] [many]`: failovers, mass failovers, cold starts and
-//! restarts on a real control plane, in turns with the floor and, where there is one, the native
-//! controller. Naming parts runs only those.
+//! `just bench-real [--quick] [wire] [race] [single] [cold] [many]`: failovers, mass failovers, cold
+//! starts and restarts on a real control plane, in turns with the floor and, where there is one, the
+//! native controller. Naming parts runs only those.
 //!
 //! The controller is the released binary: `ZEN_LEAD_BINARY`, or what `cargo build --release
 //! -p zen-lead` leaves in the target directory. The table goes to `target/bench-real.json` too. No
@@ -15,6 +15,7 @@ mod floor;
 mod mass;
 mod observe;
 mod plane;
+mod race;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -33,9 +34,10 @@ use plane::Plane;
 /// The argument with which this program plays the floor.
 const FLOOR_ROLE: &str = "floor";
 
-/// What a run can be narrowed to: the form of a write; failovers of one Service; cold starts and restarts; failovers
-/// amid many Services, and many at once.
-const PARTS: [&str; 4] = ["wire", "single", "cold", "many"];
+/// What a run can be narrowed to: the form of a write; the order of our write and the native
+/// controller's; failovers of one Service; cold starts and restarts; failovers among many Services,
+/// and many at once.
+const PARTS: [&str; 5] = ["wire", "race", "single", "cold", "many"];
 
 /// How much is done.
 struct Plan {
@@ -149,7 +151,12 @@ async fn run(plane: &Plane, binary: &Path, plan: &Plan) -> Result<()> {
     if plan.has("wire") {
         stage.wire(&mut table).await?;
     }
-    stage.single(&mut table).await?;
+    if plan.has("race") {
+        stage.race(&mut table).await?;
+    }
+    if plan.has("single") || plan.has("cold") || plan.has("many") {
+        stage.single(&mut table).await?;
+    }
     if plan.has("cold") || plan.has("many") {
         stage.fill().await?;
     }
@@ -192,6 +199,11 @@ impl Subject {
 
 impl Stage<'_> {
     fn start(&self) -> Result<Subject> {
+        self.start_with("--log-level=warn")
+    }
+
+    /// Starts the controller with one more flag.
+    fn start_with(&self, flag: &str) -> Result<Subject> {
         let (metrics, probes) = (free_port()?, free_port()?);
         let process = Process::start(
             self.binary,
@@ -202,6 +214,7 @@ impl Stage<'_> {
                 &format!("--namespaces={OURS}"),
                 &format!("--leader-election-namespace={OURS}"),
                 "--log-level=warn",
+                flag,
             ],
         )?;
         Ok(Subject {
