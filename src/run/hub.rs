@@ -358,11 +358,7 @@ impl Outlet for Hub {
                     "{what} does not keep the value of {path}: an admission policy or webhook changes it as it is written; it is written again in {delay:?}"
                 )
             } else {
-                let manager = rival::of(&client, &target).await;
-                let by = manager.map_or_else(
-                    || "by a client that the object does not name".into(),
-                    |manager| format!("last changed by {manager}"),
-                );
+                let by = rival::named(&client, &target).await;
                 format!(
                     "{what} has {path} reverted again and again, {by}; it is healed again in {delay:?}"
                 )

@@ -28,8 +28,16 @@ struct FieldsEntry {
     time: Option<jiff::Timestamp>,
 }
 
+/// Who changed an object last, other than zen-lead, as words of an Event.
+pub(super) async fn named(client: &Client, target: &Target) -> String {
+    of(client, target).await.map_or_else(
+        || "by a client that the object does not name".into(),
+        |manager| format!("last changed by {manager}"),
+    )
+}
+
 /// The field manager, other than zen-lead, that changed an object last.
-pub(super) async fn of(client: &Client, target: &Target) -> Option<String> {
+async fn of(client: &Client, target: &Target) -> Option<String> {
     const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
     let (namespace, name) = (Some(&*target.key.namespace), Some(&*target.key.name));
     let path = match target.kind {
