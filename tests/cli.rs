@@ -96,7 +96,7 @@ async fn what_is_not_there_is_said_in_a_line() {
         ),
         (
             "switchover web",
-            "Service shop/web: nobody else is eligible; see zen-lead explain web",
+            "Service shop/web: no other pod is eligible; see zen-lead explain web",
         ),
         (
             "switchover web --to x",
@@ -188,7 +188,7 @@ async fn explain_counts_down() {
         text.contains("Ready for 3s, and must be for 57s more"),
         "{text}"
     );
-    assert!(text.contains("\nNobody can lead now.\n"), "{text}");
+    assert!(text.contains("\nNo pod can lead now.\n"), "{text}");
     assert!(text.contains("! NoReadyPods: "), "{text}");
     let status = print(&world, "status").await;
     assert!(status.contains("Electing!"), "{status}");
@@ -254,7 +254,7 @@ async fn a_pause_is_set_and_ended() {
     assert!(status.contains("Serving,Paused"), "{status}");
     let explained = print(&world, "explain web").await;
     assert!(
-        explained.contains("If a died now, nobody would lead until the pause ends."),
+        explained.contains("If a died now, there would be no leader until the pause ends."),
         "{explained}"
     );
     let why = typed(&world, "switchover web --to b").await;

@@ -170,7 +170,7 @@ pub(super) const COMMANDS: [Command; 11] = [
         argument: Some(SERVICE),
         about: "no failover and no switchover until resumed",
         details: "Sets zen-lead.io/paused on the Service. A leader that is deleted, failed, \
-                  unlabelled or without address is withdrawn all the same, and nobody follows.",
+                  unlabelled or without address is withdrawn anyway, without a successor.",
         options: &[&NAMESPACE, &CONTEXT, &KUBECONFIG],
         passes_on: false,
     },
@@ -195,7 +195,7 @@ pub(super) const COMMANDS: [Command; 11] = [
         name: "leader",
         argument: Some(SERVICE),
         about: "the leader's name, for scripts: kubectl describe pod $(zen-lead leader my-app)",
-        details: "Exit 1 when nobody leads.",
+        details: "Exit 1 when there is no leader.",
         options: &[&NAMESPACE, &CONTEXT, &KUBECONFIG],
         passes_on: false,
     },

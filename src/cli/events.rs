@@ -1,5 +1,5 @@
-//! What the controller has said: the Events that the commands go by. Who may not read them goes
-//! without.
+//! What the controller has said: the Events that the commands go by. A user who may not read them
+//! gets the output without them.
 
 use jiff::SignedDuration;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! `zen-lead explain`: every pod of a source, why it may lead or may not, and who would follow.
+//! `zen-lead explain`: every pod of a source, why it may lead or may not, and which would follow.
 //! Pure.
 
 use std::fmt::Write as _;
@@ -235,15 +235,15 @@ fn prospect(judged: &Judged) -> String {
         }
         (Some(leader), None) if report.paused => {
             format!(
-                "If {} died now, nobody would lead until the pause ends.",
+                "If {} died now, there would be no leader until the pause ends.",
                 leader.pod
             )
         }
         (Some(leader), None) => {
-            format!("If {} died now, nobody could lead.", leader.pod)
+            format!("If {} died now, no pod could lead.", leader.pod)
         }
         (None, Some(next)) => format!("{next} is to lead now."),
-        (None, None) if report.paused => "Nobody will lead until the pause ends.".into(),
-        (None, None) => "Nobody can lead now.".into(),
+        (None, None) if report.paused => "There will be no leader until the pause ends.".into(),
+        (None, None) => "No pod can lead now.".into(),
     }
 }

@@ -256,7 +256,7 @@ Usage: zen-lead pause <service> [options]
 
 No failover and no switchover until resumed.
 Sets zen-lead.io/paused on the Service. A leader that is deleted, failed,
-unlabelled or without address is withdrawn all the same, and nobody follows.
+unlabelled or without address is withdrawn anyway, without a successor.
 
 Options
   -n, --namespace <name>

@@ -35,7 +35,7 @@ pub(super) struct Judged {
     pub(super) nodes: Nodes,
     /// Pods that are not returned to until then, likewise.
     pub(super) shunned: Vec<(Uid, Moment)>,
-    /// Since when, and who, by what the cluster shows.
+    /// Since when, and which pod, by what the cluster shows.
     pub(super) report: Report,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Report {
     pub(super) state: &'static str,
     /// The pod that the slice names.
     pub(super) leader: Option<Leader>,
-    /// Who would lead if the leader died now.
+    /// The pod that would lead if the leader died now.
     pub(super) next: Option<Arc<str>>,
     pub(super) pods: Count,
     pub(super) strategy: &'static str,
@@ -219,7 +219,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Who leads once that pod is gone.
+    /// The pod that leads once that pod is gone.
     fn successor(&self, view: &View, step: &Step, leader: Option<&Uid>) -> Option<Arc<str>> {
         let mut without = view.clone();
         without.pods.retain(|pod| Some(&pod.uid) != leader);

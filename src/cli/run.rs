@@ -82,8 +82,8 @@ pub async fn answer(call: &Call, cluster: &Cluster, out: &mut dyn io::Write) -> 
     Ok(is_well)
 }
 
-/// Whether anybody still reads: a pipe that was closed, as in `zen-lead status | head -1`, is no
-/// reason to complain.
+/// Whether the output is still read: a closed pipe, as in `zen-lead status | head -1`, is not an
+/// error.
 fn write(out: &mut dyn io::Write, text: &str) -> io::Result<bool> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),

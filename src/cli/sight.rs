@@ -211,7 +211,7 @@ impl Watching {
             selectors,
             options: WatchOptions::default(),
         };
-        // Nobody listens any more once the command ends.
+        // The receiver is gone once the command ends.
         let outlet = self.outlet.clone();
         let apply = move |change: Change<T>, at| {
             let is_whole = matches!(change, Change::Retain { .. });

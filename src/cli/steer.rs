@@ -33,7 +33,7 @@ pub(super) async fn switchover(cluster: &Cluster, call: &Call, source: &Key) -> 
         Some(to) => asked(&judged, to)?,
         None => report.next.clone().with_context(|| {
             format!(
-                "Service {source}: nobody else is eligible; see zen-lead explain {}",
+                "Service {source}: no other pod is eligible; see zen-lead explain {}",
                 source.name
             )
         })?,
@@ -77,7 +77,7 @@ pub(super) async fn switchover(cluster: &Cluster, call: &Call, source: &Key) -> 
             "{to} does not lead after {}, but {} does; the request stands. Is a controller running? \
              zen-lead doctor tells, zen-lead explain {} says why",
             Brief(timeout),
-            leader.as_deref().unwrap_or("nobody"),
+            leader.as_deref().unwrap_or("no pod"),
             source.name
         );
     }
@@ -133,14 +133,14 @@ pub(super) async fn pause(cluster: &Cluster, source: &Key, on: bool) -> Result<S
     let sight = Sight::of(cluster, &[scope]).await?;
     let judged = served(&sight, source)?;
     let leader = judged.report.leader.map(|leader| leader.pod);
-    let leader = leader.as_deref().unwrap_or("nobody");
+    let leader = leader.as_deref().unwrap_or("no pod");
     cluster
         .annotate(source, &[(PAUSED, on.then_some("true"))])
         .await?;
     let name = &source.name;
     Ok(match (on, judged.report.paused) {
         (true, false) => format!(
-            "paused: {leader} leads, and nobody else will; zen-lead resume {name} ends it\n"
+            "paused: {leader} leads, and no other pod will; zen-lead resume {name} ends it\n"
         ),
         (true, true) => format!("paused already: {leader} leads\n"),
         (false, true) => format!("resumed: {leader} leads\n"),

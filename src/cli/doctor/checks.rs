@@ -32,7 +32,7 @@ impl Finding {
         Self::new(Weight::Note, text)
     }
 
-    /// Somebody should do something.
+    /// A user has to act.
     pub(super) fn wrong(text: impl Into<String>) -> Self {
         Self::new(Weight::Wrong, text)
     }
@@ -52,7 +52,7 @@ pub(super) struct Right {
     pub(super) group: &'static str,
     pub(super) resource: &'static str,
     pub(super) verbs: &'static [&'static str],
-    /// The controller's; else those of whoever uses the commands.
+    /// The controller's; else those of the user of the commands.
     is_controllers: bool,
 }
 
@@ -190,7 +190,7 @@ pub(super) fn controller(leases: &Value, now: jiff::Timestamp) -> Finding {
     ))
 }
 
-/// Who holds a Lease, or why nobody does.
+/// The holder of a Lease, or why it has none.
 fn holder(lease: &Value, now: jiff::Timestamp) -> Result<String, String> {
     let namespace = lease["metadata"]["namespace"].as_str().unwrap_or_default();
     let spec = &lease["spec"];
@@ -256,7 +256,7 @@ pub(super) fn source(judged: &Judged) -> Vec<Finding> {
         findings.push(Finding::note(about("paused, there will be no failover")));
     }
     if report.leader.is_some() && report.next.is_none() && !report.paused {
-        findings.push(Finding::note(about("nobody could follow the leader")));
+        findings.push(Finding::note(about("no pod could follow the leader")));
     }
     findings.extend(waypoint(judged).map(|text| Finding::note(about(&text))));
     findings
@@ -308,7 +308,7 @@ pub(super) fn strangers(judged: &[Judged], slices: &Value) -> Vec<Finding> {
         let service = text(&meta["labels"][crate::logic::contract::SERVICE_NAME]);
         names.contains(&(&*namespace, &*service)).then(|| {
             Finding::wrong(format!(
-                "EndpointSlice {namespace}/{} of somebody else is attached to {service} and may add endpoints",
+                "EndpointSlice {namespace}/{} is not managed by zen-lead, but is attached to {service} and may add endpoints",
                 text(&meta["name"])
             ))
         })
