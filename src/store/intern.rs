@@ -11,7 +11,7 @@ use crate::logic::model::{Labels, Meta, NamedPort, Service, Slice};
 /// How many entries may come before the unused ones are looked for.
 const PURGE_EVERY: usize = 65_536;
 
-/// A value that is longer is a uid, a list or a document, and nobody else's.
+/// A value that is longer is a uid, a list or a document, and is not shared.
 const SHARED_BYTES_MAX: usize = 36;
 
 /// The shared values of one namespace.

@@ -9,7 +9,7 @@ use crate::logic::settings::{self, OptIn};
 use crate::logic::view::View;
 use crate::planted::{self, Bug};
 
-/// How urgent it is to look at a source that nobody has looked at yet.
+/// How urgent it is to look at a source that has not been looked at yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// Its slice names a pod that is gone, not Ready or about to go.

@@ -1,4 +1,4 @@
-//! The facts: what the API server has said, and who is concerned by it.
+//! The facts: what the API server has said, and which sources it concerns.
 //!
 //! One entry per namespace in a `DashMap`; facts and indices of a namespace change under one short
 //! lock. Every method returns owned values, so no lock can be held across an await. Facts never
@@ -67,14 +67,14 @@ impl Default for Store {
 
 impl Store {
     /// Takes a pod in and returns the sources that it concerns.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn put_pod(&self, pod: Pod, now: Now) -> Vec<Key> {
         let namespace = Arc::clone(&pod.namespace);
         self.change(&namespace, |namespace| namespace.put_pod(pod, now))
     }
 
     /// Takes a Service in and returns the sources that it concerns, itself included.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn put_service(&self, service: Service, origin: Origin) -> Vec<Key> {
         let namespace = Arc::clone(&service.metadata.namespace);
         self.change(&namespace, |namespace| {
@@ -83,14 +83,14 @@ impl Store {
     }
 
     /// Takes a slice in and returns the sources that it concerns.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn put_slice(&self, slice: Slice, origin: Origin) -> Vec<Key> {
         let namespace = Arc::clone(&slice.metadata.namespace);
         self.change(&namespace, |namespace| namespace.put_slice(slice, origin))
     }
 
     /// Takes a pod out unless it is newer than `version`, at which it was gone.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn remove_pod(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
         self.change(&key.namespace, |namespace| {
             namespace.remove_pod(&key.name, version)
@@ -99,7 +99,7 @@ impl Store {
 
     /// Takes a pod out that the watch shows no more: it was deleted, or is in a terminal phase. A leader
     /// that ended, and was not being deleted, is remembered as such until it leads no more.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn lose_pod(&self, key: &Key, version: &Version) -> Vec<Key> {
         self.change(&key.namespace, |namespace| {
             namespace.lose_pod(&key.name, version)
@@ -107,7 +107,7 @@ impl Store {
     }
 
     /// Takes a Service out unless it is newer than `version`, at which it was gone.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn remove_service(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
         self.change(&key.namespace, |namespace| {
             namespace.remove_service(&key.name, version)
@@ -115,7 +115,7 @@ impl Store {
     }
 
     /// Takes a slice out, likewise.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn remove_slice(&self, key: &Key, version: Option<&Version>) -> Vec<Key> {
         self.change(&key.namespace, |namespace| {
             namespace.remove_slice(&key.name, version)
@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// After a complete list of pods: those that it lacks are gone.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn retain_pods<S: BuildHasher>(
         &self,
         scope: Option<&str>,
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// After a complete list of Services, likewise.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn retain_services<S: BuildHasher>(
         &self,
         scope: Option<&str>,
@@ -154,7 +154,7 @@ impl Store {
     }
 
     /// After a complete list of slices with our label, likewise.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn retain_slices<S: BuildHasher>(
         &self,
         scope: Option<&str>,
@@ -184,7 +184,7 @@ impl Store {
 
     /// Notes which slices others attached to a Service; returns the sources behind that Service if
     /// that is news.
-    #[must_use = "whoever is concerned has to look again"]
+    #[must_use = "each returned source has to be looked at again"]
     pub fn put_strangers(&self, service: &Key, mut strangers: Vec<Stranger>) -> Vec<Key> {
         strangers.sort();
         self.change(&service.namespace, |namespace| {

@@ -1,4 +1,4 @@
-//! Who goes by which name: indices from sources to names, and back.
+//! Which source has which name: indices from sources to names, and back.
 
 use std::sync::Arc;
 

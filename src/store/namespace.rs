@@ -38,8 +38,8 @@ pub(super) struct Namespace {
     /// Objects that could belong to a source, by its name; it need not exist.
     pub(super) related_services: Map<Few>,
     pub(super) related_slices: Map<Few>,
-    /// Slices under a Service that do not bear its name, by the Service: whoever else asks for its
-    /// name has to see them.
+    /// Slices under a Service that do not bear its name, by the Service: another source that
+    /// requests its name has to see them.
     pub(super) evasive: Map<Few>,
     /// The name that an opted-in Service asks for.
     pub(super) requested: Pointers,
@@ -335,7 +335,7 @@ impl Namespace {
         !self.late.is_empty()
     }
 
-    /// Gathers the members of selectors that came after their pods. Left until somebody looks, so
+    /// Gathers the members of selectors that came after their pods. Deferred until the next look, so
     /// that one pass does for all of them: at a first sync thousands come while pods come, and a pass
     /// for each would take minutes.
     pub(super) fn gather(&mut self) {
@@ -354,7 +354,7 @@ impl Namespace {
         }
     }
 
-    /// Remembers the name that a source is served under, so that news arrive of who holds it.
+    /// Remembers the name that a source is served under, so that news arrive of its holder.
     pub(super) fn hold(&mut self, source: &Arc<str>, name: Option<&Arc<str>>) {
         let name = name.filter(|name| self.requested.of(source) != Some(name));
         self.served.point(source, name);

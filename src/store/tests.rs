@@ -37,7 +37,7 @@ const ON: &str = r#"{"zen-lead.io/enabled":"true"}"#;
 const OURS: &str =
     r#"{"zen-lead.io/source-service":"a","app.kubernetes.io/managed-by":"zen-lead"}"#;
 
-/// For set-up, where it does not matter who is concerned.
+/// For set-up, where it does not matter which source is concerned.
 fn ignore(_: Vec<Key>) {}
 
 fn names(keys: &[Key]) -> Vec<&str> {
@@ -114,7 +114,7 @@ fn selectors_that_came_after_their_pods_miss_none_and_keep_none() {
     ] {
         ignore(store.put_service(service(name, version, ON, &selector, ""), Origin::Watch));
     }
-    // All of it before anybody has looked.
+    // All of it before the first look.
     ignore(store.remove_pod(&key("p2"), None));
     ignore(store.put_pod(pod("p3", 7, &labels("b"), true), now()));
     ignore(store.put_service(service("left", 8, "{}", &labels("a"), ""), Origin::Watch));
@@ -205,7 +205,7 @@ fn a_leader_is_seen_and_reported_whatever_its_labels() {
 }
 
 #[test]
-fn whoever_asks_for_a_name_hears_of_the_service_that_holds_it() {
+fn a_source_that_requests_a_name_hears_of_the_service_that_holds_it() {
     let store = Store::default();
     ignore(store.put_service(service("a", 1, ON, r#"{"app":"a"}"#, ""), Origin::Watch));
     let touched = store.put_service(service("a-leader", 2, "{}", "null", ""), Origin::Watch);
@@ -218,7 +218,7 @@ fn whoever_asks_for_a_name_hears_of_the_service_that_holds_it() {
 }
 
 #[test]
-fn whoever_is_served_under_a_name_hears_of_the_service_that_takes_it() {
+fn a_source_that_is_served_under_a_name_hears_of_the_service_that_takes_it() {
     let store = Store::default();
     let misspelt = r#"{"zen-lead.io/enabled":"true","zen-lead.io/leader-service-name":"a"}"#;
     ignore(store.put_service(
@@ -233,7 +233,7 @@ fn whoever_is_served_under_a_name_hears_of_the_service_that_takes_it() {
         assert_eq!(is_seen, names(&touched) == ["a", "old"], "{touched:?}");
         is_seen
     };
-    assert!(!is_taken(), "nobody wants it");
+    assert!(!is_taken(), "no source requests it");
     store.pin(&key("a"), None, Some(&"old".into()));
     assert!(is_taken(), "it is served under it");
     store.pin(&key("a"), None, None);
@@ -257,7 +257,7 @@ fn an_answer_that_was_overtaken_by_a_deletion_brings_nothing_back() {
     ignore(store.put_slice(slice("a-leader", 12, OURS, "a-leader"), Origin::Answer));
     assert!(
         store.slice(&key("a-leader")).is_some(),
-        "created anew since"
+        "created again since"
     );
     ignore(store.remove_slice(&key("a-leader"), Some(&Version::Number(11))));
     assert!(
