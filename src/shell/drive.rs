@@ -48,7 +48,7 @@ pub trait Outlet: Send + Sync {
     fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause);
     /// Tells users something about the source.
     fn tell(&self, source: &Service, note: Note);
-    /// Tells users of a fight over a field, and who the other one is.
+    /// Tells users of a fight over a field, and which client the other one is.
     fn tell_of_fight(&self, source: &Key, fought: Fought);
     /// Whether this replica writes. One that stands by decides all the same, follows what the other
     /// one publishes, and submits nothing.
@@ -161,7 +161,7 @@ impl Drive {
     }
 
     /// From now on this replica writes: a full pass, those first whose traffic should have moved
-    /// while nobody could move it.
+    /// while no replica could move it.
     pub fn take_over(&self) {
         let now = self.clock.moment();
         self.writes_since.store(now.0, Ordering::Relaxed);
@@ -195,7 +195,7 @@ impl Drive {
             self.touch(&source, cause);
         }
         if sources.len() == 0 {
-            return; // Most news concern nobody, and must not wake anybody either.
+            return; // Most news concern no source, and must not wake a task either.
         }
         let mut deadlines = self.deadlines.lock();
         for source in sources {

@@ -171,7 +171,7 @@ async fn landed<F: Future<Output = ()>>(flying: &mut Vec<(Uid, Pin<Box<F>>)>) {
 /// What an answer means for its Event.
 enum Next {
     Done,
-    /// The Event is gone: it is made anew, with its count.
+    /// The Event is gone: it is created again, with its count.
     Recreate,
     /// After this long at least.
     Retry(Duration),

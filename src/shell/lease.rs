@@ -1,8 +1,8 @@
 //! Performs what [`Claim`] asks for, one request at a time, and says until when this replica may
 //! write. Decides nothing.
 //!
-//! [`Tenure`] is what everybody else sees: a moment, compared with the clock by whoever is about to
-//! send something. So a process that was stopped for a minute is inactive before its first
+//! [`Tenure`] is what all other tasks see: a moment. A task that is about to send a request compares
+//! it with the clock. So a process that was stopped for a minute is inactive before its first
 //! instruction afterwards, whichever of its tasks runs first.
 
 mod told;
@@ -35,7 +35,7 @@ const NEVER: i64 = i64::MIN;
 pub enum Change {
     /// It writes.
     Active {
-        /// For so long nobody did, as far as can be told from here.
+        /// For so long no replica wrote, as far as this one can tell.
         vacant: Duration,
     },
     /// It stands by.

@@ -40,7 +40,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// A client has to send its request within this time, and an idle connection is closed after it.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection takes no further request after this time: nobody holds a place for good.
+/// A connection takes no further request after this time: no client holds a place indefinitely.
 const CONNECTION_AGE_MAX: Duration = Duration::from_mins(1);
 
 /// So much longer than a scrape may take, a client has to read the last answer.
@@ -187,7 +187,7 @@ pub struct Handlers {
 /// What every connection is served from.
 struct Served {
     handlers: Handlers,
-    /// Never gives a permit: its closing tells everybody to end.
+    /// Never gives a permit: its closing tells every connection to end.
     closing: Semaphore,
     /// Places for pages that are open.
     pages: Arc<Semaphore>,

@@ -9,7 +9,7 @@ use crate::logic::time::Moment;
 /// One entry: its moment, and a number that makes it unique and keeps the order of insertion.
 pub(super) type Entry = (Moment, u64);
 
-/// Whom to look at, and because of which news; none when the time itself is the news.
+/// Which source to look at, and because of which news; none when the time itself is the news.
 pub(super) type Due = (Key, Option<Cause>);
 
 /// All deadlines in the order in which they come.

@@ -24,7 +24,7 @@ pub(super) struct Trace {
     at: jiff::Timestamp,
     state: &'static str,
     leader: Option<Arc<str>>,
-    /// What was done to which object; put into words when somebody asks.
+    /// What was done to which object; put into words on request.
     writes: Box<[(&'static str, Target)]>,
     events: Box<[&'static str]>,
 }

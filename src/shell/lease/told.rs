@@ -15,7 +15,7 @@ const EXPLAINED_AFTER: Duration = Duration::from_secs(3);
 pub(super) struct Told<C> {
     changed: C,
     is_active: bool,
-    /// Whom we stand by for.
+    /// The holder that we stand by for.
     holder: Option<Arc<str>>,
     trouble: Option<Trouble>,
 }

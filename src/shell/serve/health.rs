@@ -22,7 +22,7 @@ pub struct Health {
     /// As many as there are tasks. Locked to add or remove one and to look at all.
     tasks: Mutex<Vec<Task>>,
     looked: AtomicI64,
-    /// Until then nobody is blamed: the process has just stood still.
+    /// Until then no task is blamed: the process has just stood still.
     grace: AtomicI64,
 }
 
@@ -128,7 +128,7 @@ impl Gate {
 
 impl Readiness {
     /// One more condition, not fulfilled yet. The name completes "waiting for …".
-    #[must_use = "a gate that nobody opens keeps the process unready"]
+    #[must_use = "a gate that is never opened keeps the process unready"]
     pub fn gate(&self, name: impl Into<Box<str>>) -> Gate {
         let open = Arc::new(AtomicBool::new(false));
         self.gates.lock().push((name.into(), Arc::clone(&open)));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_blames_nobody() {
+    fn a_clock_that_goes_back_blames_no_task() {
         let health = Health::new(at(100));
         let lease = health.task("lease", at(100));
         lease.beat(at(50));

@@ -112,7 +112,7 @@ impl Live {
     }
 }
 
-/// How far a page got. One that knows another process has to begin anew: no number is that high.
+/// How far a page got. A page that knows another process has to start over: no number is that high.
 fn position(id: &str, epoch: i64) -> u64 {
     id.rsplit_once('-')
         .filter(|(of, _)| *of == epoch.to_string())
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_of_another_process_begins_anew() {
+    fn a_page_of_another_process_starts_over() {
         for (id, expected) in [
             ("17-4", 4),
             ("17-0", 0),
