@@ -1,6 +1,6 @@
 //! The composition root: makes the parts, joins them, and runs them until the first one ends.
 //!
-//! Who leads and what is written is decided in `logic`; here and below it is decided *when*: which
+//! Which pod leads and what is written is decided in `logic`; here and below it is decided *when*: which
 //! Service is looked at next, when foreign slices are searched for, when a silent node is reported, and
 //! when this process ends. Facts go from a watch into the store and from there to the machines; writes
 //! go from the machines to the writer; the writer's answers are facts again.
@@ -55,7 +55,7 @@ const RELEASE_MAX: Duration = Duration::from_millis(500);
 /// neither can anything delay the Lease.
 #[derive(Clone)]
 pub struct Clients {
-    /// For watches and lists, and reads that nobody's traffic waits for.
+    /// For watches and lists, and reads that no traffic waits for.
     pub watch: Client,
     /// For writes and what they need to read, and for Events.
     pub write: Client,

@@ -67,8 +67,8 @@ impl Controller {
                     Change::Delete(gone) => {
                         let known = store.slice(&gone.key);
                         let touched = store.remove_slice(&gone.key, Some(&gone.version));
-                        // Somebody else's doing, else its end would be known. Perhaps he only took
-                        // the label off, and it still stands where we cannot see it.
+                        // Another client did this, else its end would be known. Perhaps that client only
+                        // removed the label, and the slice still exists where we cannot see it.
                         if let Some(slice) = known.filter(|_| store.slice(&gone.key).is_none())
                             && let Some(name) = slice.metadata.labels.shared(SERVICE_NAME)
                         {
@@ -263,8 +263,8 @@ impl Controller {
     }
 
     pub(super) fn sweep(&mut self, parts: &mut Parts, scopes: Vec<Scope>) {
-        let (_, nobody) = mpsc::channel(1);
-        let asked = std::mem::replace(&mut self.asked, nobody);
+        let (_, closed) = mpsc::channel(1);
+        let asked = std::mem::replace(&mut self.asked, closed);
         let alive = self.alive("sweep");
         let store = Arc::clone(&self.store);
         let (known, leaders) = (Arc::clone(&store), Arc::clone(&store));
@@ -280,8 +280,8 @@ impl Controller {
             },
             is_active: self.is_active(),
             report: move |service: &Key, slices: Vec<Slice>| {
-                // One that the leader Service controls is ours, and somebody took its labels off: a
-                // fact like those of the watch.
+                // A slice that the leader Service controls is ours, and another client removed its
+                // labels: a fact like those of the watch.
                 let uid = store
                     .service(service)
                     .map(|service| service.metadata.uid.clone());
@@ -306,7 +306,7 @@ impl Controller {
         };
         let (drive, is_active) = (Arc::clone(&self.drive), self.is_active());
         parts.spawn("sweep", async move {
-            // Before the first sync nobody knows which Services are leader Services.
+            // Before the first sync it is unknown which Services are leader Services.
             while !(drive.is_open() && is_active()) {
                 alive();
                 tokio::time::sleep(Duration::from_millis(200)).await;

@@ -1,4 +1,4 @@
-//! What becomes of a write: its answer is a fact, and whoever it concerns looks again.
+//! The outcome of a write: its answer is a fact, and the sources that it concerns are looked at again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -82,8 +82,8 @@ impl Hub {
         }
     }
 
-    /// This replica writes from now on; for so long, nobody did. Warnings of that time are said now.
-    /// Whatever else there was to say has been said by the one before.
+    /// This replica writes from now on; for `vacant`, no replica did. Warnings of that time are
+    /// announced now. The former replica has announced everything else.
     pub(super) fn take_over(&self, vacant: Duration) {
         let since = self.around.clock.moment() - vacant;
         for (source, note, at) in self.unsaid.since(since) {
@@ -351,7 +351,7 @@ impl Outlet for Hub {
             } = fought;
             let what = name_of(&target);
             let text = if path.is_empty() {
-                // Nothing is left that could say by whom.
+                // No managed fields are left that could name the client.
                 format!("{what} is deleted again and again; it is made again in {delay:?}")
             } else if is_by_admission {
                 format!(

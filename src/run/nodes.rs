@@ -1,4 +1,4 @@
-//! What is watched of the nodes, for who asks for it: marks that one is about to go, and Leases that
+//! What is watched of the nodes, if it is enabled: marks that one is about to go, and Leases that
 //! are not renewed any more. The first sync does not wait for either: without the right to read them
 //! everything else works as ever.
 
@@ -25,9 +25,9 @@ use crate::shell::watch::Selectors;
 
 /// Where kubelets renew the Leases of their nodes, each under the name of its node.
 const NODE_LEASES: &str = "kube-node-lease";
-/// How often it is looked who has fallen silent.
+/// How often to look for nodes that have fallen silent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long the server has for an answer before a node is taken for down.
+/// How long the server has for an answer before a node is considered down.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Controller {
@@ -40,7 +40,7 @@ impl Controller {
         }
     }
 
-    /// Who is cordoned, or tainted for his deletion.
+    /// Nodes that are cordoned, or tainted for their deletion.
     fn watch_nodes(&self, parts: &mut Parts) {
         let drive = Arc::clone(&self.drive);
         self.watch::<Node>(
@@ -80,7 +80,7 @@ impl Controller {
         );
     }
 
-    /// Who does not renew his Lease any more, by our own clock.
+    /// Nodes that do not renew their Leases any more, by our own clock.
     fn watch_node_leases(&self, parts: &mut Parts, patience: Patience) {
         let heartbeats = Arc::new(Mutex::new(Heartbeats::default()));
         let scope = Scope::Namespace(NODE_LEASES.into());
@@ -122,7 +122,7 @@ impl Controller {
                             down = heard.down(patience, at);
                         }
                         Err(why) => {
-                            tracing::warn!(%why, "cannot ask for the Leases of nodes; nobody is taken for down");
+                            tracing::warn!(%why, "cannot read the Leases of nodes; no further node is considered down");
                             down.retain(|node| known.contains(node));
                         }
                     }

@@ -23,7 +23,7 @@ struct Farewell(&'static str, mpsc::UnboundedSender<&'static str>);
 
 impl Drop for Farewell {
     fn drop(&mut self) {
-        let _nobody_waits_any_more = self.1.send(self.0);
+        let _the_receiver_may_be_gone = self.1.send(self.0);
     }
 }
 

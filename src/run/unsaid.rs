@@ -20,7 +20,7 @@ pub(super) struct Unsaid(
 );
 
 impl Unsaid {
-    /// Keeps a warning. What else there is to say comes of writes, and who writes says it.
+    /// Keeps a warning. Everything else results from writes, and the replica that writes announces it.
     pub(super) fn keep(&self, source: Key, note: Note, at: Now) {
         if note.severity != Severity::Warning {
             return;
