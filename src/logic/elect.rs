@@ -74,7 +74,7 @@ pub enum Reason {
     NoIp,
     /// It is not Ready, has ended, or resolves no port of the Service any more.
     NotReady,
-    /// It is not Ready, and nobody follows.
+    /// It is not Ready, and no pod follows.
     NoneReady,
     /// It was handed over on request.
     Switchover,
@@ -100,7 +100,7 @@ impl Reason {
     }
 }
 
-/// The pods among which to choose, and who leads now.
+/// The pods among which to choose, and the current leader.
 #[derive(Clone, Copy, Debug)]
 pub struct Ballot<'a> {
     /// Every pod that the selector matches, in any order.
@@ -126,7 +126,7 @@ pub struct Incumbent<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Verdict {
-    /// Who leads now.
+    /// The current leader.
     pub leader: Option<Arc<Pod>>,
     /// Why the incumbent was left, if it was.
     pub left: Option<Reason>,
@@ -144,7 +144,7 @@ pub enum Hold {
     Firm,
     /// It is not Ready since then, within `failover-min-delay`.
     Suspect(Moment),
-    /// It terminates or is disrupted, and nobody better is eligible.
+    /// It terminates or is disrupted, and no better pod is eligible.
     Leaving,
     /// It does not serve, or is about to go, and a pause keeps it.
     Paused,
@@ -165,7 +165,7 @@ pub fn elect(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Verdict {
 }
 
 /// The verdict while nothing may move: the leader stays as long as its address is its own, and
-/// nobody follows it.
+/// no pod follows it.
 fn hold_still(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Verdict {
     let empty = |left| Verdict {
         leader: None,

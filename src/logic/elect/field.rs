@@ -53,7 +53,7 @@ impl<'a, 'b> Field<'a, 'b> {
     pub(super) fn decide(&self, standing: &Standing<'b>) -> Verdict {
         let rules = self.rules;
         let first = self.preferred.or(self.best);
-        // Nobody hands over to a pod that is about to go, unless he goes himself.
+        // A leader hands over to a pod that is about to go only if it is about to go itself.
         let successor = self.preferred.filter(|pod| !self.is_last_resort(pod));
         let spent = rules.spent.filter(|_| !planted::is(Bug::GuardIgnored));
         if let (
@@ -127,7 +127,7 @@ impl<'a, 'b> Field<'a, 'b> {
     }
 
     /// Whether time alone challenges this leader no more: it is kept, is not about to go, and
-    /// nobody else was asked for.
+    /// no other pod was requested.
     fn rests(&self, pod: &Pod) -> bool {
         self.rules.keeps(pod)
             && !self.rules.awaits_another(pod)

@@ -1,4 +1,4 @@
-//! How a leader stands, before anybody else is looked at.
+//! How a leader stands, before any other pod is considered.
 
 use std::sync::Arc;
 

@@ -59,7 +59,7 @@ fn led_by(leader: &'static str, pods: impl IntoIterator<Item = PodSpec>) -> Elec
 }
 
 impl Election {
-    /// `b (notReady)`, `a, leaving`, `nobody`, each with `until` the deadline.
+    /// `b (notReady)`, `a, leaving`, `none`, each with `until` the deadline.
     fn outcome(&self) -> String {
         self.held(|rules, ballot, now| describe(&elect(rules, ballot, now)))
     }
@@ -145,7 +145,7 @@ impl Election {
 }
 
 fn describe(verdict: &Verdict) -> String {
-    let name = verdict.leader.as_ref().map_or("nobody", |pod| &*pod.name);
+    let name = verdict.leader.as_ref().map_or("none", |pod| &*pod.name);
     let hold = match verdict.hold {
         Hold::Firm => "",
         Hold::Suspect(_) => ", suspect",
@@ -179,24 +179,24 @@ fn b() -> PodSpec {
 #[test]
 #[rustfmt::skip]
 fn first_elections() {
-    check("nobody among none", &among([]), "nobody");
+    check("no leader among no pods", &among([]), "none");
     check("the oldest leads", &among([b(), a()]), "a");
     check("the newest leads", &Election { strategy: Strategy::Newest, ..among([a(), b()]) }, "b");
     check("of the same age the name decides", &among([pod("y").created(1), pod("x").created(1)]), "x");
     check("for the newest too", &Election { strategy: Strategy::Newest, ..among([pod("y").created(1), pod("x").created(1)]) }, "x");
-    check("a pod that is not Ready cannot lead", &among([a().not_ready()]), "nobody");
-    check("nor one that terminates", &among([a().terminating()]), "nobody");
-    check("nor one without an address", &among([a().ips(&[])]), "nobody");
-    check("nor one with an address of the other family only", &among([a().ips(&["fd00::1"])]), "nobody");
-    check("nor one with an address of the node", &among([a().ips(&["127.0.0.1"])]), "nobody");
-    check("nor one that resolves no port", &among([a().ports(&[("other", 1)])]), "nobody");
-    check("nor one that does not run", &among([PodSpec { phase: "Pending", ..a() }]), "nobody");
-    check("nor one of other labels", &among([a().labelled("app", "other")]), "nobody");
+    check("a pod that is not Ready cannot lead", &among([a().not_ready()]), "none");
+    check("nor one that terminates", &among([a().terminating()]), "none");
+    check("nor one without an address", &among([a().ips(&[])]), "none");
+    check("nor one with an address of the other family only", &among([a().ips(&["fd00::1"])]), "none");
+    check("nor one with an address of the node", &among([a().ips(&["127.0.0.1"])]), "none");
+    check("nor one that resolves no port", &among([a().ports(&[("other", 1)])]), "none");
+    check("nor one that does not run", &among([PodSpec { phase: "Pending", ..a() }]), "none");
+    check("nor one of other labels", &among([a().labelled("app", "other")]), "none");
     check("a disrupted pod leads if no other can", &among([a().disrupted(), b().not_ready()]), "a");
     check("and only then", &among([a().disrupted(), b()]), "b");
     check("a Job's pod never leads", &among([a().of_job(), b()]), "b");
-    check("not even alone", &among([a().of_job()]), "nobody");
-    check("one has to be Ready for long enough", &Election { min_ready: 600, ..among([a()]) }, "nobody until 1100");
+    check("not even alone", &among([a().of_job()]), "none");
+    check("one has to be Ready for long enough", &Election { min_ready: 600, ..among([a()]) }, "none until 1100");
     check("exactly long enough is enough", &Election { min_ready: 500, ..among([a()]) }, "a");
     check("the last one returns before the oldest", &Election { last: Some("b"), ..among([a(), b()]) }, "b");
     check("not without sticky", &Election { last: Some("b"), sticky: false, ..among([a(), b()]) }, "a");
@@ -211,7 +211,7 @@ fn reasons_in_their_order() {
     let gone = || b().not_ready().ips(&[]).terminating().disrupted();
     check("gone", &led_by("b", [a()]), "a (deleted)");
     check("ended", &led_by("b", [a(), PodSpec { phase: "Succeeded", ..b() }]), "a (notReady)");
-    check("ended, and nobody follows", &led_by("b", [a().not_ready(), PodSpec { phase: "Failed", ..b() }]), "nobody (noneReady)");
+    check("ended, and no pod follows", &led_by("b", [a().not_ready(), PodSpec { phase: "Failed", ..b() }]), "none (noneReady)");
     check("ended and disrupted, as by an eviction", &led_by("b", [a(), PodSpec { phase: "Failed", ..b().disrupted() }]), "a (disrupted)");
     check("ended while it was being deleted", &led_by("b", [a(), PodSpec { phase: "Failed", ..gone() }]), "a (deleted)");
     check("ended before unlabelled", &led_by("b", [a(), PodSpec { phase: "Failed", ..b().labelled("x", "y") }]), "a (notReady)");
@@ -221,8 +221,8 @@ fn reasons_in_their_order() {
     check("terminating before noIP", &led_by("b", [a(), b().not_ready().ips(&[]).terminating()]), "a (terminating)");
     check("noIP before notReady", &led_by("b", [a(), b().not_ready().ips(&[])]), "a (noIP)");
     check("notReady", &led_by("b", [a(), b().not_ready()]), "a (notReady)");
-    check("noneReady when nobody follows", &led_by("b", [a().not_ready(), b().not_ready()]), "nobody (noneReady)");
-    check("which replaces no other reason", &led_by("b", [a().not_ready()]), "nobody (deleted)");
+    check("noneReady when no pod follows", &led_by("b", [a().not_ready(), b().not_ready()]), "none (noneReady)");
+    check("which replaces no other reason", &led_by("b", [a().not_ready()]), "none (deleted)");
     check("resolving no port any more is notReady", &led_by("b", [a(), b().ports(&[])]), "a (notReady)");
     check("the strategy, without sticky", &Election { sticky: false, ..led_by("b", [a(), b()]) }, "a (strategy)");
 }
@@ -234,17 +234,17 @@ fn leaders_that_are_kept() {
     check("the strategy's first choice", &Election { sticky: false, ..led_by("a", [a(), b()]) }, "a");
     check("within its delay", &Election { delay: 600, ..led_by("b", [a(), b().not_ready()]) }, "b, suspect until 1100");
     check("not after it", &Election { delay: 500, ..led_by("b", [a(), b().not_ready()]) }, "a (notReady)");
-    check("a delay helps nobody without an address", &Election { delay: 600, ..led_by("b", [a(), b().not_ready().ips(&[])]) }, "a (noIP)");
+    check("a delay helps no pod without an address", &Election { delay: 600, ..led_by("b", [a(), b().not_ready().ips(&[])]) }, "a (noIP)");
     check("nor one that terminates", &Election { delay: 600, ..led_by("b", [a(), b().not_ready().terminating()]) }, "a (terminating)");
-    check("terminating, while nobody else can", &led_by("b", [a().not_ready(), b().terminating()]), "b, leaving");
-    check("disrupted, while nobody else can", &led_by("b", [a().not_ready(), b().disrupted()]), "b, leaving");
+    check("terminating, while no other can", &led_by("b", [a().not_ready(), b().terminating()]), "b, leaving");
+    check("disrupted, while no other can", &led_by("b", [a().not_ready(), b().disrupted()]), "b, leaving");
     check("disrupted, while others are disrupted too", &led_by("b", [a().disrupted(), b().disrupted()]), "b, leaving");
     check("disrupted, while the other was just left for that", &Election { shunned: Some("a"), ..led_by("b", [a(), b().disrupted()]) }, "b, leaving until 1100");
     check("terminating is worse than disrupted", &led_by("b", [a().disrupted(), b().terminating()]), "a (terminating)");
     check("terminating waits for one that is Ready for long enough", &Election { min_ready: 600, ..led_by("b", [a(), b().terminating()]) }, "b, leaving until 1100");
     check("disrupted and not Ready, within its delay", &Election { delay: 600, ..led_by("b", [a().not_ready(), b().not_ready().disrupted()]) }, "b, leaving until 1100");
     check("disrupted and not Ready, and another can", &Election { delay: 600, ..led_by("b", [a(), b().not_ready().disrupted()]) }, "a (disrupted)");
-    check("terminating and not serving goes at once", &led_by("b", [a().not_ready(), b().not_ready().terminating()]), "nobody (terminating)");
+    check("terminating and not serving goes at once", &led_by("b", [a().not_ready(), b().not_ready().terminating()]), "none (terminating)");
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn switchovers() {
     check("nor while it is about to go", &to("c", led_by("a", [a(), c().disrupted()])), "a");
     check("nor while it was left for that just now", &to("c", Election { shunned: Some("c"), ..led_by("a", [a(), c()]) }), "a until 1100");
     check("though it follows one that is lost, if no other can", &to("c", led_by("a", [a().not_ready(), c().disrupted()])), "c (notReady)");
-    check("it follows one that failed, whoever is older", &to("c", led_by("a", [a().not_ready(), b(), c()])), "c (notReady)");
+    check("it follows one that failed, also before an older pod", &to("c", led_by("a", [a().not_ready(), b(), c()])), "c (notReady)");
     check("and one that terminates", &to("c", led_by("a", [a().terminating(), b(), c()])), "c (terminating)");
     check("a delay does not keep it waiting", &to("c", Election { delay: 600, ..led_by("a", [a().not_ready(), b(), c()]) }), "c (switchover)");
     check("within a delay, its own time is looked out for", &to("c", Election { delay: 700, min_ready: 550, ..led_by("a", [a().not_ready(), c()]) }), "a, suspect until 1050");
@@ -404,15 +404,15 @@ fn pauses() {
     check("even one that serves no more", &paused(led_by("b", [a(), b().terminating().not_ready()])), "b, paused");
     check("one that is disrupted stays", &paused(led_by("b", [a(), b().disrupted()])), "b, paused");
     check("one that resolves no port stays", &paused(led_by("b", [a(), b().ports(&[])])), "b, paused");
-    check("one that is gone goes, and nobody follows", &paused(led_by("b", [a()])), "nobody (deleted)");
-    check("so does one that has ended", &paused(led_by("b", [a(), PodSpec { phase: "Failed", ..b() }])), "nobody (notReady)");
-    check("and one that matches no more", &paused(led_by("b", [a(), b().labelled("x", "y")])), "nobody (unlabelled)");
-    check("and one without an address", &paused(led_by("b", [a(), b().ips(&[])])), "nobody (noIP)");
-    check("or without one in the Service's family", &paused(led_by("b", [a(), b().ips(&["fd00::1"])])), "nobody (noIP)");
-    check("terminating says why it went", &paused(led_by("b", [a(), b().terminating().ips(&[])])), "nobody (terminating)");
-    check("nobody is elected", &paused(among([a(), b()])), "nobody");
-    check("nor does the last one return", &paused(Election { last: Some("a"), ..among([a(), b()]) }), "nobody");
-    check("nor the one that is asked for come", &paused(Election { preferred: Some("a"), ..among([a(), b()]) }), "nobody");
+    check("one that is gone goes, and no pod follows", &paused(led_by("b", [a()])), "none (deleted)");
+    check("so does one that has ended", &paused(led_by("b", [a(), PodSpec { phase: "Failed", ..b() }])), "none (notReady)");
+    check("and one that matches no more", &paused(led_by("b", [a(), b().labelled("x", "y")])), "none (unlabelled)");
+    check("and one without an address", &paused(led_by("b", [a(), b().ips(&[])])), "none (noIP)");
+    check("or without one in the Service's family", &paused(led_by("b", [a(), b().ips(&["fd00::1"])])), "none (noIP)");
+    check("terminating says why it went", &paused(led_by("b", [a(), b().terminating().ips(&[])])), "none (terminating)");
+    check("no pod is elected", &paused(among([a(), b()])), "none");
+    check("nor does the last one return", &paused(Election { last: Some("a"), ..among([a(), b()]) }), "none");
+    check("nor the one that is asked for come", &paused(Election { preferred: Some("a"), ..among([a(), b()]) }), "none");
 }
 
 #[test]
@@ -421,13 +421,13 @@ fn budgets_that_are_used_up() {
     let spent = |election| Election { spent: Some(1_060), ..election };
     let gone = || b().not_ready();
     check("a leader that is not Ready is kept until there is something in it again", &spent(led_by("b", [a(), gone()])), "b, guarded until 1060");
-    check("also if nobody could follow: an empty slice is no better", &spent(led_by("b", [a().not_ready(), gone()])), "b, guarded until 1060");
+    check("also if no pod could follow: an empty slice is no better", &spent(led_by("b", [a().not_ready(), gone()])), "b, guarded until 1060");
     check("a delay comes first", &Election { delay: 510, ..spent(led_by("b", [a(), gone()])) }, "b, suspect until 1010");
     check("one that is gone goes", &spent(led_by("b", [a()])), "a (deleted)");
     check("one that ended goes", &spent(led_by("b", [a(), PodSpec { phase: "Failed", ..gone() }])), "a (notReady)");
     check("one that matches no more goes", &spent(led_by("b", [a(), gone().labelled("x", "y")])), "a (unlabelled)");
     check("one without an address goes", &spent(led_by("b", [a(), gone().ips(&[])])), "a (noIP)");
-    check("even if nobody follows", &spent(led_by("b", [a().not_ready(), gone().ips(&[])])), "nobody (noIP)");
+    check("even if no pod follows", &spent(led_by("b", [a().not_ready(), gone().ips(&[])])), "none (noIP)");
     check("one that terminates goes", &spent(led_by("b", [a(), gone().terminating()])), "a (terminating)");
     check("one that is disrupted goes", &spent(led_by("b", [a(), gone().disrupted()])), "a (disrupted)");
     check("one that terminates and serves hands over", &spent(led_by("b", [a(), b().terminating()])), "a (terminating)");
@@ -448,7 +448,7 @@ fn nodes_that_leave_or_fail() {
     check("nor on the same one", &leaving(&["y"], led_by("b", [a().node("y"), b()])), "b, leaving");
     check("nor to one that is disrupted", &leaving(&["y"], led_by("b", [a().disrupted(), b()])), "b, leaving");
     check("nor before it is Ready for long enough", &leaving(&["y"], Election { min_ready: 600, ..led_by("b", [a(), b()]) }), "b, leaving until 1100");
-    check("nobody flaps back to it", &leaving(&["x"], led_by("b", [a(), b()])), "b");
+    check("the leader does not flap back to it", &leaving(&["x"], led_by("b", [a(), b()])), "b");
     check("not even without sticky", &leaving(&["x"], Election { sticky: false, ..led_by("b", [a(), b()]) }), "b");
     check("nor on request", &leaving(&["x"], Election { preferred: Some("a"), ..led_by("b", [a(), b()]) }), "b");
     check("a pod on it leads if no other can", &leaving(&["x"], among([a(), b().not_ready()])), "a");
@@ -462,7 +462,7 @@ fn nodes_that_leave_or_fail() {
     check("and ends", &down(&[("y", 970)], Election { delay: 30, ..led_by("b", [a(), b()]) }), "a (notReady)");
     check("it stays if no other can: perhaps it lives", &down(&[("y", 990)], led_by("b", [a().not_ready(), b()])), "b, leaving");
     check("nor is a pod on a node that is down one that can", &down(&[("x", 990), ("y", 990)], led_by("b", [a(), b()])), "b, leaving");
-    check("not even if nobody leads", &down(&[("x", 990)], among([a(), b().not_ready()])), "nobody");
+    check("not even without a leader", &down(&[("x", 990)], among([a(), b().not_ready()])), "none");
     check("a pod about to go is better than one that is down", &down(&[("y", 990)], led_by("b", [a().disrupted(), b()])), "a (notReady)");
     check("terminating is the better reason", &down(&[("y", 990)], led_by("b", [a(), b().terminating()])), "a (terminating)");
     check("the budget counts", &down(&[("y", 990)], Election { spent: Some(1_060), ..led_by("b", [a(), b()]) }), "b, guarded until 1060");
@@ -496,7 +496,7 @@ fn every_pod_is_told_what_keeps_it() {
     );
 }
 
-/// Who stands first is who follows, whatever the order goes by.
+/// The pod that stands first is the one that follows, whatever the order goes by.
 #[test]
 fn the_order_is_the_elections_own() {
     let pods = || {
@@ -519,7 +519,7 @@ fn the_order_is_the_elections_own() {
             ..among(pods())
         };
         assert_eq!(election.scrutiny(), order, "{strategy:?}");
-        let first = order.split(',').next().expect("somebody");
+        let first = order.split(',').next().expect("a first pod");
         assert_eq!(election.outcome(), first, "{strategy:?}");
     }
 }
