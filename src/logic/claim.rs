@@ -4,10 +4,10 @@
 //! ```text
 //!            free, or silent for its whole duration by our own clock
 //!  Standby ──────────────────────────────────────────────────────────► asks for it ─┐
-//!   ▲   ▲  ◄───────────────── somebody else was faster ───────────────────────────  │
+//!   ▲   ▲  ◄───────────────── another one was faster ─────────────────────────────  │
 //!   │   │                                                                           │ accepted
 //!   │   └─ released ─┐                                                              ▼
-//!   └────────────────┴──────────── lapsed, or somebody else holds it ─────────── Active ─┐
+//!   └────────────────┴──────────── lapsed, or another one holds it ───────────── Active ─┐
 //!                                                                                   ▲    │ renewed
 //!                                                                                   └────┘
 //! ```
@@ -32,9 +32,9 @@
 //! new process does not release the Lease before the former one's claim has expired, so no replica of
 //! another pod is active at the same time as either process.
 //!
-//! A Lease that somebody deletes gives nobody a right to it before its time: a holder that is active
-//! makes it again, and everybody else waits its duration first. Only a replica that has never seen
-//! it cannot know that.
+//! Deleting the Lease does not free it before its time: a holder that is active creates it again, and
+//! every other replica waits its duration first. Only a replica that has never seen the Lease cannot
+//! know that.
 
 mod record;
 #[cfg(test)]
@@ -117,7 +117,7 @@ pub enum Answer {
     Lease(Box<Lease>),
     /// There is no Lease.
     Absent,
-    /// Somebody else was faster.
+    /// Another replica was faster.
     Overtaken,
     /// Anything else that the server says.
     Failed {
@@ -146,7 +146,7 @@ pub enum Purpose {
     Read,
     /// There is no Lease.
     Create,
-    /// Nobody holds it any more.
+    /// It has no holder any more.
     Take,
     /// To go on holding it.
     Renew,
@@ -162,11 +162,11 @@ pub struct Claim {
     /// was heard.
     version: Option<Version>,
     lease: Option<Lease>,
-    /// Before this moment somebody else may be active.
+    /// Before this moment another replica may be active.
     theirs_until: Moment,
     /// Before this moment a former process of our pod could be active, if it ran on.
     former_until: Moment,
-    /// Since when nobody was active, if nobody is: the last sign of life, ours or another's.
+    /// Since when no replica was active, if none is: the last sign of life, ours or another's.
     vacant_since: Moment,
     /// We are active before this moment.
     ours_until: Option<Moment>,
@@ -257,7 +257,7 @@ impl Claim {
         self.ours_until
     }
 
-    /// Who holds the Lease, as far as is known.
+    /// The holder of the Lease, as far as is known.
     #[must_use]
     pub fn holder(&self) -> Option<&Arc<str>> {
         self.lease.as_ref()?.holder()
@@ -269,7 +269,7 @@ impl Claim {
         self.is_stopping && self.under_way.is_none() && self.wish().is_none()
     }
 
-    /// Since when nobody was active, when we became so; long ago if nobody was known to be.
+    /// Since when no replica was active, when we became so; long ago if none was known to be.
     #[must_use]
     pub fn vacant_since(&self) -> Moment {
         self.vacant_since
@@ -333,8 +333,8 @@ impl Claim {
         self.lease = Some(lease);
     }
 
-    /// There is no Lease. Unless we are active, somebody may have held it until just now: nobody
-    /// says that we have seen every change.
+    /// There is no Lease. Unless we are active, another replica may have held it until just now: we
+    /// may not have seen every change.
     fn miss(&mut self, now: Moment) {
         self.version.get_or_insert_default();
         if let Some(lease) = self.lease.take()
@@ -365,7 +365,7 @@ impl Claim {
     fn accept(&mut self, purpose: Purpose, sent: Moment, lease: Lease, now: Moment) {
         let version = &lease.metadata.resource_version;
         // What was read is the truth even if it is older than what was known: a cluster that was
-        // restored from a backup counts anew.
+        // restored from a backup counts from an older version.
         let is_news = if purpose == Purpose::Read {
             self.lease.is_none() || self.version.as_ref() != Some(version)
         } else {

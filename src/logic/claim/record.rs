@@ -16,7 +16,7 @@ pub(super) fn create(terms: &Terms, now: jiff::Timestamp) -> Value {
     })
 }
 
-/// We hold it instead of whoever did.
+/// We hold it instead of the former holder.
 pub(super) fn take(terms: &Terms, lease: &Lease, now: jiff::Timestamp) -> Value {
     let transitions = lease.transitions().clamp(0, i64::from(i32::MAX) - 1) + 1;
     json!([guard(lease), add("", held(terms, transitions, now))])
@@ -27,12 +27,12 @@ pub(super) fn renew(terms: &Terms, lease: &Lease, now: jiff::Timestamp) -> Value
     json!([
         guard(lease),
         add("/renewTime", micro_time(now)),
-        // Somebody may have edited it; others wait for as long as it says.
+        // A user may have edited it; other replicas wait for as long as it says.
         add("/leaseDurationSeconds", seconds(terms)),
     ])
 }
 
-/// Nobody holds it. The duration of one second is what client-go leaves behind.
+/// It has no holder. The duration of one second is what client-go leaves behind.
 pub(super) fn release(lease: &Lease, now: jiff::Timestamp) -> Value {
     json!([
         guard(lease),

@@ -95,7 +95,7 @@ struct Replica {
     /// In which pod it runs: a number for its name, and one for its uid.
     pod: (usize, u64),
     lives: u64,
-    /// Numbers its requests; an answer to an earlier one is nobody's.
+    /// Numbers its requests; an answer to an earlier one is ignored.
     request: u64,
     timer: u64,
     shown: usize,
@@ -338,7 +338,7 @@ impl World {
         }
     }
 
-    /// Who would let a write through now. Time alone decides that, also while it is stopped.
+    /// The replicas that would let a write through now. Time alone decides that, also while it is stopped.
     fn active(&self) -> Vec<usize> {
         let is_active = |number: &usize| {
             let claim = self.replicas[*number].claim.as_ref();
@@ -404,7 +404,7 @@ fn check(
     let mut world = World::new(seed, replicas, trouble, rates, has_twins);
     world.trouble(deletes);
     world.run(75 * SECOND)?;
-    // Peace: whoever stands is active within the lease duration and some back-off, and stays.
+    // Peace: a replica becomes active within the lease duration and some back-off, and stays active.
     world.trouble = 0.0;
     for number in 0..replicas {
         let is_lame = world.replicas[number].is_paused || world.replicas[number].is_stopped;
@@ -415,7 +415,11 @@ fn check(
     world.run(110 * SECOND)?;
     let handovers = world.handovers;
     world.run(140 * SECOND)?;
-    prop_assert_eq!(world.active().len(), 1, "nobody leads in peace");
+    prop_assert_eq!(
+        world.active().len(),
+        1,
+        "not exactly one replica leads in peace"
+    );
     prop_assert_eq!(world.handovers, handovers, "it changes hands in peace");
     Ok(())
 }

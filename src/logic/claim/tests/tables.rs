@@ -183,7 +183,7 @@ fn a_holder_renews_every_period_and_lapses_without_an_answer() {
     assert_eq!(story.deadline, Some(4_020));
     story.at(4_020, Event::Tick, None);
     assert_eq!(story.active_until(), None);
-    // Nobody took it meanwhile: it is ours again, from when that was asked for.
+    // No replica took it meanwhile: it is ours again, from the time of the request.
     story.at(4_500, answered(3, ME), Some(Purpose::Renew));
     assert_eq!(story.active_until(), Some(6_188));
 }
@@ -259,7 +259,7 @@ fn a_cold_replica_takes_nothing() {
 }
 
 #[test]
-fn a_former_self_is_somebody_else() {
+fn a_former_self_is_another_holder() {
     let mut story = Story::new();
     story.at(0, Event::Tick, Some(Purpose::Read));
     story.at(0, answered(1, "me_0"), None);
@@ -330,17 +330,17 @@ fn what_was_taken_from_a_former_process_is_not_released_before_its_time() {
 }
 
 #[test]
-fn whoever_else_is_named_has_it() {
+fn the_replica_that_is_named_has_it() {
     for (event, then) in [
         (seen(2, "you"), None),
-        // Somebody emptied it by hand: anybody may have it now.
+        // A user emptied it by hand: any replica may take it now.
         (seen(2, ""), Some(Purpose::Take)),
     ] {
         let mut story = Story::first();
         story.at(500, event, then);
         assert_eq!(story.active_until(), None);
     }
-    // An edit that names nobody else is renewed over.
+    // An edit that names no other holder is renewed over.
     let mut story = Story::first();
     story.at(500, seen(2, ME), None);
     assert_eq!(story.active_until(), Some(3_020));
@@ -473,7 +473,7 @@ fn after_a_restore_an_older_lease_is_news() {
 fn a_stop_releases_what_is_held_and_nothing_else() {
     let mut story = Story::first();
     story.at(500, Event::Stop, Some(Purpose::Release));
-    assert_eq!(story.active_until(), None, "before anybody else can be");
+    assert_eq!(story.active_until(), None, "before another replica can be");
     assert_eq!(
         story.body()[1],
         json!({ "op": "add", "path": "/spec/holderIdentity", "value": "" })
@@ -503,7 +503,7 @@ fn a_stop_releases_what_is_held_and_nothing_else() {
 }
 
 #[test]
-fn a_cluster_that_was_restored_counts_anew() {
+fn a_restored_cluster_counts_from_an_older_version() {
     let mut story = Story::second();
     story.at(100, seen(1_000, "you"), None);
     story.at(4_100, Event::Tick, Some(Purpose::Take));
