@@ -286,7 +286,7 @@ impl Machine {
         accepts
     }
 
-    /// Takes into the state who is published, and since when.
+    /// Takes into the state which pod is published, and since when.
     pub(super) fn observe(
         &mut self,
         records: &Records<'_>,

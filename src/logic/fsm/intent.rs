@@ -106,9 +106,9 @@ fn ignored(source: &Service, opt_in: OptIn) -> Option<String> {
     })
 }
 
-/// Whether a source is being served, so that a typo keeps it and a limit does not turn it away. One
-/// that is on the way out may be so only to be made anew, and then it is, though nothing of it is
-/// left for a moment. A process that has just started goes by what exists.
+/// Whether a source is being served, so that a typo keeps it and a limit does not turn it away. A
+/// source that is on the way out may be so only to be made again; it counts as served then, though
+/// nothing of it is left for a moment. A process that has just started goes by what exists.
 fn is_served(machine: &Machine, view: &View, own: &[Arc<Service>]) -> bool {
     match machine.phase {
         Phase::Electing | Phase::Serving(_) => true,
@@ -117,8 +117,8 @@ fn is_served(machine: &Machine, view: &View, own: &[Arc<Service>]) -> bool {
     }
 }
 
-/// A source that does not want to be served has no last valid value and nothing to be told: should
-/// it come back, it starts anew.
+/// A source that does not want to be served has no last valid value and no announcements: if
+/// it comes back, it starts from the defaults.
 fn forget(machine: &mut Machine, intent: Intent) -> Intent {
     machine.is_wanted = false;
     machine.settings = Settings::default();
@@ -192,7 +192,7 @@ fn serving_name(
                     view.key.name
                 )
             });
-            // Somebody may have deleted it: it is made again by whom it belongs to.
+            // If a user deleted it, the source that it belongs to makes it again.
             let holder = view
                 .held_by(&name)
                 .filter(|_| view.service(&name).is_none());
@@ -217,7 +217,7 @@ fn serving_name(
     }
 }
 
-/// The name that a source is served under already: the one the machine knows, though somebody may
+/// The name that a source is served under already: the one the machine knows, though a user may
 /// have deleted that Service meanwhile; after a restart the one whose slices have a leader.
 fn current_name(machine: &Machine, view: &View, own: &[Arc<Service>]) -> Option<Arc<str>> {
     let is_own = |name: &str| own.iter().any(|service| &*service.metadata.name == name);

@@ -4,7 +4,7 @@
 //!                opted in                 a leader
 //!  Unmanaged ───────────────► Electing ───────────► Serving ──┐ failover: one patch,
 //!      ▲                       ▲   ▲  ◄───────────    │ ▲     │ never an empty moment
-//!      │ all gone    opted in  │   │  nobody left     │ └─────┘
+//!      │ all gone    opted in  │   │  no pod left     │ └─────┘
 //!      └──────── Draining ─────┘   │                  │
 //!                   ▲  ▲  leaving  │                  │
 //!                   │  └───────────┘                  │
@@ -56,7 +56,7 @@ pub enum Phase {
     /// Not opted in, refused, or gone; nothing of ours exists.
     #[default]
     Unmanaged,
-    /// Opted in, and nobody can lead; the slices are empty.
+    /// Opted in, and no pod can lead; the slices are empty.
     Electing,
     /// Exactly one leader is published.
     Serving(Serving),
@@ -260,7 +260,7 @@ impl Machine {
         self.phase = next;
     }
 
-    /// Ends: what is still of ours, if anything, is nobody's. Settings and what users were told
+    /// Ends: objects of ours that still exist belong to no source any more. Settings and what was announced
     /// stay, since the source may still be there with the same fault.
     fn retire(&mut self) {
         if self.phase != Phase::Unmanaged {
@@ -302,7 +302,7 @@ impl Machine {
         self.attempt = None;
     }
 
-    /// The source leaves, or what is published has to be taken down before it can be made anew.
+    /// The source leaves, or what is published has to be taken down before it can be made again.
     fn leave(&mut self, view: &View, released: &mut Vec<Released>) -> Goal {
         // A user may have deleted the Service together with the source.
         if let Some(name) = self.name.as_ref().filter(|_| !self.cluster_ips.is_empty()) {
@@ -317,7 +317,7 @@ impl Machine {
         Goal::Withdraw
     }
 
-    /// Keeps the cluster addresses of the Service it serves under, should somebody delete it.
+    /// Keeps the cluster addresses of the Service it serves under, in case a user deletes it.
     /// Another name gets others: the old Service has these until it goes. A name that was given up a
     /// short while ago gets back what it had.
     fn remember_addresses(

@@ -15,9 +15,9 @@ pub enum Topic {
     Source,
     /// The name asked for.
     Name,
-    /// Somebody else's Service under that name.
+    /// A Service under that name that is not ours.
     Conflict,
-    /// Nobody can lead.
+    /// No pod can lead.
     NoLeader,
     /// Ports that the leader does not have.
     Ports,
@@ -49,7 +49,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// States a topic anew: `None` when all is well. Says it if it differs from what was said last.
+    /// Restates a topic: `None` when all is well. Says it if it differs from what was said last.
     pub(super) fn set(
         &mut self,
         topic: Topic,

@@ -126,12 +126,8 @@ fn lacks(port: &Port, pod: &Pod) -> String {
     )
 }
 
-/// The event and the sentence for an election that nobody won.
-pub(super) fn why_nobody_leads(
-    view: &View,
-    rules: &Rules<'_>,
-    name: &str,
-) -> (&'static str, String) {
+/// The event and the sentence for an election without a leader.
+pub(super) fn why_no_leader(view: &View, rules: &Rules<'_>, name: &str) -> (&'static str, String) {
     if rules.paused {
         let text = format!(
             "The Service is paused and has no leader; {name} has no endpoint until the pause ends"

@@ -1,4 +1,4 @@
-//! Tells users: why nobody leads, what stands in the way, and a switch once it is published.
+//! Tells users: why there is no leader, what stands in the way, and a switch once it is published.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl Machine {
         self.tell_of_guard(verdict);
         let Some(leader) = &verdict.leader else {
             self.said.forget(Topic::Ports);
-            let (event, text) = report::why_nobody_leads(view, rules, name);
+            let (event, text) = report::why_no_leader(view, rules, name);
             let leaves = |attempt: &Attempt| attempt.from.is_some();
             if is_lost || self.attempt.as_ref().is_some_and(leaves) {
                 // One event says that it was lost, to what, and why none follows.

@@ -126,7 +126,7 @@ fn retype(world: &mut World) {
     world.create_slice(slice).expect("the name is free");
 }
 
-/// Objects that are not ours, which nobody may have touched.
+/// Objects that are not ours, which must be unchanged.
 fn foreign(world: &World) -> Vec<Value> {
     let is_foreign = |object: &&Value| {
         let labels = &object["metadata"]["labels"];
@@ -820,7 +820,7 @@ fn rows() -> Vec<Row> {
             "Serving a, leaving | s-leader: a (terminating)",
             "=",
         ]),
-        Row("somebody attaches a slice", "1", attach, [
+        Row("another controller attaches a slice", "1", attach, [
             "Unmanaged | lost slice \"mine\"",
             "Electing | s-leader: - | LeaderServiceConflict",
             "Serving a | s-leader: a | LeaderServiceConflict",

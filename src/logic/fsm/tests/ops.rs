@@ -13,7 +13,7 @@ use crate::logic::contract::{
 use crate::logic::plan::{Kind, Lane};
 use crate::logic::testkit::{Lab, pod};
 
-fn prefer_nobody(lab: &mut Lab) {
+fn clear_preference(lab: &mut Lab) {
     lab.world.annotate("s", PREFERRED_LEADER, None);
 }
 
@@ -51,7 +51,7 @@ fn switchovers_happen_once() {
         (|l| recreate(l, "c"), "Serving a | s-leader: a | LeaderChanged (deleted)"),
         (|l| { l.crash(); }, "Serving a | s-leader: a"),
     ]);
-    check("who led already when he was asked for has had his turn (§1 preferred-leader)", &[], &[
+    check("a request for the pod that already leads is fulfilled at once (§1 preferred-leader)", &[], &[
         (|l| prefer(l, "a"), "Serving a | s-leader: a"),
         (|l| ready(l, "a", false), "Serving b | s-leader: b | LeaderChanged (notReady)"),
         (|l| ready(l, "a", true), "Serving b | s-leader: b"),
@@ -65,18 +65,18 @@ fn switchovers_happen_once() {
         (|l| prefer(l, "c"), "Serving c | s-leader: c | LeaderChanged (switchover)"),
         (|l| ready(l, "c", false), "Serving a | s-leader: a | LeaderChanged (notReady)"),
         (|l| ready(l, "c", true), "Serving a | s-leader: a"),
-        (prefer_nobody, "Serving a | s-leader: a"),
+        (clear_preference, "Serving a | s-leader: a"),
         (|l| prefer(l, "c"), "Serving c | s-leader: c | LeaderChanged (switchover)"),
     ]);
     check("to take the request away moves nothing (§1 preferred-leader)", &[], &[
         (|l| prefer(l, "c"), "Serving c | s-leader: c | LeaderChanged (switchover)"),
-        (prefer_nobody, "Serving c | s-leader: c"),
+        (clear_preference, "Serving c | s-leader: c"),
         (|l| { l.crash(); }, "Serving c | s-leader: c"),
     ]);
     check("the strategy takes nothing back, with the request or without (§1 preferred-leader)", &[(STICKY, "false")], &[
         (|l| prefer(l, "c"), "Serving c | s-leader: c | LeaderChanged (switchover)"),
         (|l| { l.crash(); }, "Serving c | s-leader: c"),
-        (prefer_nobody, "Serving c | s-leader: c"),
+        (clear_preference, "Serving c | s-leader: c"),
         (|l| { l.crash(); }, "Serving c | s-leader: c"),
         (|l| ready(l, "c", false), "Serving a | s-leader: a | LeaderChanged (notReady)"),
         (|l| ready(l, "c", true), "Serving a | s-leader: a"),
@@ -98,7 +98,7 @@ fn switchovers_wait_for_their_pod() {
         (|l| wait(l, 9), "Serving a | s-leader: a"),
         (|l| wait(l, 1), "Serving c | s-leader: c | LeaderChanged (switchover)"),
     ]);
-    check("a request outlives a failover to somebody else (§1 preferred-leader)", &[], &[
+    check("a request outlives a failover to another pod (§1 preferred-leader)", &[], &[
         (|l| ready(l, "c", false), "Serving a | s-leader: a"),
         (|l| prefer(l, "c"), "Serving a | s-leader: a"),
         (|l| l.world.delete_pod("a"), "Serving b | s-leader: b | LeaderChanged (deleted)"),
@@ -146,7 +146,7 @@ fn a_switchover_is_two_writes_and_kept_on_the_leader_service() {
     let uid = &lab.world.pods["c"].uid;
     assert_eq!(handled(&lab), format!("c/{uid}"));
     lab.forget();
-    prefer_nobody(&mut lab);
+    clear_preference(&mut lab);
     lab.settle();
     assert_eq!(lab.writes, [], "it leads still");
     lab.world.delete_pod("c");
@@ -240,10 +240,10 @@ fn new_leaders_go_where_few_are() {
     busy(&mut lab, "node-a");
     busy(&mut lab, "node-a");
     lab.settle();
-    assert_eq!(lab.objects(), "s-leader: a", "who leads, leads on");
+    assert_eq!(lab.objects(), "s-leader: a", "the leader remains leader");
     lab.world.delete_pod("a");
     lab.settle();
-    assert_eq!(lab.objects(), "s-leader: c", "its node leads nobody");
+    assert_eq!(lab.objects(), "s-leader: c", "its node has no leader");
     lab.wait(Duration::from_mins(1));
     lab.world.put_pod(pod("a").created(1));
     lab.settle();
@@ -282,7 +282,7 @@ fn a_budget_that_is_used_up_keeps_leaders_while_they_have_an_address() {
         (|l| l.world.edit_pod("b", |p| p.ips.clear()), "Serving c | s-leader: c | LeaderChanged (noIP)"),
         (|l| l.world.edit_pod("c", |p| p.phase = "Failed"), "Electing | s-leader: - | NoReadyPods (noneReady)"),
     ]);
-    check("nobody Ready empties no slice either", &[], &[
+    check("without a Ready pod the slice is not emptied either", &[], &[
         (|l| { spend(l, Some(60)); for p in ["a", "b", "c"] { ready(l, p, false); } }, "Serving a, guarded | s-leader: a | FailoverBudgetExceeded"),
         (|l| { l.crash(); spend(l, None); }, "Electing | s-leader: - | NoReadyPods (noneReady)"),
     ]);

@@ -105,7 +105,7 @@ fn leaders_come_and_go() {
         (|l| ["b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | NoReadyPods (noneReady)"),
         (|l| ["a", "b", "c"].iter().for_each(|p| ready(l, p, true)), "Serving b | s-leader: b | LeaderRoutingAvailable"),
     ]);
-    check("a restart while nobody leads knows the last one too (§3)", &[], &[
+    check("a restart without a leader knows the last one too (§3)", &[], &[
         (|l| ready(l, "a", false), "Serving b | s-leader: b | LeaderChanged (notReady)"),
         (|l| ["b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | NoReadyPods (noneReady)"),
         (|l| { l.crash(); }, "Electing | s-leader: - | NoReadyPods"),
@@ -270,7 +270,7 @@ fn patience_has_limits() {
         (|l| ready(l, "a", false), "Serving a, suspect | s-leader: a"),
         (|l| l.world.annotate("s", FAILOVER_MIN_DELAY, None), "Serving b | s-leader: b | LeaderChanged (notReady)"),
     ]);
-    check("nobody follows: the pod has to be Ready for long enough (§1 min-ready-duration)", &[(MIN_READY_DURATION, "10s")], &[
+    check("no pod follows: it has to be Ready for long enough (§1 min-ready-duration)", &[(MIN_READY_DURATION, "10s")], &[
         (|l| ["a", "b", "c"].iter().for_each(|p| ready(l, p, false)), "Electing | s-leader: - | NoReadyPods (noneReady)"),
         (|l| ready(l, "c", true), "Electing | s-leader: - | NoReadyPods"),
         (|l| wait(l, 9), "Electing | s-leader: -"),
@@ -310,7 +310,7 @@ fn pods_that_are_about_to_go() {
         (|l| { l.world.edit_pod("a", |p| p.disrupted = false); l.world.delete_pod("c"); l.world.delete_pod("b"); },
          "Serving a | s-leader: a | LeaderChanged (deleted)"),
     ]);
-    check("a disrupted leader stays while nobody better is there (§3)", &[], &[
+    check("a disrupted leader stays while there is no better pod (§3)", &[], &[
         (|l| { l.world.delete_pod("c"); ready(l, "b", false); l.world.edit_pod("a", |p| p.disrupted = true); },
          "Serving a, leaving | s-leader: a"),
         (|l| l.world.edit_pod("b", |p| { p.ready = true; p.disrupted = true; }), "Serving a, leaving | s-leader: a"),
@@ -326,7 +326,7 @@ fn pods_that_are_about_to_go() {
          "Serving a, leaving | s-leader: a (terminating)"),
         (|l| l.world.edit_pod("b", |p| { p.ready = true; p.disrupted = true; }), "Serving b, leaving | s-leader: b | LeaderChanged (terminating)"),
     ]);
-    check("a terminating pod never becomes leader anew (§3)", &[], &[
+    check("a terminating pod never becomes leader again (§3)", &[], &[
         (|l| { l.world.delete_pod("c"); l.world.delete_pod("b"); l.world.edit_pod("a", |p| { p.terminating = true; p.ready = false; }); },
          "Electing | s-leader: - | NoReadyPods (terminating)"),
         (|l| ready(l, "a", true), "Electing | s-leader: -"),
@@ -346,7 +346,7 @@ fn pods_that_are_about_to_go() {
 #[test]
 #[rustfmt::skip]
 fn refused_and_served_after_all() {
-    check("a name that becomes free is taken without anybody's doing (§1)", &[], &[
+    check("a name that becomes free is taken without a user's action (§1)", &[], &[
         (|l| { stranger(&mut l.world, "main"); l.world.annotate("s", LEADER_SERVICE_NAME, Some("main")); },
          "Serving a | main (foreign): -, s-leader: a | LeaderServiceConflict"),
         (|l| l.world.delete(Kind::Service, "main"), "Serving a | main: a"),
@@ -378,13 +378,13 @@ fn refused_and_served_after_all() {
         (|l| l.world.annotate("s", ENABLED, Some("True")), "Serving a | s-leader: a | InvalidAnnotation"),
         (|l| l.world.delete(Kind::Service, "s-leader"), "Serving a | s-leader: a"),
     ]);
-    check("a typo does not keep a Service from being made anew, not even with a restart (§1)", &[], &[
+    check("a typo does not keep a Service from being made again, not even with a restart (§1)", &[], &[
         (|l| l.world.annotate("s", ENABLED, Some("ture")), "Serving a | s-leader: a | InvalidAnnotation"),
         (|l| { native(&mut l.world); l.settle(); l.world.collect_garbage(); },
          "Serving a | s-leader: a | LeaderServiceConflict, LeaderRoutingAvailable"),
         (|l| { l.world.delete(Kind::Service, "s-leader"); l.crash(); }, "Serving a | s-leader: a | InvalidAnnotation"),
     ]);
-    check("a typo in a name does not keep its Service from being made anew (§1)", &[], &[
+    check("a typo in a name does not keep its Service from being made again (§1)", &[], &[
         (|l| l.world.annotate("s", LEADER_SERVICE_NAME, Some("a.b")), "Serving a | s-leader: a | InvalidLeaderServiceName"),
         (|l| { native(&mut l.world); l.settle(); l.world.collect_garbage(); },
          "Serving a | s-leader: a | LeaderServiceConflict, LeaderRoutingAvailable"),
@@ -471,7 +471,7 @@ fn writes_stand_in_an_order_that_is_safe_to_interrupt() {
         &["delete slice s-leader, delete slice s-leader-ipv6", "delete service s-leader"]);
     check_rounds("a rename serves the new one before the old one goes (§2 Leaving)", lab(&[]), |l| l.world.annotate("s", LEADER_SERVICE_NAME, Some("main")),
         &["create service main", "create slice main", "patch service main, delete slice s-leader", "delete service s-leader"]);
-    check_rounds("Headless on: traffic, then the Service, then all anew (§2 Leaving)", lab(&[]), |l| l.world.annotate("s", LEADER_SERVICE_TYPE, Some("Headless")),
+    check_rounds("Headless on: traffic, then the Service, then all again (§2 Leaving)", lab(&[]), |l| l.world.annotate("s", LEADER_SERVICE_TYPE, Some("Headless")),
         &["delete slice s-leader", "delete service s-leader", "create service s-leader", "create slice s-leader", "patch service s-leader"]);
     check_rounds("a typo in enabled does not stop that half-way (§1)", lab(&[]), |l| {
             l.world.annotate("s", ENABLED, Some("ture"));
@@ -500,9 +500,9 @@ fn writes_stand_in_an_order_that_is_safe_to_interrupt() {
             l.world.delete_pod("a");
         },
         &["patch slice s-leader, patch service s-leader", "patch service s-leader"]);
-    check_rounds("labels that somebody stripped are put back (§1)", lab(&[]), |l| l.world.edit_service("s-leader", |s| s["metadata"]["labels"] = json!({})),
+    check_rounds("labels that a user removed are put back (§1)", lab(&[]), |l| l.world.edit_service("s-leader", |s| s["metadata"]["labels"] = json!({})),
         &["patch service s-leader"]);
-    check_rounds("a leader Service that somebody deleted is made again, its slice finds it (§1)", lab(&[]), |l| l.world.delete(Kind::Service, "s-leader"),
+    check_rounds("a leader Service that a user deleted is made again, its slice finds it (§1)", lab(&[]), |l| l.world.delete(Kind::Service, "s-leader"),
         &["create service s-leader", "patch slice s-leader", "patch service s-leader"]);
     check_rounds("a failover while the new name cannot be had moves the old one (§2 Leaving)", lab(&[]), |l| {
             l.world.annotate("s", LEADER_SERVICE_NAME, Some("main"));
@@ -624,15 +624,15 @@ fn a_switch_that_is_taken_back_before_it_is_published_is_not_told() {
 fn a_switch_that_comes_to_nothing_before_it_is_published_moves_nothing() {
     type Ends = fn(&mut Lab);
     let ends: [(&str, Ends); 5] = [
-        ("he terminates", |l| {
+        ("it terminates", |l| {
             l.world.edit_pod("c", |pod| pod.terminating = true);
         }),
-        ("he is gone", |l| l.world.delete_pod("c")),
-        ("he turns NotReady, for a delay", |l| ready(l, "c", false)),
-        ("he is about to be evicted", |l| {
+        ("it is gone", |l| l.world.delete_pod("c")),
+        ("it turns NotReady, for a delay", |l| ready(l, "c", false)),
+        ("it is about to be evicted", |l| {
             l.world.edit_pod("c", |pod| pod.disrupted = true);
         }),
-        ("he loses his label", |l| {
+        ("it loses its label", |l| {
             l.world.edit_pod("c", |pod| pod.labels.clear());
         }),
     ];
@@ -658,7 +658,7 @@ fn a_switch_that_comes_to_nothing_before_it_is_published_moves_nothing() {
 }
 
 #[test]
-fn a_switch_that_comes_to_nothing_goes_on_to_somebody_else_where_nobody_can_stay() {
+fn an_abandoned_switch_goes_to_another_pod_if_the_leader_cannot_stay() {
     let mut lab = lab(&[]);
     lab.world.edit_pod("a", |pod| pod.terminating = true);
     assert_eq!(lab.look().len(), 1, "to b");
@@ -676,7 +676,7 @@ fn a_failure_that_ends_well_before_it_is_published_says_why_the_old_one_was_left
     for name in ["a", "b", "c"] {
         lab.world.edit_pod(name, |pod| pod.ready = false);
     }
-    assert_eq!(lab.look().len(), 1, "to nobody");
+    assert_eq!(lab.look().len(), 1, "an empty slice");
     lab.world.edit_pod("b", |pod| pod.ready = true);
     lab.settle();
     assert_eq!(
