@@ -112,7 +112,7 @@ pub mod reason {
     pub const INVALID_LEADER_SERVICE_NAME: &str = "InvalidLeaderServiceName";
     /// Something that is not ours stands in the way, or beside our slices.
     pub const LEADER_SERVICE_CONFLICT: &str = "LeaderServiceConflict";
-    /// Nobody leads, and a pause forbids to elect.
+    /// There is no leader, and a pause forbids an election.
     pub const PAUSED: &str = "Paused";
     /// A failover is held back because there have been too many.
     pub const FAILOVER_BUDGET_EXCEEDED: &str = "FailoverBudgetExceeded";

@@ -57,7 +57,7 @@ pub struct Desired {
     pub is_range_lent: bool,
     /// Whether the source is a load balancer itself, and its lack of a restriction says something.
     pub is_source_balanced: bool,
-    /// Who makes the load balancer.
+    /// The controller that makes the load balancer.
     pub load_balancer_class: Option<Arc<str>>,
     /// Labels that the source lends.
     pub labels: Labels,
@@ -72,9 +72,9 @@ pub struct Desired {
     pub source_labels: Labels,
     /// The source's own annotations, likewise.
     pub source_annotations: Labels,
-    /// Cluster addresses that this leader Service had before somebody deleted it.
+    /// Cluster addresses that this leader Service had before a user deleted it.
     pub cluster_ips: Vec<Arc<str>>,
-    /// Who leads.
+    /// The leader.
     pub leader: Option<Leader>,
     /// Identity of the last leader.
     pub last_leader: Option<Uid>,

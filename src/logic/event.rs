@@ -28,7 +28,7 @@ const SIMILAR_MAX: usize = 10;
 const SIMILAR_WITHIN: Duration = Duration::from_mins(10);
 
 /// The API server forgets an Event an hour after its last change (`--event-ttl`); an older one is
-/// made anew instead of being patched in vain.
+/// created again instead of being patched in vain.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 
 /// Reasons kept per Service and severity. The contract has fewer.
@@ -48,7 +48,7 @@ const NORMAL_REFILL: Duration = Duration::from_mins(1);
 pub enum Severity {
     /// All is well.
     Normal,
-    /// Somebody should look.
+    /// A user should look.
     Warning,
 }
 

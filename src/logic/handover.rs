@@ -37,7 +37,7 @@ impl fmt::Display for Handover {
 impl FromStr for Handover {
     type Err = ();
 
-    /// Reads back what [`fmt::Display`] wrote; what somebody else wrote there counts as nothing.
+    /// Reads back what [`fmt::Display`] wrote; any other text counts as absent.
     fn from_str(text: &str) -> Result<Self, ()> {
         let (pod, uid) = text.split_once('/').ok_or(())?;
         if pod.is_empty() || uid.is_empty() {

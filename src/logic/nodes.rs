@@ -1,17 +1,17 @@
 //! What is known of the nodes that pods run on: which are about to go, and which have stopped
-//! renewing their Leases. Both are opt-in; who does not ask for them knows nothing of any node.
+//! renewing their Leases. Both are opt-in; without them the controller knows nothing of any node.
 //!
 //! # When a silent node counts as down
 //!
 //! A kubelet renews its Lease every ten seconds. By our own clock, a node is down once its Lease has
-//! not been renewed for the time that was asked for, *and* others prove meanwhile that the control
-//! plane works: of all nodes, no more than a set share may be without a renewal since this one's was
-//! due. When an API server dies, or our watch, no node is heard of any more; whichever falls silent
-//! first, the others do not renew after it either, and nothing moves. When we hear again, it is of one
-//! after the other, and perhaps of some of them only before the watch breaks anew: so whoever was not
-//! overdue when it became quiet has the whole time again. And a watch can lag: the others' renewals are
-//! proof that it shows something, not that it shows everything. So before a node is taken for down, the
-//! server is asked for the Leases (`run::nodes`).
+//! not been renewed for the configured time, *and* other nodes prove meanwhile that the control plane
+//! works: of all nodes, no more than a set share may be without a renewal since this node's renewal was
+//! due. When an API server or our watch dies, no renewal arrives from any node; after the first node
+//! falls silent, the others do not renew either, and nothing moves. When renewals arrive again, they
+//! arrive one node after the other, and the watch may break again before the last one arrives. So every
+//! node that was not overdue when the silence began has the whole time again. And a watch can lag: the
+//! renewals of other nodes prove that it shows something, not that it shows everything. So before a node
+//! is considered down, the controller reads the Leases from the server (`run::nodes`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,10 +24,11 @@ use crate::planted::{self, Bug};
 /// How often a kubelet renews the Lease of its node: a quarter of 40 s.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Nobody renewed for so long: as long as there are two nodes of which one works, it is not they.
+/// Without any renewal for this long, the nodes are not the cause, as long as there are two nodes and
+/// one of them works.
 const QUIET: Duration = Duration::from_secs(15);
 
-/// What is known where nobody asks.
+/// What is known when neither option is enabled.
 pub static NOTHING: Nodes = Nodes {
     leaving: BTreeSet::new(),
     down: BTreeMap::new(),
@@ -75,8 +76,8 @@ pub struct Heartbeats {
 
 impl Heartbeats {
     /// A node's Lease has been read: in another version than before, it was renewed. At first sight
-    /// nobody knows when that was, and it counts as just now. An older one, which a watch shows that
-    /// lags behind a list, tells nothing.
+    /// the time of the renewal is unknown, and it counts as just now. An older version, as a watch shows
+    /// it that lags behind a list, changes nothing.
     pub fn read(&mut self, node: &Arc<str>, version: &Version, at: Moment) {
         if let Some((known, _)) = self.seen.get(node)
             && (known == version || version.is_older_than(known))
@@ -144,7 +145,7 @@ mod tests {
         Moment(seconds * 1_000_000)
     }
 
-    /// The nodes a, b, c … with when each was last heard of, in seconds; who is down at second 100.
+    /// The nodes a, b, c … with the second of each last renewal; which are down at second 100.
     fn down(seen: &[i64]) -> String {
         Vec::from_iter(heard(seen).down(PATIENCE, at(100))).concat()
     }
@@ -167,7 +168,7 @@ mod tests {
             ("one does not, and the others do", &[79, 96, 97, 98], "a"),
             ("exactly the timeout is enough", &[80, 96, 97, 98], "a"),
             ("less is not", &[81, 96, 97, 98], ""),
-            ("nobody renews: the control plane", &[79, 78, 77, 76], ""),
+            ("no node renews: the control plane", &[79, 78, 77, 76], ""),
             (
                 "the one that fell silent first is no different",
                 &[70, 78, 79, 77],
@@ -211,7 +212,7 @@ mod tests {
         assert!(all.down(PATIENCE, at(100)).is_empty());
     }
 
-    /// Each step: the second, and who is heard of then; who is down at the end of it.
+    /// Each step: the second, which nodes renew then, and which are down at the end of it.
     #[test]
     fn who_is_heard_of_first_does_not_tell_of_the_others() {
         let mut all = Heartbeats::default();
@@ -219,11 +220,11 @@ mod tests {
         for (seconds, heard, expected) in [
             (10, "abc", ""),
             (20, "ab", ""),
-            // Nobody is heard of, and then one.
+            // No node is heard of, and then one.
             (45, "a", ""),
             (55, "ab", ""),
             (65, "ab", "c"),
-            // Who was down before stays so.
+            // A node that was down before remains down.
             (90, "a", "c"),
             (100, "ab", "c"),
             (110, "abc", ""),

@@ -202,7 +202,7 @@ pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
                 last.preferred.clone(),
                 pod_name(value),
             ),
-            // Whoever writes anything here wants nothing to move, whatever was valid before.
+            // Any value here means that nothing may move, whatever was valid before.
             PAUSED => set(&mut settings.paused, true, boolean(value)),
             _ => Err("no annotation of this name: it is not known to zen-lead".into()),
         };

@@ -1,5 +1,5 @@
 //! Which node leads how many Services, by what was decided. The one thing in an election that is not
-//! of its own source; kept by whoever owns the machines.
+//! of its own source; kept by the owner of the machines.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

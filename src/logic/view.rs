@@ -44,7 +44,7 @@ pub struct Stranger {
     pub service: Arc<str>,
     /// Name of the slice.
     pub name: Arc<str>,
-    /// Who says to manage it.
+    /// The manager that its label names.
     pub manager: Arc<str>,
     /// The Service that controls it, if one does.
     pub owner: Option<Uid>,
@@ -62,7 +62,7 @@ impl Stranger {
         Self {
             service,
             name: Arc::clone(&slice.metadata.name),
-            manager: manager.unwrap_or_else(|| "nobody in particular".into()),
+            manager: manager.unwrap_or_else(|| "an unknown manager".into()),
             owner: owner.map(|owner| owner.uid.clone()),
         }
     }
@@ -161,7 +161,7 @@ impl View {
     ///
     /// That is one that the source controls; or one that bears both our labels and no selector,
     /// and was orphaned or belongs to an earlier source of this name. An orphan of a source that
-    /// does not exist was left behind on purpose (`--cascade=orphan`) and is nobody's.
+    /// does not exist was left behind on purpose (`--cascade=orphan`) and belongs to no source.
     fn is_own_service(&self, service: &Service) -> bool {
         let meta = &service.metadata;
         if meta.name == self.key.name {
@@ -177,7 +177,7 @@ impl View {
         if controller.is_some_and(|owner| Some(&owner.uid) == source_uid) {
             return true;
         }
-        // An owner of this very source that somebody made a plain one is put right as well.
+        // An owner reference to this source that lost its `controller` flag is repaired as well.
         let is_of_this_name =
             |owner: &OwnerReference| &*owner.kind == "Service" && owner.name == self.key.name;
         let is_ours = meta.owner_references.iter().all(is_of_this_name);
@@ -204,7 +204,8 @@ impl View {
                 return !is_native || names().contains(&meta.name);
             }
         }
-        // Orphaned under our Service's name: a stale endpoint for ever, were it nobody's.
+        // Orphaned under our Service's name: if it belonged to no source, it would remain a stale
+        // endpoint indefinitely.
         let is_orphan = meta.owner_references.is_empty()
             && meta.labels.get(SLICE_MANAGED_BY) == Some(MANAGER)
             && self.ours.services.iter().any(|service| {
@@ -225,9 +226,9 @@ impl View {
         self.bears_our_labels(meta) && (is_orphan || is_left_behind())
     }
 
-    /// The other source whose slice hangs on the leader Service `service`, whether or not that
-    /// exists: he serves under this name, or is about to withdraw. A second slice beside it would
-    /// be a second endpoint.
+    /// The other source whose slice is attached to the leader Service `service`, whether or not that
+    /// Service exists: the other source serves under this name, or is about to withdraw. A second slice
+    /// next to it would be a second endpoint.
     #[must_use]
     pub fn held_by(&self, service: &str) -> Option<&Arc<str>> {
         let held = self.slices.iter().find(|slice| {
@@ -235,7 +236,7 @@ impl View {
             meta.labels.get(SERVICE_NAME) == Some(service)
                 && meta.labels.get(SLICE_MANAGED_BY) == Some(MANAGER)
                 && meta.labels.get(SOURCE_SERVICE) != Some(&*self.key.name)
-                // What was orphaned, nobody withdraws.
+                // No source withdraws an orphan.
                 && !meta.owner_references.is_empty()
                 && !self.ours.slices.iter().any(|own| own.metadata.name == meta.name)
         })?;

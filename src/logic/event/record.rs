@@ -4,15 +4,15 @@ use serde_json::{Value, json};
 
 use super::{Note, Subject};
 
-/// Who reports: `source.component` and `reportingComponent`.
+/// The reporter: `source.component` and `reportingComponent`.
 pub const COMPONENT: &str = "zen-lead-controller";
 
-/// One Event, complete: it can be patched or, should it be gone, made anew.
+/// One Event, complete: it can be patched or, if it is gone, created again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its name, `<service>.<hex>`; the namespace is the subject's.
     pub name: String,
-    /// Whom it is about.
+    /// The object that it is about.
     pub subject: Subject,
     /// What it says.
     pub note: Note,

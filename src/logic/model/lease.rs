@@ -14,7 +14,7 @@ use super::uid::Uid;
 pub struct Lease {
     /// Names and versions.
     pub metadata: Meta,
-    /// Who holds it; `null` reads as nobody.
+    /// The holder; `null` means that the Lease has no holder.
     pub spec: Option<LeaseSpec>,
 }
 
@@ -32,7 +32,7 @@ pub struct LeaseSpec {
 }
 
 impl Lease {
-    /// Who holds it, if anybody does.
+    /// The identity of the holder, if the Lease has one.
     #[must_use]
     pub fn holder(&self) -> Option<&Arc<str>> {
         let holder = self.spec.as_ref()?.holder_identity.as_ref()?;
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_holds_what_names_nobody() {
+    fn a_lease_without_identity_has_no_holder() {
         for (spec, holder, seconds) in [
             (
                 r#"{"holderIdentity":"a","leaseDurationSeconds":4}"#,

@@ -6,7 +6,7 @@ use serde::de::Deserializer;
 use super::meta::{Key, Meta, Object, Version, list};
 use super::uid::Uid;
 
-/// Taints by which somebody says that a node goes: the scheduler's own mark of a cordoned node,
+/// Taints that mark a node for removal: the scheduler's own mark of a cordoned node, and those of
 /// cluster-autoscaler, Karpenter (its former name too), and cloud providers that shut it down.
 const DEPARTURES: [&str; 6] = [
     "node.kubernetes.io/unschedulable",
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_leaves_when_somebody_says_so() {
+    fn a_node_leaves_when_it_is_marked() {
         for (spec, leaves) in [
             (r"{}", false),
             (r#"{"unschedulable":false,"taints":null}"#, false),

@@ -1,4 +1,4 @@
-//! A Service: a source, a leader Service of ours, or somebody else's.
+//! A Service: a source, one of our leader Services, or one that zen-lead does not manage.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct ServiceSpec {
     pub ip_families: Vec<Family>,
     /// `SingleStack`, `PreferDualStack` or `RequireDualStack`.
     pub ip_family_policy: Option<Arc<str>>,
-    /// Who may reach a load balancer.
+    /// Address ranges that may reach a load balancer.
     #[serde(deserialize_with = "kept_list")]
     pub load_balancer_source_ranges: Vec<Arc<str>>,
     /// Which implementation makes the load balancer.

@@ -172,7 +172,7 @@ impl Lab {
         self
     }
 
-    /// Starts anew with nothing but the cluster.
+    /// Starts again with nothing but the cluster.
     pub(crate) fn crash(&mut self) -> &mut Self {
         self.machine = Machine::default();
         self

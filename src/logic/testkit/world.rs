@@ -38,7 +38,7 @@ pub(crate) struct World {
     pub(crate) families: Vec<&'static str>,
     pub(crate) seconds: i64,
     pub(crate) micros: i64,
-    /// Whether somebody took from a leader Service the list of what it mirrors: a key that the
+    /// Whether a user removed from a leader Service the list of what it mirrors: a key that the
     /// source loses at the same time cannot be told from one of the user's own.
     pub(crate) lost_memory: bool,
     version: u64,

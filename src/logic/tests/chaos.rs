@@ -100,7 +100,7 @@ impl Arena {
             }
             match self.lab.world.apply(write) {
                 Ok(()) => {}
-                // Somebody took the address; the shell lets the machine forget it.
+                // Another Service took the address; the shell lets the machine forget it.
                 Err(Refusal::Invalid(why)) if why.contains("already allocated") => {
                     self.lab.machine.cluster_ips.clear();
                     self.lab.addresses.forget(&write.target.key);
@@ -261,7 +261,7 @@ fn check_peace(lab: &Lab) {
     match &lab.machine.phase {
         Phase::Draining => panic!("still draining: {services:#?} {slices:#?}"),
         Phase::Unmanaged => {
-            // Orphans of a source that is gone are nobody's.
+            // Orphans of a source that is gone belong to no source.
             if view.source.is_some() {
                 assert!(
                     services.is_empty() && slices.is_empty(),
@@ -301,7 +301,7 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
     assert!(service["spec"]["selector"].is_null());
     for (map, key) in [("labels", "color"), ("annotations", "team")] {
         let lent = &lab.world.services["s"]["metadata"][map][key];
-        // Nor from one that a typo keeps from being read anew.
+        // Nor from one that a typo keeps from being read again.
         if !lent.is_null() || !(lab.world.lost_memory || remembers(lab)) {
             assert_eq!(service["metadata"][map][key], *lent, "{map} {key}");
         }
@@ -421,7 +421,7 @@ proptest! {
     }
 }
 
-/// Events after which the end is a function of the facts alone: nobody is held, nothing is
+/// Events after which the end is a function of the facts alone: no leader is held, and nothing is
 /// remembered that only one process could know.
 fn leaves_no_history(event: &Event) -> bool {
     use super::event::{ForeignEvent, OurEvent, PodEvent, SourceEvent};

@@ -21,7 +21,7 @@ pub(crate) enum Event {
     Foreign(ForeignEvent),
     CollectGarbage,
     Wait(u16),
-    /// The controller dies and starts anew.
+    /// The controller dies and starts again.
     Crash,
     /// It looks; of what it wants, these writes are done, in the order of these keys.
     Work(Vec<Fate>),

@@ -55,7 +55,7 @@ fn remake_source(lab: &mut Lab) {
 fn leader_services() {
     check_service("as it was made", true, |_| {});
     check_service("without our labels, the owner says it", true, |l| edit(l, |o| o["metadata"]["labels"] = json!({})));
-    check_service("with a selector that somebody set", true, |l| edit(l, |o| o["spec"]["selector"] = json!({"a": "b"})));
+    check_service("with a selector that a user set", true, |l| edit(l, |o| o["spec"]["selector"] = json!({"a": "b"})));
     check_service("orphaned, the labels say it", true, |l| edit(l, orphan));
     check_service("orphaned with a selector", false, |l| edit(l, |o| { orphan(o); o["spec"]["selector"] = json!({"a": "b"}); }));
     check_service("orphaned with one label only", false, |l| edit(l, |o| { orphan(o); strip_label(o, MANAGED_BY); }));
@@ -64,7 +64,7 @@ fn leader_services() {
     check_service("of an earlier source, without labels", false, |l| { remake_source(l); edit(l, |o| o["metadata"]["labels"] = json!({})); });
     check_service("of another source", false, |l| edit(l, |o| { by_earlier(o); o["metadata"]["ownerReferences"][0]["name"] = "t".into(); }));
     check_service("of another kind", false, |l| edit(l, |o| { by_earlier(o); o["metadata"]["ownerReferences"][0]["kind"] = "Deployment".into(); }));
-    check_service("whose owner somebody made a plain one", true, |l| edit(l, |o| o["metadata"]["ownerReferences"][0]["controller"] = false.into()));
+    check_service("whose owner reference lost its controller flag", true, |l| edit(l, |o| o["metadata"]["ownerReferences"][0]["controller"] = false.into()));
     check_service("whose source is gone", true, |l| l.world.delete(crate::logic::plan::Kind::Service, "s"));
     check_service("orphaned on purpose, by a source that is gone", false, |l| { edit(l, orphan); l.world.delete(crate::logic::plan::Kind::Service, "s"); });
 }
@@ -83,7 +83,7 @@ fn slices() {
     });
     check_slice("orphaned under our Service's name", true, edit(orphan));
     check_slice("orphaned, and not labelled as ours", false, edit(|o| { orphan(o); strip_label(o, SLICE_MANAGED_BY); }));
-    check_slice("of somebody else's Service", false, |l| {
+    check_slice("of a Service that is not ours", false, |l| {
         l.world.create_service(json!({"metadata": {"name": "t", "namespace": "n"}, "spec": {"ports": [{"port": 1}]}})).expect("free");
         let uid = l.world.services["t"]["metadata"]["uid"].clone();
         l.world.edit_slice("s-leader", |o| { o["metadata"]["ownerReferences"][0]["name"] = "t".into(); o["metadata"]["ownerReferences"][0]["uid"] = uid; });
