@@ -14,10 +14,10 @@ use serde::Serialize;
 
 use crate::logic::model::Key;
 
-/// So many changes of leader are kept per Service: an hour of a Service that is in trouble, a year
+/// Maximum number of leader changes to keep per Service: an hour of a Service that is in trouble, a year
 /// of one that is not.
 const CHANGES_KEPT: usize = 12;
-/// So many Services that left are remembered; a page that missed more begins anew.
+/// Maximum number of Services that left to remember; a page that missed more starts over.
 const GONE_KEPT: usize = 1_024;
 /// So many rows are read under one lock: the thread that moves traffic may wait for it.
 const ROWS_PER_TURN: usize = 256;
@@ -84,7 +84,7 @@ pub struct News {
 #[derive(Debug, Default)]
 pub struct Board {
     epoch: i64,
-    /// Number of the last change, for whoever wants to know whether there is any.
+    /// Number of the last change, by which a reader tells whether there is a new one.
     last: AtomicU64,
     /// Locked for one row, or for [`ROWS_PER_TURN`] by a reader.
     rows: Mutex<Rows>,

@@ -8,7 +8,7 @@
 //!        Services, EndpointSlices, Pods                       PATCH, POST, DELETE
 //!  API ────────► shell::watch ───► store ───► shell::drive ───► shell::write ────► API
 //!   ▲                 │              │             │                 │              │
-//!   │           logic::reflect    who sees    view → step →          │ the answer   │
+//!   │           logic::reflect    which see   view → step →          │ the answer   │
 //!   │           (list + watch     this pod?   plan, and the          │ is a fact    │
 //!   │            protocol)                    deadlines              │ like any     │
 //!   │                                              │                 ▼ other        │
@@ -17,7 +17,7 @@
 //! ```
 //!
 //! A frame of a watch is parsed into a trimmed fact ([`logic::model`]) and put into the [`store`],
-//! which answers whom it concerns. For each of those sources [`shell::drive`] calls, on the spot
+//! which answers which sources it concerns. For each of those sources [`shell::drive`] calls, on the spot
 //! and synchronously: *view* (what does this source see?), *step* (what should exist?) and *plan*
 //! (which writes are admissible now?). The writes are in the writer's slots before the next frame
 //! is read, without a queue, a timer or a change of task in between; one task per object then sends
@@ -28,7 +28,7 @@
 //!
 //! 1. [`logic::model`]: what is known of an object. [`logic::contract`]: every name that users see.
 //! 2. [`logic::settings`], [`logic::view`]: what a source asks for, and what it sees; what is ours.
-//! 3. [`logic::elect`]: who leads. [`logic::fsm`]: the state machine, with its diagram.
+//! 3. [`logic::elect`]: which pod leads. [`logic::fsm`]: the state machine, with its diagram.
 //! 4. [`logic::plan`]: desired against observed, as minimal JSON patches. [`logic::heal`]: fights.
 //! 5. [`store`]: facts and indices. [`shell`]: the loops with effects. [`run`]: joins them.
 //! 6. [`logic::claim`] and [`shell::lease`]: which replica writes.

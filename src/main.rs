@@ -64,7 +64,7 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
         .for_each(|notice| tracing::warn!("{notice}"));
     let listeners = Listeners::bind(config.metrics, config.probes, config.debug)?;
     let api = transport::config(config.kubeconfig.as_deref()).await?;
-    // Before anything shows that we run: whoever sees it may stop us, and that is no crash. Not
+    // Before anything shows that we run: a process that sees it may stop us, and that is no crash. Not
     // before the credentials: a program that fetches them may hang, and a signal ends that.
     let told_to_stop = told_to_stop()?;
     tracing::info!(server = %api.cluster_url, version = env!("CARGO_PKG_VERSION"), "zen-lead starts");

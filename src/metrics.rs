@@ -215,7 +215,7 @@ impl WatchStats {
         self.seen.store(at.0, Relaxed);
     }
 
-    /// The watch ended and begins anew: a short constant such as `gone`, `closed`, `transport`.
+    /// The watch ended and is restarted: a short constant such as `gone`, `closed`, `transport`.
     pub fn restarted(&self, reason: &'static str) {
         *self.restarts.lock().entry(reason).or_default() += 1;
     }

@@ -20,11 +20,11 @@ bugs! {
     NoVersionGuard,
     /// The object in a write's answer is thrown away.
     AnswerIgnored,
-    /// A leader Service is deleted while its slices still publish somebody.
+    /// A leader Service is deleted while its slices still publish a leader.
     ServiceBeforeSlices,
     /// What a complete list lacks stays in the store.
     RelistWithoutDiff,
-    /// Nobody looks again when a deadline comes.
+    /// A source is not looked at again when its deadline comes.
     TimerLost,
     /// The leader is not looked up by its identity once the selector does not match it.
     IncumbentNotPinned,
@@ -56,7 +56,7 @@ bugs! {
     NoBackoff,
     /// A change of the leader passes through an empty slice.
     EmptyBetween,
-    /// A pause keeps nobody from moving.
+    /// A pause does not keep the leader from moving.
     PauseIgnored,
     /// Failovers know no budget.
     GuardIgnored,
@@ -72,11 +72,11 @@ bugs! {
     RenewedByAnswer,
     /// A standby waits from when it first saw the holder, whatever that one renews since.
     RenewalsIgnored,
-    /// The leader Service's copy says who leads, before the slices.
+    /// The copy on the leader Service names the leader, before the slices.
     CopyBelieved,
     /// Whichever node falls silent is down, however many there are.
     SilenceBelieved,
-    /// Nobody looks again when something becomes known of a node.
+    /// Sources are not looked at again when the state of a node changes.
     NodeNewsLost,
     /// A node that was cordoned stays so.
     CordonForEver,

@@ -50,7 +50,7 @@ const NONE: i64 = i64::MIN;
 /// The figures of one Service. Every method is a few atomic operations; what rarely happens
 /// (a retry, an error, the first observation of a histogram) may take a short lock or allocate.
 ///
-/// Whoever still holds one after its Service was forgotten writes into the void.
+/// After its Service is forgotten, updates through a handle that still exists have no effect.
 #[derive(Debug)]
 pub struct ServiceStats {
     pub(super) space: Arc<NamespaceStats>,

@@ -287,7 +287,7 @@ pub(super) static FAMILIES: [Family; 40] = [
     Family {
         name: "zen_lead_watch_restarts",
         kind: Counter,
-        help: "Watches that ended and began anew.",
+        help: "Watches that ended and were restarted.",
         lines: |facts, lines| {
             let mut sums = BTreeMap::new();
             for watch in &facts.watches {
