@@ -205,7 +205,7 @@ async fn a_switchover_is_asked_for_and_waited_for() {
     // Without a name: the one that would follow.
     let text = print(&world, "switchover svc/web --wait").await;
     assert!(text.starts_with("c -> a after "), "{text}");
-    // A pod that was asked for before is asked for anew.
+    // A pod that was requested before is requested again.
     world.settle().await;
     world.kube.set_ready(NS, "a", false);
     world.until_leader("web", "b").await;
@@ -223,7 +223,7 @@ async fn a_switchover_that_does_not_come_is_an_error() {
     let mut world = World::serving(&["a", "b"]).await;
     world.stop().await;
     let why = typed(&world, "switchover web --to b --wait --timeout 5s").await;
-    let why = why.expect_err("nobody does it");
+    let why = why.expect_err("no controller does it");
     assert!(
         why.starts_with("b does not lead after 5.0 s, but a does; the request stands."),
         "{why}"
@@ -275,7 +275,7 @@ async fn a_pause_is_set_and_ended() {
 }
 
 /// What only the controller knows it has said in an Event: a failover that is held back is not one
-/// that nobody carries out.
+/// that no controller carries out.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_the_guard_keeps_is_shown_as_such() {
     let mut world = World::new();
@@ -626,7 +626,7 @@ impl io::Write for Reader {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_prints_what_changes_until_nobody_reads() {
+async fn a_watch_prints_what_changes_until_its_output_is_closed() {
     let world = World::serving(&["a", "b"]).await;
     let text = Arc::new(Mutex::new(String::new()));
     let mut reader = Reader {

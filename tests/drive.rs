@@ -181,7 +181,7 @@ async fn a_place_that_becomes_free_is_given_to_one_that_waits() {
     world.kube.delete(Kind::Service, NS, "s");
     world.settle().await;
     assert_eq!(served(&world), ["q", "t"]);
-    // Nobody waits; the next one to come is served.
+    // No Service waits; the next one to come is served.
     world.annotate("q", ENABLED, None);
     world.settle().await;
     world.annotate("p", ENABLED, Some("true"));
@@ -246,7 +246,7 @@ async fn a_restart_keeps_those_that_work() {
     );
 }
 
-/// §2: whatever somebody does to our objects is undone within a second, and nothing else is.
+/// §2: any change to our objects is undone within a second, and nothing else is.
 #[tokio::test(start_paused = true)]
 async fn drift_is_healed() {
     use Kind::{EndpointSlice, Service};
@@ -318,7 +318,7 @@ async fn check_drift(what: &str, kind: Kind, edit: impl FnOnce(&mut Value)) {
     world.settle().await;
     assert_eq!(settled(&world, kind), before, "{what}");
     assert!(world.writes().len() <= 2, "{what}: {:?}", world.writes());
-    assert_eq!(world.events("web").len(), 2, "{what} is nobody's business");
+    assert_eq!(world.events("web").len(), 2, "{what} is not reported");
 }
 
 /// An object without what changes with every write.
@@ -420,7 +420,7 @@ async fn fight_about_a_slice(flags: &str, by: &str) {
 
 /// The same over the existence of an object.
 #[tokio::test(start_paused = true)]
-async fn a_leader_service_that_somebody_keeps_deleting() {
+async fn a_leader_service_that_a_client_keeps_deleting() {
     let world = World::serving(&["a"]).await;
     world.clear();
     for _ in 0..600 {
@@ -442,7 +442,7 @@ async fn a_leader_service_that_somebody_keeps_deleting() {
     );
 }
 
-/// Somebody who puts a field of our slice back whenever it is healed.
+/// A client that puts a field of our slice back whenever it is healed.
 struct Rival(tokio::task::JoinHandle<()>);
 
 impl Rival {

@@ -198,7 +198,7 @@ async fn creates_then_patches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_is_gone_is_made_anew_with_its_count() {
+async fn an_event_that_is_gone_is_made_again_with_its_count() {
     let world = world(&[Answer::Status(201), Answer::Status(404)]);
     world.changed("web", "a");
     world.pass(1).await;

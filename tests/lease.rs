@@ -151,7 +151,7 @@ async fn a_stopped_holder_has_its_say() {
     until_active(&world, &second).await;
 }
 
-/// Traffic that should have moved while nobody could move it, moves first and at once; and what has
+/// Traffic that should have moved while no replica could move it, moves first and at once; and what has
 /// not changed is not written, even though the former holder has decided a lot meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_takeover_moves_nothing_by_itself() {
@@ -244,9 +244,9 @@ async fn take_down_unseen(world: &World, later: Duration) {
     sleep(secs(1)).await;
 }
 
-/// The same of a leader who was taken down: about to go, he could stay, and cannot come back.
+/// The same of a leader that was taken down: about to go, it could stay, and cannot come back.
 #[tokio::test(start_paused = true)]
-async fn a_takeover_publishes_nobody_who_was_taken_down() {
+async fn a_takeover_publishes_no_pod_that_was_taken_down() {
     let (world, first, second) = two(&["a"]).await;
     take_down_unseen(&world, secs(10)).await;
     first.crash();
@@ -264,7 +264,7 @@ async fn a_takeover_publishes_nobody_who_was_taken_down() {
 /// Nor where a write of another family's slice is the latest word that it has heard: the leader has an
 /// address in one family only, and the ports of both slices change while the news of them are late.
 #[tokio::test(start_paused = true)]
-async fn a_takeover_publishes_nobody_who_was_taken_down_in_his_family() {
+async fn a_takeover_publishes_no_pod_that_was_taken_down_in_its_family() {
     let world = World::with(Options {
         dual_stack: true,
         ..Options::default()
@@ -284,7 +284,7 @@ async fn a_takeover_publishes_nobody_who_was_taken_down_in_his_family() {
     first.crash();
     until_active(&world, &second).await;
     sleep(secs(10)).await;
-    // The answer about the slice that he is in comes last.
+    // The answer about the slice that contains the pod comes last.
     world.on_request(|request| match (request.verb, &*request.name) {
         (Verb::Patch, "web-leader") => Verdict::Delay {
             before: ms(50),
@@ -360,10 +360,10 @@ async fn a_takeover_goes_not_back_to_who_was_left() {
     assert_eq!(words, ["patch", "get", "patch"].map(slice));
 }
 
-/// Nor one who is Ready and could merely stay, since his ports are gone and the budget is used up: the
-/// one before has taken him down, and the news of it come one by one.
+/// Nor one that is Ready and could merely stay, since its ports are gone and the budget is used up: the
+/// former holder has taken it down, and the news of it arrive one by one.
 #[tokio::test(start_paused = true)]
-async fn a_takeover_keeps_nobody_whose_ports_are_gone() {
+async fn a_takeover_keeps_no_pod_whose_ports_are_gone() {
     let (mut world, first, second) = two(&["a"]).await;
     second.stop().await;
     let second = world.another("-2", "--failover-budget-per-service=1");
@@ -450,7 +450,7 @@ async fn a_takeover_during_a_rebuild_keeps_the_leader() {
     world.kube.delete_pod(NS, "a", 600);
     world.annotate("web", "zen-lead.io/enabled", Some("maybe"));
     sleep(secs(1)).await;
-    // A selector and the slice it gave birth to: the Service has to be made anew.
+    // A selector and the slice it gave birth to: the Service has to be made again.
     let service = world.leader_service("web").expect("there");
     let edit = |service: &mut Value| service["spec"]["selector"] = json!({"app": "web"});
     let edited = world.kube.edit(Kind::Service, NS, "web-leader", edit);
@@ -488,7 +488,7 @@ async fn a_takeover_during_a_rebuild_keeps_the_leader() {
     world.heal();
     until_active(&world, &second).await;
     sleep(secs(20)).await;
-    let again = world.leader_service("web").expect("made anew");
+    let again = world.leader_service("web").expect("made again");
     assert_ne!(again["metadata"]["uid"], service["metadata"]["uid"]);
     assert_eq!(world.leader("web").as_deref(), Some("a"));
     let slice = world.slice("web").expect("made again");
@@ -511,7 +511,7 @@ async fn a_takeover_restarts_no_timer() {
     assert!(took > ms(9_990) && took < ms(10_020), "{took:?}");
 }
 
-/// A failover that nobody can write for a while is decided again and again, and paid for once.
+/// A failover that no replica can write for a while is decided again and again, and paid for once.
 #[tokio::test(start_paused = true)]
 async fn a_vacancy_costs_no_budget() {
     let (mut world, first, second) = two(&["a", "b"]).await;
@@ -654,7 +654,7 @@ async fn a_partitioned_holder_ceases_first() {
     }
 }
 
-/// Three replicas, whoever dies: always one successor.
+/// Three replicas: when the holder dies, there is always one successor.
 #[tokio::test(start_paused = true)]
 async fn of_two_standbys_one_takes_over() {
     let (mut world, first, second) = two(&["a", "b"]).await;
@@ -675,7 +675,7 @@ async fn of_two_standbys_one_takes_over() {
     assert_eq!(lease(&world).expect("held")["spec"]["leaseTransitions"], 2);
 }
 
-/// Somebody deletes the Lease: its holder makes it again and nobody else takes it.
+/// A user deletes the Lease: its holder makes it again and no other replica takes it.
 #[tokio::test(start_paused = true)]
 async fn a_deleted_lease_stays_with_its_holder() {
     let (world, first, second) = two(&["a"]).await;
@@ -768,8 +768,8 @@ async fn standing_by_costs_no_requests() {
     assert!(count.is_empty(), "{count:?}");
 }
 
-/// A warning that was due while nobody was there to say it is said by the successor; one that the
-/// former holder has said is not said again.
+/// The successor announces a warning that was due while no replica was active; one that the
+/// former holder has announced is not announced again.
 #[tokio::test(start_paused = true)]
 async fn warnings_are_said_once() {
     let (world, first, second) = two(&["a"]).await;

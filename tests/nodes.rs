@@ -98,7 +98,7 @@ async fn a_node_that_is_to_be_deleted_is_left() {
     world.until_leader("web", "b").await;
 }
 
-/// It is opt-in, and without it nobody asks for nodes or their Leases.
+/// It is opt-in, and without it the controller reads neither nodes nor their Leases.
 #[tokio::test(start_paused = true)]
 async fn without_the_flags_no_node_is_looked_at() {
     let world = world("").await;
@@ -148,10 +148,10 @@ async fn a_node_that_falls_silent_is_left() {
     world.settle().await;
     let told = world.told("web", "LeaderChanged");
     assert!(told[0].contains("from a to b (notReady, "), "{told:?}");
-    // It is heard of again, and nobody flaps back.
+    // It renews again, and the leader does not flap back.
     rounds(&world, &["x", "y", "z"], 3).await;
     assert_eq!(world.leader("web").as_deref(), Some("b"));
-    // A pod on a silent node is nobody's successor.
+    // A pod on a silent node does not become a successor.
     rounds(&world, &["y", "z"], 4).await;
     world.kube.set_ready(NS, "b", false);
     world.until_leader("web", "c").await;
@@ -159,7 +159,7 @@ async fn a_node_that_falls_silent_is_left() {
 
 /// Nor by a watch that lags: what it shows of the others came before what it does not show yet.
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_lags_moves_nobody() {
+async fn a_watch_that_lags_moves_no_leader() {
     let world = world("--node-lease-timeout=20s").await;
     rounds(&world, &["x", "y", "z"], 2).await;
     renew(&world, &["x"]);
@@ -175,7 +175,7 @@ async fn a_watch_that_lags_moves_nobody() {
         renew(&world, &["x"]);
         assert_eq!(world.leader("web").as_deref(), Some("a"));
     }
-    // Where it cannot be asked for, nobody is taken for down.
+    // If the Leases cannot be read, no node is considered down.
     world.on_any_request(|request| match (request.verb, request.kind) {
         (Verb::List, Some(Kind::Lease)) => Verdict::Hang { applied: false },
         _ => Verdict::Pass,
@@ -189,7 +189,7 @@ async fn a_watch_that_lags_moves_nobody() {
 
 /// Dead nodes: if no node is heard of, it is the control plane, or our watch.
 #[tokio::test(start_paused = true)]
-async fn a_silent_control_plane_moves_nobody() {
+async fn a_silent_control_plane_moves_no_leader() {
     let world = world("--node-lease-timeout=20s").await;
     // They renew at different times, as kubelets do, and then none does.
     for node in ["x", "y", "z", "x", "y", "z"] {
@@ -207,7 +207,7 @@ async fn a_silent_control_plane_moves_nobody() {
 
 /// Dead nodes: two of three at once is more than the share.
 #[tokio::test(start_paused = true)]
-async fn too_many_silent_nodes_move_nobody() {
+async fn too_many_silent_nodes_move_no_leader() {
     let world = world("--node-lease-timeout=20s").await;
     rounds(&world, &["x", "y", "z"], 2).await;
     world.clear();

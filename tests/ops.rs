@@ -71,7 +71,7 @@ async fn a_switchover_is_not_repeated_by_a_pod_that_comes_back_nor_by_a_restart(
     world.settle().await;
     world.assert_words("restart", &[]);
     assert_eq!(world.leader("web").as_deref(), Some("a"));
-    // Taken away and asked for anew, it is a request again.
+    // Removed and set again, it is a new request.
     world.annotate("web", PREFERRED, None);
     world.settle().await;
     assert_eq!(annotation(&world, HANDLED), None);
@@ -199,7 +199,7 @@ fn nodes(world: &World, services: usize) -> Vec<String> {
     let node = |number: usize| {
         let slice = world.slice(&format!("web-{number}")).unwrap_or_default();
         let node = slice["endpoints"][0]["nodeName"].as_str();
-        node.unwrap_or("nobody").to_owned()
+        node.unwrap_or("none").to_owned()
     };
     (0..services).map(node).collect()
 }
@@ -243,7 +243,7 @@ async fn leaders_spread_over_nodes() {
     for (before, after) in before.iter().zip(&after) {
         assert!(before == "x" || before == after, "{before} {after}");
     }
-    // A restart counts them as they are, and moves nobody.
+    // A restart counts them as they are, and moves no leader.
     world.crash().await;
     world.kube.set_ready(NS, "a", true);
     world.start("").await;
@@ -312,7 +312,7 @@ async fn flap(world: &World, pod: &str) -> String {
     tokio::time::sleep(ms(200)).await;
     world.kube.set_ready(NS, pod, true);
     tokio::time::sleep(ms(200)).await;
-    world.leader("web").unwrap_or_else(|| "nobody".into())
+    world.leader("web").unwrap_or_else(|| "none".into())
 }
 
 fn metric(world: &World, name: &str) -> String {

@@ -173,7 +173,7 @@ async fn probes_say_why() {
         status_and_body(probes, "/healthz").await,
         is(503, "not running: lease for 37 s\n")
     );
-    // The process stood still for an hour: nobody is blamed at once.
+    // The process stood still for an hour: no task is blamed at once.
     server.clock.fetch_add(3_600_000_000, Relaxed);
     assert_eq!(status_and_body(probes, "/healthz").await, is(200, "ok\n"));
     assert_eq!(
@@ -384,7 +384,7 @@ async fn connections_are_bounded_and_the_next_one_waits() {
     let read = timeout(PATIENCE, late.read_to_end(&mut answer)).await;
     read.expect("in time").expect("an answer");
     assert!(answer.starts_with(b"HTTP/1.1 200"));
-    // Nobody serves the other ports' clients less for it.
+    // The clients of the other ports are still served.
     assert_eq!(get(server.metrics(), "/metrics").await.status, 200);
     server.stop().await;
 }

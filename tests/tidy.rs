@@ -263,7 +263,7 @@ fn nothing_is_left_for_later() {
             }
         }
     }
-    fail_on("unfinished work, or a clock that nobody controls", &wrong);
+    fail_on("unfinished work, or a clock that no test controls", &wrong);
 }
 
 /// What the simulation replays bit for bit must not depend on the process, the machine or luck.
@@ -294,7 +294,7 @@ fn nothing_is_left_to_chance() {
             let found = if line.contains("select! {") && next != "biased;" {
                 Some("select! without biased")
             } else if hashes && !line.contains("FixedState") && !line.contains(", S>") {
-                Some("a map with a hasher that is seeded anew in every process")
+                Some("a map with a hasher whose seed differs in every process")
             } else {
                 let found = banned.iter().find(|name| line.contains(name.as_str()));
                 found.map(String::as_str)

@@ -204,11 +204,11 @@ async fn serve(
     }
 }
 
-/// Forwards bytes until it is frozen: from then on it forwards nothing and accepts nobody, but
+/// Forwards bytes until it is frozen: from then on it forwards nothing and accepts no connection, but
 /// closes nothing either, like a peer that hangs while its kernel lives.
 struct Relay {
     address: SocketAddr,
-    /// Closed when frozen; nobody ever gets a permit.
+    /// Closed when frozen; it never gives a permit.
     thaw: Arc<Semaphore>,
     _tasks: JoinSet<()>,
 }
@@ -397,13 +397,13 @@ async fn a_dead_peer_is_noticed() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_an_error_at_once() {
+async fn a_refused_connection_is_an_error_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("a bound port");
     drop(listener);
     let config = Config::new(format!("http://{address}").parse().expect("a valid URL"));
     let client = transport::client(config, &tuning()).expect("a client");
-    let error = get(&client, "/api/v1/things").await.expect_err("nobody");
+    let error = get(&client, "/api/v1/things").await.expect_err("no server");
     assert!(error.to_string().contains("refused"), "{error}");
 }
 

@@ -280,7 +280,7 @@ fn deliver(_: &FrameInfo) -> FrameVerdict {
     FrameVerdict::Deliver
 }
 
-type AnyBody = UnsyncBoxBody<Bytes, tower::BoxError>;
+type BoxedBody = UnsyncBoxBody<Bytes, tower::BoxError>;
 
 /// simkube with a layer that answers some watches in its place: those that resume.
 fn scripted(kube: &SimKube, bodies: Vec<String>) -> Client {
@@ -296,7 +296,7 @@ fn scripted(kube: &SimKube, bodies: Vec<String>) -> Client {
                 None
             };
             if let Some(body) = body {
-                let body: AnyBody = Full::new(body.into()).map_err(Into::into).boxed_unsync();
+                let body: BoxedBody = Full::new(body.into()).map_err(Into::into).boxed_unsync();
                 return Ok::<_, tower::BoxError>(Response::new(body));
             }
             let answer = kube.handle("", request).await?;
@@ -623,7 +623,7 @@ async fn error_frames_are_waited_out() {
             RestartReason::Closed,
         ]
     );
-    assert_eq!(watched.lists, 1, "resumed, not listed anew");
+    assert_eq!(watched.lists, 1, "resumed, not listed again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -762,7 +762,7 @@ async fn a_silent_stream_is_given_up() {
     // timeoutSeconds is 290 less 5 % at this jitter, and 5 s more are allowed.
     assert_eq!(begun.elapsed(), Duration::from_secs(275 + 5));
     assert_eq!(watched.restarts(), [RestartReason::Timeout]);
-    assert_eq!(watched.lists, 1, "resumed, not listed anew");
+    assert_eq!(watched.lists, 1, "resumed, not listed again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -238,7 +238,7 @@ fn replan(settled: &Settled) -> Option<Write> {
         return (!is_over).then(|| write.clone());
     };
     let action = match (observed, &write.action) {
-        // It is so already, whoever made it so.
+        // It is so already, whichever client made it so.
         (Observed::Service(_), Action::Create(_)) | (Observed::Gone(_), Action::Delete { .. }) => {
             return None;
         }
@@ -745,7 +745,7 @@ async fn an_unknown_outcome_is_found_out() {
 /// The same when it is not wanted any more: a create may have had its effect all the same, which
 /// nothing else would tell for as long as the watch lags. It is asked for, and never made again.
 #[tokio::test(start_paused = true)]
-async fn what_came_of_a_create_is_found_out_though_nobody_wants_it() {
+async fn the_outcome_of_a_create_is_found_out_though_it_is_not_wanted() {
     for (applied, heard) in [(true, "found"), (false, "found: gone")] {
         let desk = Desk::new();
         let lost = Fault::Hang { applied };
@@ -883,7 +883,7 @@ async fn a_failover_does_not_wait_out_a_race_that_something_else_lost() {
     assert_eq!(desk.color("s"), "blue");
 }
 
-/// Somebody who, so many times, is faster than whoever is about to patch `s`.
+/// A client that is faster, `races` times, than the one that is about to patch `s`.
 fn rival(desk: &Desk, races: usize) {
     let (kube, mut count) = (desk.world.kube.clone(), 0);
     desk.world.on_request(move |request| {

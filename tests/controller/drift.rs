@@ -5,7 +5,7 @@ use simkube::{Kind, Verb, Verdict};
 
 use crate::support::{NS, World, ms, secs};
 
-/// §1: a leader Service that somebody deleted is made again with the addresses that it had.
+/// §1: a leader Service that a user deleted is made again with the addresses that it had.
 #[tokio::test(start_paused = true)]
 async fn a_deleted_leader_service_comes_back_with_its_address() {
     let world = World::serving(&["a"]).await;
@@ -183,13 +183,13 @@ pub(crate) fn attached(name: &str, manager: &str, owner: Option<&Value>) -> Valu
 #[tokio::test(start_paused = true)]
 async fn a_strangers_slice_is_reported_once() {
     let world = World::serving(&["a"]).await;
-    let stranger = attached("mine", "somebody", None);
+    let stranger = attached("mine", "stranger", None);
     let stranger = world.kube.create(Kind::EndpointSlice, NS, &stranger);
     world.clear();
     tokio::time::sleep(secs(3_600)).await;
     let told = world.told("web", "LeaderServiceConflict");
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("mine of somebody") && told[0].ends_with("(1)"));
+    assert!(told[0].contains("mine of stranger") && told[0].ends_with("(1)"));
     assert_eq!(world.writes(), [""; 0]);
     let foreign =
         |world: &World| world.debug("web").expect("served")["facts"]["foreignSlices"].clone();
@@ -236,7 +236,7 @@ async fn a_slice_without_our_label_is_found_and_healed() {
 async fn an_evasive_slice_without_our_label_is_no_second_endpoint() {
     for is_down in [false, true] {
         let mut world = World::new();
-        let mut stranger = attached("web-leader", "somebody", None);
+        let mut stranger = attached("web-leader", "stranger", None);
         stranger["metadata"]["labels"] = json!({"kubernetes.io/service-name": "other"});
         world.kube.create(Kind::EndpointSlice, NS, &stranger);
         world.source("web").create();

@@ -1,4 +1,4 @@
-//! How a leader is followed by another one, and by nobody.
+//! How a leader is followed by another one, or by none.
 
 use std::sync::Arc;
 

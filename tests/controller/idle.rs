@@ -1,4 +1,4 @@
-//! What costs nothing, and what must stop nobody.
+//! What costs nothing, and what must not stop the controller.
 
 use serde_json::json;
 use simkube::{Kind, Verb};
@@ -66,7 +66,7 @@ async fn huge_annotations_stay_out_with_a_warning() {
 
 /// A pod of a megabyte passes through like any other; one that does not parse is left out.
 #[tokio::test(start_paused = true)]
-async fn odd_and_huge_objects_stop_nobody() {
+async fn odd_and_huge_objects_do_not_stop_the_controller() {
     let world = World::serving(&["a"]).await;
     let huge = world
         .kube

@@ -254,8 +254,8 @@ async fn a_failed_create_dies_with_the_wish() {
     assert_eq!(series, [], "§5: a series goes when its Service goes");
 }
 
-/// A create that landed without an answer, and of which no watch shows anything: what hangs on it
-/// waits until somebody has asked, even if a server that is away has no answer to that at first.
+/// A create that landed without an answer, and of which no watch shows anything: what depends on it
+/// waits until the controller has asked the server, even if an absent server does not answer at first.
 #[tokio::test(start_paused = true)]
 async fn what_a_lost_create_has_made_goes_before_its_service() {
     for answers_lost in [0, 1, 3] {

@@ -173,20 +173,20 @@ async fn two_sources_ask_for_the_same_name() {
     );
 }
 
-/// The same: who waits for a name does not take it from him who has it, when somebody deletes his
-/// leader Service. For a moment that would have been two endpoints.
+/// The same: a source that waits for a name does not take it from the source that has it when a user
+/// deletes the leader Service. For a moment that would have been two endpoints.
 #[tokio::test(start_paused = true)]
-async fn a_name_stays_with_the_one_who_has_it() {
+async fn a_name_stays_with_the_source_that_has_it() {
     for is_evasive in [false, true] {
         check_a_name_stays(is_evasive).await;
     }
 }
 
-/// `is_evasive`: his slice has another name, since a stranger's has that one.
+/// `is_evasive`: the source's slice has another name, since a stranger's has that one.
 async fn check_a_name_stays(is_evasive: bool) {
     let mut world = World::new();
     if is_evasive {
-        let mut stranger = attached("primary", "somebody", None);
+        let mut stranger = attached("primary", "stranger", None);
         stranger["metadata"]["labels"] = json!({"kubernetes.io/service-name": "other"});
         world.kube.create(Kind::EndpointSlice, NS, &stranger);
     }
@@ -228,7 +228,7 @@ async fn check_a_name_stays(is_evasive: bool) {
 #[tokio::test(start_paused = true)]
 async fn a_foreign_slice_under_our_name_is_evaded() {
     let mut world = World::new();
-    let mut stranger = attached("web-leader", "somebody", None);
+    let mut stranger = attached("web-leader", "stranger", None);
     stranger["metadata"]["labels"] = json!({"kubernetes.io/service-name": "other"});
     let stranger = world.kube.create(Kind::EndpointSlice, NS, &stranger);
     world.source("web").create();

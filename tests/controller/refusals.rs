@@ -40,7 +40,7 @@ async fn an_admission_policy_says_no() {
 }
 
 /// The same on the way: a failover that is refused is told once and done as soon as it may be; one
-/// that is decided anew meanwhile is tried at once.
+/// that is decided again meanwhile is tried at once.
 #[tokio::test(start_paused = true)]
 async fn a_refused_failover_goes_on() {
     let world = World::serving(&["a", "b", "c"]).await;

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // Installed twice is no harm: somebody else was first.
+    // A provider that is installed already does no harm.
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();

@@ -245,7 +245,7 @@ impl World {
     }
 
     pub async fn until_none(&self, service: &str) -> Duration {
-        self.until("nobody leading", |world| {
+        self.until("no leader", |world| {
             let slice = world.slice(service);
             // The server shows an empty list as null.
             slice.is_some_and(|slice| slice["endpoints"].as_array().is_none_or(Vec::is_empty))

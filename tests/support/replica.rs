@@ -104,7 +104,7 @@ impl Replica {
         };
         spawn(Box::pin(async move {
             let outcome = controller.run(async move { drop(stopped.await) }).await;
-            let _nobody_waits = end.send(outcome);
+            let _the_receiver_may_be_gone = end.send(outcome);
         }));
         replica
     }

@@ -47,7 +47,7 @@ pub fn lease() -> Result<Vec<Value>> {
     rules_of("zen-lead-lease")
 }
 
-/// What it may do beside that where somebody asks for what needs to look at nodes.
+/// The additional rights for the options that look at nodes.
 pub fn optional() -> Result<Vec<Value>> {
     let objects = objects("optional/nodes.yaml")?;
     let rules = objects
@@ -67,7 +67,7 @@ impl Suite {
                 "ServiceAccount" => format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts"),
                 "ClusterRole" => format!("/apis/{RBAC}/v1/clusterroles"),
                 "ClusterRoleBinding" => format!("/apis/{RBAC}/v1/clusterrolebindings"),
-                // The rest is about pods, which nobody runs here.
+                // The rest is about pods, which do not run here.
                 _ => continue,
             };
             self.ensure(&collection, &object).await?;

@@ -184,7 +184,7 @@ impl Test {
         self.leads("bystander-leader", &pod).await.map(drop)
     }
 
-    /// That an object was not changed by anybody since it was `before`.
+    /// That no client has changed an object since it was `before`.
     pub fn untouched(&self, kind: Kind, before: &Value) -> Result<()> {
         let name = super::objects::name_of(before);
         let now = self.obs.look(|log| log.get(kind, name).cloned());

@@ -1,4 +1,4 @@
-//! §1 "Ours": whatever somebody does to our objects is put right, and only that.
+//! §1 "Ours": any change that a client makes to our objects is undone, and only that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,9 +22,9 @@ scenarios! {
     Shared Both slice_deleted_is_made_again "§1 Ours: slice deleted";
     Shared Both leader_service_deleted_keeps_its_address "§1 made again with the clusterIPs it had";
     Own Both leader_service_deleted_and_address_taken "§1 taken meanwhile: a new address and a Warning";
-    Shared Both all_labels_and_owners_stripped_at_once "§1 labels that somebody stripped are put back";
+    Shared Both all_labels_and_owners_stripped_at_once "§1 labels that a user removed are put back";
     Shared Both fight_is_left_with_a_back_off "§1 reverted three times within a minute" "§4 WriteRefused";
-    Shared Both selector_on_a_leader_service_is_taken_off "§1 a selector that somebody set";
+    Shared Both selector_on_a_leader_service_is_taken_off "§1 a selector that a user set";
 }
 
 /// The object without what any write changes.
@@ -330,7 +330,7 @@ async fn leader_service_deleted_and_address_taken(t: Arc<Test>) -> Result<()> {
     let pods = t.served("web", 1).await?;
     let before = t.exists(Service, "web-leader").await?;
     let address = before["spec"]["clusterIP"].clone();
-    // Somebody is quicker than the program, which stands still.
+    // Another client is quicker than the program, which stands still.
     controller.signal(Signal::STOP)?;
     t.delete(Service, "web-leader").await?;
     let taken = t
@@ -380,7 +380,7 @@ async fn all_labels_and_owners_stripped_at_once(t: Arc<Test>) -> Result<()> {
     .await?;
     ensure!(
         uid_of(&*t.exists(Slice, "web-leader").await?) == uid_of(&before),
-        "made anew"
+        "made again"
     );
     t.ready(&pods[0], false).await?;
     t.leads("web-leader", &pods[1]).await.map(drop)

@@ -247,7 +247,7 @@ async fn last_leader_returns(t: Arc<Test>) -> Result<()> {
         t.ready(pod, false).await?;
     }
     t.empties("web-leader").await?;
-    // A new Service over pods that are not Ready elects nobody; the first one to come leads …
+    // A new Service over pods that are not Ready elects no pod; the first one to come leads …
     t.ready(&pods[2], true).await?;
     t.leads("web-leader", &pods[2]).await?;
     t.ready(&pods[2], false).await?;

@@ -12,7 +12,7 @@ use crate::scenarios;
 
 scenarios! {
     Own Both guard_stops_a_flapping_probe "the storm guard: as many as the flag says" "events, metrics";
-    Own Both guard_keeps_nobody_who_is_gone "the storm guard: deleted, noIP and terminating never wait";
+    Own Both guard_keeps_no_pod_that_is_gone "the storm guard: deleted, noIP and terminating never wait";
     Own Both guard_refills "the storm guard: a token bucket";
     Shared Both guard_is_off_by_default "§6 the storm guard is off by default";
 }
@@ -46,7 +46,7 @@ async fn guard_stops_a_flapping_probe(t: Arc<Test>) -> Result<()> {
     let of = [("namespace", t.ns.as_str()), ("service", "web")];
     ensure!(metrics.sum("zen_lead_leader_guarded", &of) == Some(1.0));
     ensure!(metrics.sum("zen_lead_failovers_held_total", &of) == Some(1.0));
-    // It keeps nobody from coming back.
+    // It does not keep a pod from coming back.
     t.ready(&pods[0], true).await?;
     t.canary().await?;
     let slice = t.exists(Slice, "web-leader").await?;
@@ -54,7 +54,7 @@ async fn guard_stops_a_flapping_probe(t: Arc<Test>) -> Result<()> {
     Ok(())
 }
 
-async fn guard_keeps_nobody_who_is_gone(t: Arc<Test>) -> Result<()> {
+async fn guard_keeps_no_pod_that_is_gone(t: Arc<Test>) -> Result<()> {
     let _controller = t.controller(&["--failover-budget-per-service=1"]).await?;
     let pods = t.served("web", 4).await?;
     t.ready(&pods[0], false).await?;

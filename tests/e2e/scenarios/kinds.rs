@@ -66,7 +66,7 @@ async fn type_node_port_and_back_in_place(t: Arc<Test>) -> Result<()> {
                 text(now, "/spec/type") == kind
             })
             .await?;
-        ensure!(uid_of(&now) == uid_of(&before), "made anew for {kind}");
+        ensure!(uid_of(&now) == uid_of(&before), "made again for {kind}");
         ensure!(now["spec"]["clusterIP"] == before["spec"]["clusterIP"]);
         let port = now["spec"]["ports"][0]["nodePort"].as_u64();
         ensure!(

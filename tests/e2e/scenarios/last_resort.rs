@@ -34,7 +34,7 @@ async fn terminating_without_successor(t: Arc<Test>) -> Result<()> {
     t.never_empty(&["web-leader"], lost)?;
     let slice = t.exists(Slice, "web-leader").await?;
     ensure!(target_uid(&slice) == Some(pods[0].uid.as_str()));
-    // Somebody eligible comes: it is left while it still serves.
+    // An eligible pod appears: the leader is replaced while it still serves.
     let next = t.pod(Pod::new("web-1", "web"), true).await?;
     t.leads("web-leader", &next).await?;
     t.event("web", "LeaderChanged", &["web-0 to web-1", "terminating"])
@@ -109,7 +109,7 @@ async fn disrupted_pod_is_second_choice(t: Arc<Test>) -> Result<()> {
     t.canary().await?;
     t.service(Svc::opted_in("web")).await?;
     t.leads("web-leader", &pods[1]).await?;
-    // The other way round: nobody else is eligible, so it leads, and as it is.
+    // The other way round: no other pod is eligible, so it leads, and as it is.
     t.ready(&pods[1], false).await?;
     t.leads("web-leader", &pods[0]).await?;
     let ready = json!({"ready": true, "serving": true, "terminating": false});

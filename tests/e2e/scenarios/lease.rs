@@ -1,4 +1,4 @@
-//! §6, two replicas, one writer: whoever holds the Lease writes, and somebody soon does.
+//! §6, two replicas, one writer: the replica that holds the Lease writes, and one soon does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ scenarios! {
     Own Both stopped_holder_hands_over "§6 SIGTERM releases the Lease" "a stopped holder is replaced within 200 ms";
     Own Both holder_that_was_frozen_overwrites_nothing "no write of a deposed replica overwrites one of its successor";
     Own Both takeover_moves_nothing_by_itself "§1 a standby that takes over restarts no timer" "§3 sticky";
-    Own Both deleted_lease_is_made_again "somebody deletes the Lease";
+    Own Both deleted_lease_is_made_again "a user deletes the Lease";
     Own Both lease_of_another_program_is_waited_for "in-place replacement of the Go program";
     Own Both without_rights_on_leases_nothing_is_written "§6 /healthz, /readyz" "recovers by itself";
     Own RealOnly("simkube keeps no audit log by user") lease_costs_one_request_a_second "what standing by costs";
@@ -296,7 +296,7 @@ async fn without_rights_on_leases_nothing_is_written(t: Arc<Test>) -> Result<()>
     }
     let printed = controller.printed();
     ensure!(printed.matches(advice).count() == 1, "{printed}");
-    // Somebody grants what was missing, and nobody touches anything else.
+    // A user grants what was missing, and changes nothing else.
     let rules = [manifests::served()?, manifests::lease()?].concat();
     let role = format!(
         "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/{name}",

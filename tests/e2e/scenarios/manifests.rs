@@ -99,7 +99,7 @@ impl Attempt {
     }
 }
 
-/// A complete object of ours, under a name that nobody has.
+/// A complete object of ours, under an unused name.
 fn ours(kind: Kind, owner: &Value) -> Value {
     let mut labels = json!({
         "app.kubernetes.io/managed-by": "zen-lead", "zen-lead.io/source-service": "web",
@@ -214,8 +214,8 @@ fn on_slices(tries: &mut Attempts<'_>, leader: &Value, native: &str) {
     let elsewhere = with(json!([endpoint("10.1.2.3", "kube-system")]));
     let foreign = "a pod of the same namespace";
     tries.create("a pod of another namespace", Slice, elsewhere, foreign);
-    let nobody = with(json!([{"addresses": ["10.1.2.3"]}]));
-    tries.create("no pod at all", Slice, nobody, foreign);
+    let no_pod = with(json!([{"addresses": ["10.1.2.3"]}]));
+    tries.create("no pod at all", Slice, no_pod, foreign);
     // Loopback and link-local ones are invalid to the API server itself, before any policy.
     let multicast = with(json!([endpoint("239.1.1.1", &ns)]));
     tries.create("a multicast address", Slice, multicast, "multicast");

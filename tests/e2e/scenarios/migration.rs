@@ -127,7 +127,7 @@ async fn conditions(t: &Test, leader: &str) -> Result<()> {
     .map(drop)
 }
 
-/// That whoever looked at any time since the Go program's objects were made saw this pod as the
+/// That a client saw, at any time since the Go program's objects were made, this pod as the
 /// only endpoint, behind the same address.
 fn undisturbed(t: &Test, leader: &str, pod: &Made) -> Result<()> {
     let slices = t.history(Slice, leader);
@@ -136,7 +136,7 @@ fn undisturbed(t: &Test, leader: &str, pod: &Made) -> Result<()> {
         ensure!(seen.change != Change::Deleted, "slice {leader} was deleted");
         ensure!(
             uid_of(&seen.object) == uid_of(&first.object),
-            "slice {leader} was made anew"
+            "slice {leader} was made again"
         );
         ensure!(
             crate::harness::waits::publishes(&seen.object, pod),
@@ -158,7 +158,7 @@ fn undisturbed(t: &Test, leader: &str, pod: &Made) -> Result<()> {
         let same = |pointer: &str| seen.object.pointer(pointer) == first.object.pointer(pointer);
         ensure!(
             seen.change != Change::Deleted && same("/metadata/uid"),
-            "Service {leader} was made anew"
+            "Service {leader} was made again"
         );
         ensure!(
             same("/spec/clusterIPs"),
@@ -166,7 +166,7 @@ fn undisturbed(t: &Test, leader: &str, pod: &Made) -> Result<()> {
         );
         ensure!(
             annotation(&seen.object, "zen-lead.io/leader-pod-uid") == Some(&pod.uid),
-            "Service {leader} named somebody else"
+            "Service {leader} named another pod"
         );
     }
     ensure!(
@@ -336,7 +336,7 @@ async fn dead_leaders_of_the_go_program_are_withdrawn(t: Arc<Test>) -> Result<()
     let _controller = t.controller(&[]).await?;
     t.empties("web-leader").await?;
     let service = t
-        .until(Service, "web-leader", "nobody is named", |now| {
+        .until(Service, "web-leader", "no pod is named", |now| {
             annotation(now, "zen-lead.io/leader-pod-uid").is_none()
         })
         .await?;

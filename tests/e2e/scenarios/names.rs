@@ -181,7 +181,7 @@ async fn name_taken_at_first_then_free(t: Arc<Test>) -> Result<()> {
         t.history(Slice, "web-leader").is_empty(),
         "a slice beside a stranger's Service"
     );
-    // Nobody touches the source: the name becoming free is enough.
+    // The source is not touched: the free name is enough.
     t.delete(Service, "web-leader").await?;
     t.leads("web-leader", &pods[0]).await.map(drop)
 }
@@ -247,7 +247,7 @@ async fn foreign_slice_holds_the_name(t: Arc<Test>) -> Result<()> {
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "web-leader", "labels": {
             "kubernetes.io/service-name": "elsewhere",
-            "endpointslice.kubernetes.io/managed-by": "somebody",
+            "endpointslice.kubernetes.io/managed-by": "stranger",
         }},
         "addressType": "IPv4", "ports": [],
         "endpoints": [{"addresses": ["192.0.2.7"]}],

@@ -287,7 +287,7 @@ async fn orphan_is_adopted_by_a_new_source(t: Arc<Test>) -> Result<()> {
         .await?;
     ensure!(
         uid_of(&adopted) == uid_of(&leader),
-        "made anew instead of adopted"
+        "made again instead of adopted"
     );
     t.canary().await?;
     t.leads("web-leader", &pods[0]).await?;

@@ -304,7 +304,7 @@ async fn namespace_is_being_deleted(t: Arc<Test>) -> Result<()> {
     let namespace = format!("/api/v1/namespaces/{}", t.ns);
     let before = t.writes().await?.len();
     t.api.delete(&namespace, &json!({})).await?;
-    // The server lets the pods go first; nobody but a kubelet ends them.
+    // The server lets the pods go first; only a kubelet ends them.
     for pod in &pods {
         t.until(PodKind, &pod.name, "the pod is terminating", |now| {
             !now["metadata"]["deletionTimestamp"].is_null()

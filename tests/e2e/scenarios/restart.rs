@@ -71,7 +71,7 @@ async fn start_keeps_a_younger_leader(t: Arc<Test>) -> Result<()> {
     t.ready(&pods[2], false).await?;
     t.identified("web-leader", &pods[0]).await?;
     t.ready(&pods[1], true).await?;
-    // web-0 leads. Then nobody is ready while it is down, and the two come back.
+    // web-0 leads. Then no pod is ready while it is down, and the two come back.
     t.ready(&pods[0], false).await?;
     let service = t.identified("web-leader", &pods[1]).await?;
     t.canary().await?;
@@ -127,7 +127,7 @@ async fn start_reports_attached_slices(t: Arc<Test>) -> Result<()> {
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "intruder", "labels": {
             "kubernetes.io/service-name": "web-leader",
-            "endpointslice.kubernetes.io/managed-by": "somebody",
+            "endpointslice.kubernetes.io/managed-by": "stranger",
         }},
         "addressType": "IPv4", "ports": [], "endpoints": [{"addresses": ["192.0.2.7"]}],
     });
@@ -205,7 +205,7 @@ async fn stopped_while_pods_turn_over(t: Arc<Test>) -> Result<()> {
         .await?;
     controller.signal(Signal::CONT)?;
     t.obs
-        .wait("somebody who is there leads", SOON, |log| {
+        .wait("a pod that exists leads", SOON, |log| {
             let slice = log.get(Slice, "web-leader")?;
             let leads = |pod| crate::harness::waits::publishes(slice, pod);
             (leads(&pods[2]) || leads(&again)).then_some(())

@@ -23,7 +23,7 @@ scenarios! {
     Alone Both fifty_failovers_by_readiness "§3 notReady, 50 of 50";
     Alone Both fifty_failovers_by_deletion "§3 deleted, 50 of 50";
     Alone Both restart_with_nothing_changed_writes_nothing "restart: no write at all, over 100 Services";
-    Alone Both thousand_services_cold_start "1,000 Services, and one failover amid them";
+    Alone Both thousand_services_cold_start "1,000 Services, and one failover among them";
 }
 
 /// How many Services are made side by side.
@@ -296,7 +296,7 @@ async fn cold_start(t: &Arc<Test>, count: usize) -> Result<()> {
     let lost = t.ready(&leader, false).await?;
     let seen = t.leads("app-7-leader", &spare).await?;
     t.say(format!(
-        "a failover amid them took {:.1?}",
+        "a failover among them took {:.1?}",
         seen.saturating_duration_since(lost)
     ));
     let refused = t

@@ -21,7 +21,7 @@ scenarios! {
     Shared Both strategy_random_is_stable_and_spreads "§1 strategy random" "§3 rendezvous hash";
     Shared Both min_ready_elects_by_its_timer "§1 min-ready-duration" "Go failure 7";
     Own Both min_ready_counts_from_the_transition "§1 durations run from lastTransitionTime";
-    Shared Both min_ready_starts_anew_after_a_flap "§1 min-ready-duration, flap damping";
+    Shared Both min_ready_starts_again_after_a_flap "§1 min-ready-duration, flap damping";
     Shared Both delay_holds_and_then_fails_over "§1 failover-min-delay" "Go failure 8: delay";
     Shared Both delay_spares_a_short_blip "§1 failover-min-delay";
     Shared Both delay_does_not_hold_what_is_gone "§1 failover-min-delay never applies to …";
@@ -94,18 +94,15 @@ async fn strategy_random_is_stable_and_spreads(t: Arc<Test>) -> Result<()> {
             .asks("sticky", "false");
         t.service(source).await?;
         let slice = t
-            .until(
-                Slice,
-                &format!("{name}-leader"),
-                "somebody leads",
-                |slice| pods.iter().any(|pod| publishes(slice, pod)),
-            )
+            .until(Slice, &format!("{name}-leader"), "a pod leads", |slice| {
+                pods.iter().any(|pod| publishes(slice, pod))
+            })
             .await?;
         leaders.insert(text(&slice, "/endpoints/0/targetRef/name").to_owned());
     }
     // 4 of 4 would be one in three; 12 Services on one pod would be one in four million.
     ensure!(leaders.len() > 1, "12 Services, all led by {leaders:?}");
-    // Another pod that comes and goes moves nobody else.
+    // Another pod that comes and goes moves no other leader.
     let before = t.exists(Slice, "web-0-leader").await?;
     t.canary().await?;
     t.untouched(Slice, &before)
@@ -144,7 +141,7 @@ async fn min_ready_counts_from_the_transition(t: Arc<Test>) -> Result<()> {
     let start = Instant::now();
     t.leads("web-leader", &old).await?;
     ensure!(start.elapsed() < Duration::from_secs(10));
-    // Nobody else has been Ready for long enough.
+    // No other pod has been Ready for long enough.
     t.delete_pod(&old, 0).await?;
     t.empties("web-leader").await?;
     // The typo keeps the last value; the removal elects at once.
@@ -157,7 +154,7 @@ async fn min_ready_counts_from_the_transition(t: Arc<Test>) -> Result<()> {
     t.leads("web-leader", &fresh).await.map(drop)
 }
 
-async fn min_ready_starts_anew_after_a_flap(t: Arc<Test>) -> Result<()> {
+async fn min_ready_starts_again_after_a_flap(t: Arc<Test>) -> Result<()> {
     let source = Svc::opted_in("web").asks("min-ready-duration", "3s");
     t.service(source).await?;
     let pod = t.pod(Pod::new("web-0", "web"), true).await?;
