@@ -26,7 +26,7 @@ pub struct Audited {
     pub stage: Stage,
     /// Number of the request over the life of the server.
     pub number: u64,
-    /// Who asked; nobody if the token was not known.
+    /// The user that asked; empty if the token was not known.
     pub user: User,
     /// As RBAC calls it; the method in small letters where no resource is asked for.
     pub verb: String,

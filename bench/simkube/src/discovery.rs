@@ -14,7 +14,7 @@ const GROUPS: [&str; 5] = [
     "rbac.authorization.k8s.io",
 ];
 
-/// Paths that anybody may look at.
+/// Paths that any user may read.
 pub(crate) fn is_health(path: &str) -> bool {
     matches!(
         path.trim_end_matches('/'),

@@ -87,15 +87,15 @@
 //!
 //! # Who may do what
 //!
-//! Everybody may do everything that no [`Rule`] denies, unless [`Options::rbac`] is set: then requests
+//! Every user may do everything that no [`Rule`] denies, unless [`Options::rbac`] is set: then requests
 //! need a token ([`SimKube::token`]), and the Roles and bindings that are stored decide.
 //!
 //! # Determinism
 //!
 //! One seed decides UIDs and generated names. Time is `tokio::time::Instant`, so that a paused clock
 //! owns it; wall time is derived from it or injected. Nothing is spawned: a watch is a body that
-//! looks at the log of changes when it is polled, and whoever changes something wakes the watches
-//! that wait, in the order in which they were opened. All state is behind one lock that is never
+//! looks at the log of changes when it is polled, and every change wakes the waiting
+//! watches in the order in which they were opened. All state is behind one lock that is never
 //! held across an await. Only [`SimKube::serve`] and [`program`] spawn, and use real time.
 //!
 //! # Where things are

@@ -22,7 +22,7 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::server::SimKube;
 
-/// A certificate authority that nobody else trusts, and a server certificate for loopback names.
+/// A certificate authority that no other program trusts, and a server certificate for loopback names.
 #[derive(Clone)]
 pub struct Authority {
     ca: String,

@@ -105,8 +105,8 @@ pub struct Options {
     pub chunk: Option<usize>,
     /// Requests that RBAC refuses.
     pub deny: Vec<Rule>,
-    /// Only those may do something who have a token ([`crate::SimKube::token`]) and to whom a role is bound;
-    /// members of `system:masters` may do everything. Otherwise everybody is `user` and may do
+    /// Only users that have a token ([`crate::SimKube::token`]) and a bound role may do something;
+    /// members of `system:masters` may do everything. Otherwise every client is `user` and may do
     /// what `deny` does not name.
     pub rbac: bool,
     /// Node ports given out.

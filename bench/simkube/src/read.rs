@@ -175,7 +175,7 @@ impl State {
             .by_ref()
             .take(limit.unwrap_or(usize::MAX))
             .collect();
-        // With a selector nobody counts what is left: whether there is more is enough.
+        // With a selector the rest is not counted: whether there is more is enough.
         let left = if plain {
             matching.count()
         } else {

@@ -48,7 +48,7 @@ impl Core {
         }
     }
 
-    /// Runs a transaction, then wakes whoever waits for what it changed: the lock is free by then.
+    /// Runs a transaction, then wakes the tasks that wait for what it changed: the lock is free by then.
     pub(crate) fn transact<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
         self.transact_for(None, run)
     }

@@ -87,7 +87,7 @@ impl State {
         (self.clock)()
     }
 
-    /// Stores a version that everybody has agreed to.
+    /// Stores a version that has passed every check.
     pub(crate) fn commit(&mut self, kind: Kind, mut value: Value) -> Arc<Object> {
         meta::normalize(&mut value);
         if kind == Kind::Service {

@@ -239,7 +239,7 @@ impl WatchBody {
         }
     }
 
-    /// Notes who to wake, and whether somebody has ended this watch from outside.
+    /// Notes which task to wake, and whether this watch was ended from outside.
     fn register(&mut self, context: &Context<'_>) {
         let core = Arc::clone(&self.core);
         let mut state = core.state.lock();

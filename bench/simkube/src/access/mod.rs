@@ -15,10 +15,10 @@ use crate::api::status::ApiError;
 use crate::state::State;
 use rbac::Wish;
 
-/// Who may do everything, as in the real server.
+/// The group that may do everything, as in the real server.
 const MASTERS: &str = "system:masters";
 
-/// Somebody who sends requests.
+/// A user that sends requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {
     /// Name, such as `system:serviceaccount:<namespace>:<name>`.
@@ -50,7 +50,8 @@ pub(crate) fn bearer(headers: &HeaderMap) -> &str {
 }
 
 impl State {
-    /// Whose request this is. Without RBAC nobody looks at tokens: all come from the options' user.
+    /// The user that sent a request. Without RBAC tokens are ignored, and every request comes from the
+    /// options' user.
     pub(crate) fn authenticate(&self, token: &str) -> Result<User, ApiError> {
         if !self.options.rbac {
             return Ok(User::new(&self.options.user, &[]));

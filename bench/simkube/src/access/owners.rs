@@ -20,7 +20,7 @@ fn blocking(value: &Value) -> impl Iterator<Item = &Value> {
 
 impl State {
     /// Refuses references that block their owner's deletion, unless they were there before or the
-    /// user may set the owner's finalizers. Without RBAC nobody may.
+    /// user may set the owner's finalizers. Without RBAC no user may.
     pub(crate) fn check_owners(
         &self,
         kind: Kind,

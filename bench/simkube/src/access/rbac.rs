@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::User;
 
-/// What somebody wants to do.
+/// What a user wants to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish<'a> {
     pub(crate) verb: &'a str,

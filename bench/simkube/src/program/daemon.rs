@@ -48,7 +48,7 @@ fn options(arguments: &Arguments) -> Options {
         owner_reference_enforcement: arguments.lists("admission-plugins", OWNERS),
         watch_list: !arguments.lists("feature-gates", "WatchList=false"),
         history: 100_000,
-        // Nobody asks this process for its requests: the audit log tells.
+        // The requests are not read from this process: the audit log has them.
         log_limit: 0,
         ..Options::default()
     }
@@ -79,7 +79,7 @@ struct Running {
 
 impl Running {
     async fn end(self) {
-        // Nobody listens any more if it has ended by itself.
+        // The receiver is gone if the task has ended by itself.
         let _ = self.stop.send(());
         let _ = self.task.await;
     }
@@ -287,6 +287,6 @@ fn bind(dir: &Path) -> Result<UnixListener, Failure> {
 
 async fn tell(stream: &mut UnixStream, answer: &str) {
     if let Err(error) = stream.write_all(answer.as_bytes()).await {
-        eprintln!("simkube: nobody heard the answer: {error}");
+        eprintln!("simkube: cannot deliver the answer: {error}");
     }
 }

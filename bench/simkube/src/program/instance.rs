@@ -53,7 +53,7 @@ impl Instance {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
-            // Ctrl-C in a terminal is for whoever uses it, not for the server.
+            // Ctrl-C in a terminal is for the program in the foreground, not for the server.
             .process_group(0)
             .spawn()?;
         // It says one line when it is ready; a server that could not start says none.
@@ -200,7 +200,7 @@ fn remove(dir: &Path) -> Result<(), Failure> {
             fs::remove_file(&path)?;
         }
     }
-    // What somebody else put there stays, and so does the directory then.
+    // Files of other programs stay, and so does the directory then.
     fs::remove_dir(dir).ok();
     Ok(())
 }

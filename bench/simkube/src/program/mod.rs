@@ -54,7 +54,7 @@ const USAGE: &str = "usage: simkube COMMAND [--dir DIR] [OPTIONS]
   start-controller-manager  [--controllers garbage-collector-controller,namespace-controller]
   stop-controller-manager
   kubeconfig-for            --user NAME [--group NAME]… or --serviceaccount NAMESPACE/NAME: print the
-                            kubeconfig of somebody who has the rights that are bound to them
+                            kubeconfig of a user that has the rights that are bound to it
 
   up takes --port N, --feature-gates WatchList=false, --controller-manager, --controllers LIST,
   --admission-plugins OwnerReferencesPermissionEnforcement and --audit-log. Options of a real

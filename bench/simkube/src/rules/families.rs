@@ -216,7 +216,7 @@ pub(crate) fn init(
     fail(validate(spec))?;
     fail(settle_lists(spec, old, dual_stack))?;
     if special {
-        // Nobody knows the families of endpoints that are made by hand: any are allowed.
+        // The families of endpoints that are made by hand are unknown: any are allowed.
         let families = spec.ip_families.get_or_insert_default();
         if families.is_empty() {
             families.push("IPv4".into());

@@ -48,7 +48,7 @@ pub(crate) fn strings(value: &Value, field: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether somebody has asked for its deletion.
+/// Whether its deletion was requested.
 pub(crate) fn is_deleting(value: &Value) -> bool {
     of(value).contains_key("deletionTimestamp")
 }

@@ -34,7 +34,7 @@ pub(crate) fn shape_lease(value: &mut Value) {
     spec.remove("preferredHolder");
 }
 
-/// Conditions of pods and Nodes write their times even when nobody has set them.
+/// Conditions of pods and Nodes write their times even when no client has set them.
 pub(crate) fn shape_conditions(value: &mut Value, times: &[&str]) {
     let conditions = value.pointer_mut("/status/conditions");
     let conditions = conditions.and_then(Value::as_array_mut);

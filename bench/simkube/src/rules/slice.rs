@@ -61,7 +61,7 @@ pub(crate) fn validate(
     bad
 }
 
-/// Too many is said alone: a list of a thousand complaints would help nobody.
+/// Too many endpoints is the only error then: a list of a thousand errors would not help.
 fn endpoints(all: &[Endpoint], kind: &str, minor: u32, bad: &mut Violations) {
     let empty = if minor < 37 {
         "must contain at least 1 address"

@@ -220,7 +220,7 @@ fn plan_grace(pod: &Value, wanted: Option<i64>, now: Timestamp) -> Grace {
         pod["status"]["phase"].as_str(),
         Some("Failed" | "Succeeded")
     );
-    // Nobody would confirm the end of a pod that runs nowhere.
+    // No kubelet would confirm the end of a pod that does not run.
     let seconds = if scheduled && !over {
         wanted.unwrap_or(own)
     } else {

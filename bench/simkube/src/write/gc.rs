@@ -161,7 +161,7 @@ impl State {
     /// Stores what the collector made of an object, or lets it go if nothing holds it any more.
     fn settle(&mut self, object: &Arc<Object>, mut value: Value) -> usize {
         let key: Key = object.key();
-        // A version that somebody replaced meanwhile is not written over.
+        // A version that was replaced meanwhile is not overwritten.
         if self
             .store
             .get(object.kind, &key)

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::api::kind::Kind;
 use crate::rules::meta;
 
-/// Metadata that nobody manages.
+/// Metadata that no field manager owns.
 const UNMANAGED: [&str; 8] = [
     "name",
     "namespace",

@@ -72,7 +72,7 @@ impl State {
         })
     }
 
-    /// Puts a new version in place of `old`, if everybody agrees and something changes.
+    /// Puts a new version in place of `old`, if every check passes and something changes.
     pub(crate) fn replace(
         &mut self,
         verb: Verb,

@@ -144,7 +144,7 @@ async fn every_answer_is_audited_and_counted() {
     let service = json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 1}]}});
     send(&sim, &admin, (Method::POST, SERVICES), &service).await;
     send(&sim, &admin, (Method::POST, SERVICES), &service).await;
-    send(&sim, "nobody", (Method::GET, SERVICES), &Value::Null).await;
+    send(&sim, "unknown", (Method::GET, SERVICES), &Value::Null).await;
     let watch = "/api/v1/pods?watch=1&timeoutSeconds=5";
     send(&sim, &admin, (Method::GET, watch), &Value::Null).await;
     let entries = kept.0.lock().clone();
@@ -222,7 +222,7 @@ async fn only_who_may_finalize_an_owner_makes_its_deletion_wait() {
     let (code, refusal) = send(&sim, &joe, post.clone(), &owned("a")).await;
     assert_eq!(code, 403, "{refusal}");
     assert_eq!(send(&sim, &admin, post, &owned("a")).await.0, 201);
-    // What was there before is nobody's new wish.
+    // References that were there before are not a new request.
     let path = format!("{SERVICES}/a");
     let mut again = owned("a");
     again["metadata"]["labels"] = json!({"x": "y"});

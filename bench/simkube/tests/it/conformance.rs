@@ -3,7 +3,7 @@
 //!
 //! Against simkube it always runs. Against a real server it needs `SIMKUBE_REAL_KUBECONFIG`, a
 //! kubeconfig of a dual-stack control plane without controllers (`just conformance` brings one up);
-//! with `SIMKUBE_RECORD=1` as well its answers are recorded anew. What has to differ (uids, versions,
+//! with `SIMKUBE_RECORD=1` as well its answers are recorded again. What has to differ (uids, versions,
 //! times, addresses) is replaced by the order of its appearance.
 
 mod events;
@@ -322,7 +322,7 @@ impl Transcript {
             (&self.requests, &recorded.requests),
             (&self.events, &recorded.events),
         ] {
-            assert_eq!(ours.len(), theirs.len(), "record the answers anew");
+            assert_eq!(ours.len(), theirs.len(), "record the answers again");
             for (got, want) in ours.iter().zip(theirs).filter(|(got, want)| got != want) {
                 wrong = format!("{wrong}GOT  {got}\nWANT {want}\n\n");
             }

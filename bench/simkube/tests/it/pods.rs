@@ -183,7 +183,7 @@ async fn fixtures_do_what_they_say() {
     assert!(sim.label(Kind::Pod, "default", "a", "app", None));
     assert!(sim.annotate(Kind::Pod, "default", "a", "k", Some("v")));
     assert!(!sim.annotate(Kind::Pod, "default", "a", "bad key", Some("v")));
-    assert!(!sim.set_ready("default", "nobody", true));
+    assert!(!sim.set_ready("default", "missing", true));
     sim.service("default", "s")
         .selector(&[("app", "db")])
         .port("sql", 5432, "sql")

@@ -44,7 +44,7 @@ impl Names {
                 "clusterIP" | "clusterIPs" if text != "None" => *text = self.token("ip", text),
                 "message" => *text = self.message(text),
                 "cells" => *text = self.cell(text),
-                // Of columns, which nobody decides by.
+                // Of columns, which no decision depends on.
                 "description" => text.clear(),
                 _ => {}
             },
