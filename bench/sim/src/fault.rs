@@ -95,7 +95,7 @@ impl NodeSet {
 /// The replica that something happens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
-    /// Whoever holds the Lease.
+    /// The one that holds the Lease.
     Holder,
     /// This one, counted round.
     Number(u8),

@@ -167,7 +167,7 @@ impl Replica {
         let (end, ended) = oneshot::channel();
         let main = async move {
             let outcome = controller.run(async move { drop(stopped.await) }).await;
-            let _nobody_waits = end.send(outcome);
+            let _the_receiver_may_be_gone = end.send(outcome);
         };
         tasks.lock().spawn(Gated {
             gate: Arc::clone(gate),

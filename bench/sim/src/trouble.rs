@@ -36,7 +36,7 @@ struct Inner {
 #[derive(Clone)]
 struct Active {
     until: Instant,
-    /// Whom it hits; nobody in particular is everybody.
+    /// The client that it hits; `None` means every client.
     client: Option<&'static str>,
     fault: Fault,
 }

@@ -26,7 +26,7 @@ pub(super) fn attach(kube: &SimKube, service: &str) {
     let body = json!({
         "metadata": {
             "name": format!("{service}-theirs"), "annotations": {FOREIGN: "yes"},
-            "labels": {"kubernetes.io/service-name": service, "endpointslice.kubernetes.io/managed-by": "somebody"},
+            "labels": {"kubernetes.io/service-name": service, "endpointslice.kubernetes.io/managed-by": "stranger"},
         },
         "addressType": "IPv4",
         "endpoints": [{"addresses": ["10.9.9.8"]}],
@@ -86,7 +86,7 @@ pub(super) fn hand_service(kube: &SimKube, of: &str, what: ServiceEdit) {
             ServiceEdit::Disown => service["metadata"]["ownerReferences"] = json!([]),
             ServiceEdit::Ports => service["spec"]["ports"][0]["port"] = 4242.into(),
             ServiceEdit::Identity => {
-                service["metadata"]["annotations"]["zen-lead.io/leader-pod-name"] = "nobody".into();
+                service["metadata"]["annotations"]["zen-lead.io/leader-pod-name"] = "no-pod".into();
             }
             ServiceEdit::Own | ServiceEdit::Select | ServiceEdit::Delete => {
                 service["metadata"]["labels"]["mine"] = "yes".into();

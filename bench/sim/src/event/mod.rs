@@ -112,15 +112,15 @@ pub enum Event {
     NodeGone { name: &'static str },
     /// A stranger takes a name that might be ours.
     Squat { kind: Kind, name: &'static str },
-    /// He goes.
+    /// The stranger gives the name up.
     Unsquat { kind: Kind, name: &'static str },
     /// A stranger attaches a slice to a leader Service.
     Attach { name: &'static str },
-    /// Somebody edits a leader Service of ours.
+    /// A user edits a leader Service of ours.
     HandService { of: &'static str, edit: ServiceEdit },
-    /// Somebody edits a slice of ours.
+    /// A user edits a slice of ours.
     HandSlice { of: &'static str, edit: SliceEdit },
-    /// Something happens to whoever leads.
+    /// Something happens to the leader.
     OfLeader { of: &'static str, act: PodAct },
     /// The garbage collector comes by.
     Collect,

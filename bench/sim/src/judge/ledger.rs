@@ -33,14 +33,14 @@ pub(super) struct Ledger {
     /// Identities of what the controller made.
     pub(super) made: BTreeSet<String>,
     pub(super) slices: BTreeMap<String, SliceFact>,
-    /// By source: who leads, as far as anybody can know.
+    /// By source: the pods that lead, as far as can be known.
     pub(super) leaders: BTreeMap<String, BTreeSet<String>>,
-    /// Who does so no more.
+    /// The pods that do so no more.
     pub(super) former: Vec<Former>,
     pub(super) wall_jumped: bool,
     /// Failovers that there may be because a leader is not Ready.
     pub(super) budget: Option<Budget>,
-    /// Who holds the Lease may write for so long after he asked to renew it.
+    /// The holder of the Lease may write for so long after it asked to renew it.
     pub(super) renewal: Duration,
     pub(super) nodes: Nodes,
     /// Lives that have begun.
@@ -64,9 +64,9 @@ pub(super) struct Ledger {
     /// By name of an object: when a request for it last came to nothing.
     pub(super) delayed: BTreeMap<String, Instant>,
     pub(super) forbidden: Option<Instant>,
-    /// When who holds the Lease asked for its last renewal that was done.
+    /// When the holder of the Lease asked for its last renewal that was done.
     pub(super) renewed: BTreeMap<String, Instant>,
-    /// Who lives, and whether he may write.
+    /// The replicas that live, and whether each may write.
     pub(super) tenures: BTreeMap<String, Tenure>,
     /// When a replica that was held still went on.
     pub(super) resumed: BTreeMap<String, Instant>,
@@ -78,7 +78,7 @@ pub(super) struct Ledger {
     pub(super) asked_last: u64,
     /// The first request of each life.
     pub(super) lives: Vec<u64>,
-    /// Who changed an object, after which request: a request, or somebody else.
+    /// What changed an object, after which request: a request, or another client.
     pub(super) writers: BTreeMap<(Kind, String), Writers>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Former {
     pub(super) at: Instant,
     pub(super) source: String,
     pub(super) uid: String,
-    /// The slice went with him.
+    /// The slice was deleted with it.
     pub(super) with_slice: bool,
 }
 
@@ -225,7 +225,7 @@ impl Ledger {
         let known = self.slices.get(name);
         let source = known.map_or_else(|| text(&labels[SOURCE]), |slice| slice.source.clone());
         let changed = known.is_none_or(|slice| slice.leaders != leaders);
-        let names_nobody = known.is_none_or(|slice| slice.leaders.is_empty()) && leaders.is_empty();
+        let names_no_pod = known.is_none_or(|slice| slice.leaders.is_empty()) && leaders.is_empty();
         let fact = SliceFact {
             source: source.clone(),
             service: text(&labels["kubernetes.io/service-name"]),
@@ -255,7 +255,7 @@ impl Ledger {
             .flat_map(|slice| slice.leaders.iter().cloned())
             .collect();
         let leaders = self.leaders.entry(source.clone()).or_default();
-        if !by_us || names_nobody {
+        if !by_us || names_no_pod {
             // What hands did, a restart takes for the truth; without one the leader stays. A slice of
             // another family says nothing of it.
             published.extend(leaders.iter().cloned());

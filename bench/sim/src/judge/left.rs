@@ -113,7 +113,7 @@ impl Ledger {
         if fact.leaders.is_empty() {
             let could = self.pods.values().find_map(|versions| {
                 let pod = versions.last()?.fact.as_ref()?;
-                // On a node that is down nobody comes after a leader, and he himself stays.
+                // A pod on a node that is down does not follow a leader, and the leader itself stays.
                 let may_lead = pod.uid == old || !self.nodes.may_be_down(&pod.node, now);
                 self.surely_eligible(versions, &pod.uid, all, asked)
                     .filter(|_| may_lead)

@@ -88,7 +88,7 @@ impl Judge {
         inner.seen.insert(client.to_owned(), seen);
         inner.born += 1;
         inner.nodes.trouble(now);
-        // It looks at everything anew.
+        // It looks at everything again.
         inner.changes.push((now, None));
     }
 

@@ -17,7 +17,7 @@ const RENEWAL: Duration = Duration::from_secs(10);
 const LAG: Duration = Duration::from_secs(6);
 /// A watch has caught up so long after a fault.
 const CALM: Duration = Duration::from_secs(15);
-/// Nobody was heard of for so long, or for a little longer.
+/// No node renewed for so long, or for a little longer.
 const QUIET: Duration = Duration::from_secs(14);
 /// It is looked every second who has fallen silent, and what follows takes its time.
 const LOOK: Duration = Duration::from_secs(3);
@@ -116,7 +116,7 @@ impl Nodes {
             && self.is_believed(leases, last, now.checked_sub(LOOK).unwrap_or(now))
     }
 
-    /// When somebody was heard of again, after nobody had been for long and later than `from`. Who was
+    /// When a node renewed again, after none had for long, and later than `from`. A node that was
     /// silent until then has all the time again.
     fn quiet_until(&self, from: Instant) -> Option<Instant> {
         let mut all: Vec<Instant> = self.beats.values().flatten().copied().collect();

@@ -41,7 +41,7 @@ impl Ledger {
             && views.all(|(_, version)| version.fact.as_ref().is_some_and(is_paused))
     }
 
-    /// Who leads a paused source is not taken away while he exists and has his address.
+    /// The leader of a paused source is not replaced while it exists and has its address.
     pub(super) fn check_kept(
         &self,
         name: &str,
@@ -103,7 +103,7 @@ impl Ledger {
     }
 
     /// The storm guard: what is told as a failover for `notReady` had its budget. A life, and a
-    /// source that comes anew, begin with a full one. A pod that has ended is left without one.
+    /// source that is created again, begin with a full one. A pod that has ended is left without one.
     pub(super) fn check_guard(
         &mut self,
         source: &str,
@@ -152,8 +152,8 @@ impl Ledger {
         ))
     }
 
-    /// Whether the controller surely knew that this switchover had been carried out, and nobody
-    /// asked anew.
+    /// Whether the controller surely knew that this switchover had been carried out, and it
+    /// was not requested again.
     fn has_had_its_turn(&self, pod: &str, fact: &SliceFact, asked: &Asked) -> bool {
         let then = asked.at.checked_sub(STALE_MAX);
         let versions = self

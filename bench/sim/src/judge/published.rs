@@ -47,7 +47,7 @@ impl Ledger {
             .request
             .and_then(|request| self.asked.get(&request.number));
         let Some(asked) = asked else {
-            return Err("a write that nobody asked for".into());
+            return Err("a write that no replica asked for".into());
         };
         if self.may_stay(&fact.source, uid, asked.life, now) {
             return Ok(());

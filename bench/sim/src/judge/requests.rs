@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 /// How long an object's requests are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 /// Requests that one object may take in a window in which nothing happens: a decision of a timer
-/// (three), and the retries of a back-off that starts anew (20 ms, 500 ms, then seconds).
+/// (three), and the retries of a back-off that starts again (20 ms, 500 ms, then seconds).
 const REQUESTS_IDLE: usize = 12;
 /// A change can cause two decisions, one at once and one by a timer, of three requests each.
 const REQUESTS_PER_CHANGE: usize = 6;
@@ -58,7 +58,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Nobody loses a race against himself: the answer to a write is a fact.
+    /// No replica loses a race against itself: the answer to a write is a fact.
     fn check_race(&self, record: &Record, answered: Option<u64>) -> Result<(), String> {
         let Some(kind) = record.kind else {
             return Ok(());

@@ -22,8 +22,8 @@ impl Ledger {
         Err(format!("{} may write, all at once", active.join(" and ")))
     }
 
-    /// Who may write has asked for a renewal not long ago, and it was done: he counts from when he
-    /// asked, since that is when others may begin to count.
+    /// A replica that may write has asked for a renewal not long ago, and it was done: it counts from
+    /// when it asked, since that is when others may begin to count.
     fn check_term(&self, holder: &str) -> Result<(), String> {
         let asked = self.renewed.get(holder);
         if asked.is_some_and(|asked| Instant::now() < *asked + self.renewal) {
@@ -35,7 +35,7 @@ impl Ledger {
         ))
     }
 
-    /// Notes who renewed the Lease, and when he asked for it.
+    /// Notes which replica renewed the Lease, and when it asked for it.
     pub(super) fn note_renewal(&mut self, change: &Committed<'_>) {
         let asked = change.request.and_then(|request| {
             let asked = self.asked.get(&request.number)?;

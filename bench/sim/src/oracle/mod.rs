@@ -156,10 +156,10 @@ impl Cluster<'_> {
             .unwrap_or_default();
         let is_marked =
             labels[SOURCE] == name && labels["app.kubernetes.io/managed-by"] == "zen-lead";
-        let is_orphan_of_nobody = owners.is_empty() && source.is_none();
+        let is_orphan_without_source = owners.is_empty() && source.is_none();
         is_marked
             && owners.iter().all(|owner| owner["name"] == name)
-            && !is_orphan_of_nobody
+            && !is_orphan_without_source
             && service["spec"]["selector"].is_null()
     }
 
@@ -190,7 +190,7 @@ impl Cluster<'_> {
         ensure(names.is_empty(), || {
             format!("leader Services are left over: {names:?}")
         })?;
-        // An orphaned slice whose Service somebody deleted is nobody's.
+        // An orphaned slice whose Service a user deleted belongs to no source.
         let is_left = |slice: &&Value| {
             self.judge.made(slice)
                 && slice["metadata"]["labels"][SOURCE] == name
@@ -252,8 +252,8 @@ impl Cluster<'_> {
         self.check_leader(source, service, &slices)
     }
 
-    /// Nobody leads, and nobody could.
-    fn check_nobody(
+    /// There is no leader, and no pod could lead.
+    fn check_no_leader(
         &self,
         source: &SourceFact,
         service: &Value,
@@ -262,7 +262,7 @@ impl Cluster<'_> {
         let eligible = self.pods.iter().find(|pod| pod.is_eligible(source));
         ensure(eligible.is_none() || source.is_paused(), || {
             format!(
-                "nobody leads, and {} could",
+                "no pod leads, and {} could",
                 eligible.map_or("", |pod| &pod.name)
             )
         })?;
@@ -288,13 +288,13 @@ impl Cluster<'_> {
             .find(|slice| slice["addressType"] == first)
             .and_then(|slice| slice["endpoints"][0]["targetRef"]["uid"].as_str());
         let Some(leads) = leads else {
-            return self.check_nobody(source, service, slices);
+            return self.check_no_leader(source, service, slices);
         };
         let Some(pod) = self.pods.iter().find(|pod| pod.uid == leads) else {
             return Err(format!("the leader {leads} does not exist"));
         };
         let who = &pod.name;
-        // The guard holds whoever has an address, whether he is not Ready or resolves no port.
+        // The guard keeps a leader that has an address, whether it is not Ready or resolves no port.
         let serves = pod.running && pod.ready && pod.is_reachable(source);
         let is_kept = source.is_paused() || (self.judge.guards() && !serves);
         if is_kept {

@@ -49,7 +49,7 @@ impl Cluster<'_> {
         ensure(may_stay, || format!("{} must not even be kept", pod.name))
     }
 
-    /// Whom a source asks for leads, or has had his turn.
+    /// The pod that a source asks for leads, or has had its turn.
     pub(super) fn check_switchover(
         &self,
         source: &SourceFact,
@@ -71,7 +71,7 @@ impl Cluster<'_> {
         let could = self.pods.iter().any(|pod| could(&pod));
         ensure(!could, || {
             if leader.name == name {
-                format!("{name} was asked for and leads, and nobody remembers it")
+                format!("{name} was asked for and leads, and this is not remembered")
             } else {
                 format!("{} leads, and {name} was asked for", leader.name)
             }

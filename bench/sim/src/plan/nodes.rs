@@ -46,7 +46,7 @@ pub(super) fn befall(chance: &mut Chance, world: &World, steps: &mut Vec<Step>) 
     }
 }
 
-/// Somebody cordons a node, or thinks better of it.
+/// A user cordons or uncordons a node.
 fn departure(chance: &mut Chance) -> Event {
     let name = chance.pick(&NODES);
     match chance.below(100) {

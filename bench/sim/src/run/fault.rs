@@ -118,7 +118,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Whom a fault means at the moment: nobody holds what is not there, and then it is the first.
+    /// The replica that a fault means at the moment: without a holder of the Lease it is the first.
     fn host(&self, whom: Whom) -> usize {
         match whom {
             Whom::Number(number) => usize::from(number) % self.hosts.len(),

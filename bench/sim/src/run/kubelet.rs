@@ -26,7 +26,7 @@ pub(super) struct Kubelets {
 }
 
 impl Kubelets {
-    /// Puts up the nodes, if anybody minds.
+    /// Puts up the nodes, if the controller watches them.
     pub(super) fn start(kube: &SimKube, world: &World) -> Self {
         let silent = Silence::default();
         let has_leases = world.node_leases.is_some();
@@ -66,7 +66,7 @@ impl Kubelets {
     }
 }
 
-/// Whether somebody leads from one of these nodes.
+/// Whether a pod on one of these nodes leads.
 pub(super) fn lead(kube: &SimKube, nodes: NodeSet) -> bool {
     let slices = kube.list(Kind::EndpointSlice, "");
     let of = |slice: &Value| {
@@ -88,7 +88,7 @@ async fn work(kube: SimKube, silent: Silence, has_leases: bool) {
     }
 }
 
-/// A machine of a name that was removed joins anew.
+/// A machine of a name that was removed joins again.
 fn renew(kube: &SimKube, node: &str, has_leases: bool) {
     if kube.get(Kind::Node, "", node).is_none() {
         kube.node(node);

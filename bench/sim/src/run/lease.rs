@@ -1,4 +1,4 @@
-//! The Lease changes hands in time, and whoever holds it says so.
+//! The Lease changes hands in time, and its holder says so.
 
 use simkube::Kind;
 
@@ -33,7 +33,7 @@ impl Stage {
         if self.hosts.iter().any(Host::is_active) {
             Ok(())
         } else {
-            Err(format!("nobody has taken over in time after {after}"))
+            Err(format!("no replica has taken over in time after {after}"))
         }
     }
 

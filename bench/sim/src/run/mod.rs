@@ -27,7 +27,7 @@ const PEACE: Duration = Duration::from_mins(1);
 const CALM_MS: u64 = 30_000;
 /// So long after that nothing may be written any more.
 const QUIET: Duration = Duration::from_secs(30);
-/// And so long after everybody was told to look again.
+/// And so long after every replica was told to look again.
 const QUIET_AGAIN: Duration = Duration::from_secs(5);
 
 /// What came of a run.
@@ -92,7 +92,7 @@ enum Due {
     Allow,
     Collect,
     Forget(Kind),
-    /// By now somebody has to have taken over, unless another fault came in between.
+    /// By now a replica has to have taken over, unless another fault came in between.
     TakenOver {
         after: &'static str,
         faults: u64,
@@ -220,8 +220,8 @@ impl Stage {
         self.check_rest().await
     }
 
-    /// Whoever has come to rest stays so, and finds nothing to do when asked to look again. A leader
-    /// that only an empty budget keeps is no rest: he is left once there is something in it.
+    /// A replica that has come to rest stays so, and finds nothing to do when asked to look again. A leader
+    /// that only an empty budget keeps is no rest: it is replaced once there is something in the budget.
     async fn check_rest(&mut self) -> Result<(), String> {
         let kept = oracle::kept(&self.kube, &self.judge);
         let before = self.writes(&kept);
@@ -294,7 +294,7 @@ impl Stage {
                     self.trace.say(&format!("{event:?}"));
                     let before = self.kube.resource_version();
                     event.happen(&self.kube);
-                    // What met nobody has not happened.
+                    // An event that changed nothing has not happened.
                     if self.kube.resource_version() > before {
                         self.count(format!("event {}", event.kind()));
                     }
