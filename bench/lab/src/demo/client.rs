@@ -1,4 +1,4 @@
-//! A client that watches what everybody can watch: pods, Services, slices and Events, over a
+//! A client that watches what any client can watch: pods, Services, slices and Events, over a
 //! connection and on a thread of its own. Where latency counts to.
 
 use std::collections::BTreeMap;

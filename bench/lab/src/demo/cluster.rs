@@ -81,7 +81,7 @@ impl Cluster {
         let order = |order| self.orders.send(order).is_ok();
         match (act, leader) {
             (Act::OptIn, _) => {
-                // Somebody may have deleted it from the second terminal.
+                // The user may have deleted it from the second terminal.
                 make_service(&self.sim);
                 opt(Some("true"))
             }
@@ -123,7 +123,7 @@ impl Observer for Recorder {
             _ => None,
         };
         if let Some(what) = what {
-            // Nobody listens any more once the demo ends.
+            // The receiver is gone once the demo ends.
             let _ = self.outlet.send(News { at, what });
         }
     }
@@ -155,7 +155,7 @@ fn opted(old: Option<&Value>, new: Option<&Value>) -> Option<What> {
     is_ours.then(|| What::OptStored(new.is_some_and(is_opted_in)))
 }
 
-/// A folder that nobody else can look into; it goes with this value.
+/// A folder that no other user can read; it is removed with this value.
 struct Folder {
     path: PathBuf,
     kubeconfig: PathBuf,
@@ -164,7 +164,7 @@ struct Folder {
 impl Folder {
     fn make() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("zen-lead-demo-{}", std::process::id()));
-        // Fails when it is there: whoever made it does not get to choose our API server.
+        // Fails when it exists: another user who made it must not choose our API server.
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)

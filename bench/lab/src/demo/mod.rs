@@ -44,12 +44,12 @@ const APP: &str = "my-app";
 /// What zen-lead makes beside it.
 const LEADER: &str = "my-app-leader";
 
-/// Where the parts tell what happens. Unbounded: three pods do not flood anybody.
+/// Where the parts tell what happens. Unbounded: three pods do not flood the receiver.
 type Outlet = mpsc::UnboundedSender<News>;
 
 fn tell(outlet: &Outlet, at: Moment, what: What) {
     let at = Duration::from_micros(at.0.unsigned_abs());
-    // Nobody listens any more once the demo ends.
+    // The receiver is gone once the demo ends.
     let _ = outlet.send(News { at, what });
 }
 

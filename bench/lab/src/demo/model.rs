@@ -41,7 +41,7 @@ pub(super) struct Model {
     pub(super) timeline: VecDeque<Column>,
     stored: BTreeMap<Uid, Stored>,
     opted: Option<(bool, At)>,
-    /// Whether anybody has led since there was no slice.
+    /// Whether a pod has led since there was no slice.
     has_led: bool,
 }
 
@@ -70,9 +70,9 @@ pub(super) enum Kind {
     First,
     /// From one pod to another.
     Failover,
-    /// To nobody.
+    /// From a pod to no leader.
     Loss,
-    /// From nobody to a pod.
+    /// From no leader to a pod.
     Recovery,
     /// The slice is gone.
     Withdrawn,
@@ -342,7 +342,7 @@ mod tests {
                 "Failover a>b Some(4ms) ready",
             ),
             (
-                "nobody else was there for a while",
+                "there was no other pod for a while",
                 vec![
                     (20, stored("b", false, false)),
                     (30, stored("a", false, true)),
@@ -362,7 +362,7 @@ mod tests {
                 FIRST,
             ),
             (
-                "nobody is left",
+                "no pod is left",
                 vec![(20, stored("a", false, false)), (25, What::Route(Empty))],
                 "Loss a>- Some(5ms) ",
             ),
@@ -382,7 +382,7 @@ mod tests {
                 "Withdrawn a>- Some(3ms) ready",
             ),
             (
-                "somebody deleted the slice",
+                "a user deleted the slice",
                 vec![(53, What::Route(Absent))],
                 "Withdrawn a>- None ready",
             ),

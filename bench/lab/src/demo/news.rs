@@ -21,7 +21,7 @@ pub(super) struct News {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// The API server has stored a change of a pod; whoever made it.
+    /// The API server has stored a change of a pod, made by any client.
     PodStored {
         /// Its identity.
         uid: Uid,

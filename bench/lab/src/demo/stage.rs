@@ -21,7 +21,7 @@ const FRAME: Duration = Duration::from_millis(50);
 const FRAMES_PER_COLUMN: u64 = 5;
 /// How long people look at a step before the next one comes.
 const PAUSE: Duration = Duration::from_secs(3);
-/// The same when nobody looks.
+/// The same when no one watches.
 const PAUSE_ONCE: Duration = Duration::from_millis(300);
 
 /// Who decides what happens.
@@ -92,7 +92,7 @@ impl Mode {
         }
     }
 
-    /// Whether the demo ends with the tour. Without a terminal nobody could end it otherwise.
+    /// Whether the demo ends with the tour. Without a terminal a user could not end it otherwise.
     fn ends_with_the_tour(self) -> bool {
         self.course == Course::Once || !self.has_terminal
     }

@@ -159,7 +159,7 @@ pub(super) enum Next {
         number: usize,
         /// What is to be done.
         act: Act,
-        /// To whom, if to anybody.
+        /// The leader to which it is done, if there is one.
         leader: Option<Arc<str>>,
     },
     /// To tell what came of the scene.

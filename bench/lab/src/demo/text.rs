@@ -80,7 +80,7 @@ pub(super) fn event(at: At, told: &Told) -> String {
 #[must_use]
 pub(super) fn missed(outcome: &Outcome) -> String {
     format!(
-        "{}: what was expected did not come; did somebody else change something?\n",
+        "{}: what was expected did not come; did another client change something?\n",
         outcome.title
     )
 }
@@ -122,7 +122,7 @@ pub(super) fn summary(model: &Model, story: &Story) -> String {
     text
 }
 
-/// `a -> b`; who is nobody is called so.
+/// `a -> b`; an absent leader is `none`.
 #[must_use]
 pub(super) fn arrow(change: &Move) -> String {
     let to = match change.kind {

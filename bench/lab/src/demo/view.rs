@@ -289,7 +289,7 @@ impl Screen<'_> {
     }
 
     fn events(&self, room: usize) -> Vec<Line> {
-        // One line of heading, and no more than anybody reads.
+        // One line of heading, and no more than fits at a glance.
         let count = room.saturating_sub(1).min(8).min(self.model.events.len());
         if count == 0 {
             return Vec::new();
@@ -459,7 +459,7 @@ q quit";
     }
 
     #[test]
-    fn nothing_is_there_yet_or_nobody_leads() {
+    fn there_is_nothing_yet_or_no_leader() {
         let lines = shown(&Model::default(), None, 80, 24).join("\n");
         assert!(lines.contains("Leader   not opted in"), "{lines}");
         assert!(lines.contains("Failover none yet"), "{lines}");

@@ -11,7 +11,8 @@ use crate::observe::Seen;
 
 /// Nothing on a loopback interface takes longer.
 pub const SOON: Duration = Duration::from_secs(30);
-/// For what nobody waits for: events, and the native controller's writes about the other two.
+/// For work that no measurement waits for: events, and the native controller's writes about the other
+/// two.
 const PAUSE: Duration = Duration::from_millis(30);
 
 /// How a leader is lost.
@@ -40,7 +41,7 @@ impl Cluster {
     pub async fn contest(&self, how: How, rounds: usize, services: usize) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         for round in 0..rounds {
-            // Who comes first changes, so that nobody always has the caches that another one warmed.
+            // The order rotates, so that no contender always has the caches that another one warmed.
             for turn in 0..3 {
                 match (round + turn) % 3 {
                     0 => outcome.floor.push(self.floor_round(how, round).await?),

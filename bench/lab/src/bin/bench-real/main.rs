@@ -224,7 +224,7 @@ impl Stage<'_> {
         })
     }
 
-    /// What the form of a write costs, with nobody else about.
+    /// What the form of a write costs, without other clients.
     async fn wire(&self, table: &mut Table) -> Result<()> {
         let forms = wire::compare(&self.cluster.api, 6 * self.plan.rounds).await?;
         table.beside(
@@ -355,7 +355,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Failovers amid many Services, and many failovers at once.
+    /// Failovers among many Services, and many failovers at once.
     async fn many(&self, table: &mut Table) -> Result<()> {
         let count = self.plan.services;
         self.plane.start_native()?;
