@@ -64,7 +64,7 @@ impl Canned {
         }
     }
 
-    /// The same, but the leader of that Service turned NotReady while nobody watched.
+    /// The same, but the leader of that Service turned NotReady while no client watched.
     #[must_use]
     pub fn with_lost(mut self, service: usize) -> Self {
         self.lost = Some(service);
@@ -94,7 +94,7 @@ impl Canned {
         first.saturating_sub(*self.synced.lock())
     }
 
-    /// Whether a leader is lost and nobody has patched its slice yet.
+    /// Whether a leader is lost and its slice is not patched yet.
     #[must_use]
     pub fn is_lost_unanswered(&self) -> bool {
         self.lost.is_some() && self.first_patch().is_none()
@@ -266,7 +266,7 @@ impl http_body::Body for Stream {
         match self.advance() {
             Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             None if matches!(self.next, Next::End) => Poll::Ready(None),
-            // Nobody is woken: nothing ever happens again.
+            // No task is woken: nothing happens any more.
             None => Poll::Pending,
         }
     }

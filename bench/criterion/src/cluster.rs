@@ -48,7 +48,7 @@ impl Observer for Moves {
     }
 }
 
-/// An API server in this process, and somebody who moves its slices.
+/// An API server in this process, and a client that moves its slices.
 pub struct Cluster {
     /// The server.
     pub kube: SimKube,
@@ -68,7 +68,7 @@ fn leader_service(service: usize) -> String {
 }
 
 impl Cluster {
-    /// So many Services with two pods each, and nobody who cares.
+    /// So many Services with two pods each, without a client.
     #[must_use]
     pub fn new(services: usize) -> Self {
         let kube = SimKube::new(Options {
@@ -196,7 +196,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // Whoever listened is gone if the runtime is.
+            // The receiver is gone if the runtime is.
             let _ = stop.send(());
         }
     }

@@ -48,7 +48,7 @@ impl FromIterator<Duration> for Times {
 
 /// CPU time of the calling thread.
 ///
-/// What runs on one thread and waits for nobody takes that long on an idle machine; neighbours that
+/// Work that runs on one thread without waiting takes that long on an idle machine; neighbours that
 /// take the CPU away do not count.
 #[must_use]
 pub fn cpu_time() -> Duration {

@@ -25,7 +25,7 @@ use crate::pods::{Facts, Template};
 /// Services in a namespace of a fleet.
 pub const PER_NAMESPACE: usize = 100;
 
-/// What each source wants to be written, until somebody takes it.
+/// The desired writes of each source, until they are taken.
 #[derive(Default)]
 struct Sink(Mutex<BTreeMap<Key, Vec<Write>>>);
 
@@ -218,7 +218,7 @@ impl Fleet {
     /// The number, within its Service, of the pod that leads.
     ///
     /// # Panics
-    /// When nobody leads.
+    /// When there is no leader.
     #[must_use]
     pub fn leader(&self, service: usize) -> usize {
         let slice = format!("{}-leader", service_name(service));

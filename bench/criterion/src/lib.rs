@@ -42,7 +42,7 @@ pub fn controller(clients: Clients) -> Controller {
     Controller::new(config, clients, around, metrics)
 }
 
-/// A runtime like the released binary's: one thread, a clock that nobody pauses.
+/// A runtime like the released binary's: one thread, a clock that is never paused.
 ///
 /// # Panics
 /// When the system has no file descriptor left.

@@ -111,7 +111,7 @@ pub fn free_port() -> std::io::Result<u16> {
 /// GETs a path of a loopback port: the status and how many bytes came.
 ///
 /// # Errors
-/// When nobody answers there.
+/// When there is no answer.
 pub fn get(port: u16, path: &str) -> std::io::Result<(u16, usize)> {
     let mut stream = ask(port, path)?;
     let mut answer = Vec::new();
@@ -124,7 +124,7 @@ pub fn get(port: u16, path: &str) -> std::io::Result<(u16, usize)> {
 /// GETs a path whose answer never ends, and reads until `what` has come so many times.
 ///
 /// # Errors
-/// When nobody answers there, or falls silent before.
+/// When there is no answer, or it stops before that.
 pub fn read_until(port: u16, path: &str, what: &str, count: usize) -> std::io::Result<()> {
     let mut lines = BufReader::new(ask(port, path)?);
     let (mut seen, mut line) = (0, String::new());

@@ -102,7 +102,7 @@ impl Subject {
         Ok((self.process.footprint(), from.elapsed(), bytes))
     }
 
-    /// What the kernel says after somebody has looked at everything: the status page with all its
+    /// What the kernel reports after every page has been read: the status page with all its
     /// rows, the list of Services, and one Service as a whole.
     fn shown(&self, services: usize) -> std::io::Result<Footprint> {
         read_until(
@@ -155,7 +155,7 @@ fn measure(
     );
     subject.process.stop()?;
 
-    // 2. A restart with nothing to do, beside the same lists with nobody who keeps them.
+    // 2. A restart with nothing to do, next to the same lists read by a client that does not keep them.
     let this = std::env::current_exe()?;
     let (mut floors, mut times) = (Times::default(), Times::default());
     for _ in 0..ROUNDS {

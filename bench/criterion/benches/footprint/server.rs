@@ -168,7 +168,7 @@ async fn list<T: Object>(client: kube_client::Client, selectors: Selectors) {
         if matches!(change, Change::Retain { .. })
             && let Some(done) = done.take()
         {
-            // Nobody listens any more only when all is over.
+            // The receiver is gone only when the run is over.
             let _ = done.send(());
         }
     };

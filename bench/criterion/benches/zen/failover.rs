@@ -51,7 +51,12 @@ fn one(criterion: &mut Criterion<CpuTime>, table: &mut Table, runtime: &Runtime)
         || runtime.block_on(ours.fail_over(0..1)),
         || runtime.block_on(ours_at_scale.fail_over(500..501)),
     );
-    table.compared("failover amid 1000 Services, 1 as floor", &few, &many, 1.25);
+    table.compared(
+        "failover among 1000 Services, 1 as floor",
+        &few,
+        &many,
+        1.25,
+    );
 }
 
 fn mass(criterion: &mut Criterion<CpuTime>, table: &mut Table, runtime: &Runtime) {

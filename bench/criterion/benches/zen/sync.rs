@@ -1,5 +1,5 @@
-//! The first sync of 10,000 Services and 100,000 pods, beside streaming lists of the same objects
-//! with the same loop and parse and nobody who keeps anything.
+//! The first sync of 10,000 Services and 100,000 pods, next to streaming lists of the same objects
+//! with the same loop and parse, of which nothing is kept.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -34,7 +34,7 @@ pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     group.finish();
     drop(small);
 
-    // The last one in any order: whoever works them off one by one comes to it last.
+    // The last one in any order: a controller that handles them one by one comes to it last.
     let server = Arc::new(Canned::new(SERVICES, PODS_EACH).with_lost(SERVICES - 1));
     let (mut floors, mut times, mut lost) = (Times::default(), Times::default(), Times::default());
     for _ in 0..ROUNDS {
