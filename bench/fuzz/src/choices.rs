@@ -1,4 +1,4 @@
-//! Decisions taken from bytes: whoever makes the bytes up, a fuzzer or a property test, thereby
+//! Decisions taken from bytes: a fuzzer or a property test that makes up the bytes thereby
 //! makes up an object, a command line or a chain of chunks.
 
 /// The bytes not yet used. When they run out, every further choice is the first one there is, so

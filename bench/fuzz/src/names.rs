@@ -39,7 +39,7 @@ pub(super) fn is_label_key(text: &str) -> bool {
 }
 
 /// Key of an annotation: the server checks it in lower case. Unicode has a few more letters that
-/// turn into ASCII then, such as the Kelvin sign; nobody is missed who may not use those.
+/// turn into ASCII then, such as the Kelvin sign; those are refused.
 pub(super) fn is_annotation_key(text: &str) -> bool {
     is_label_key(&text.to_ascii_lowercase())
 }
