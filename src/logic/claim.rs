@@ -55,13 +55,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Comes before every moment.
 const AT_ONCE: Moment = Moment(i64::MIN);
 
-/// Which Lease, who asks for it, and how long things may take: `duration` > `renew_deadline` >
+/// Which Lease, which process asks for it, and how long things may take: `duration` > `renew_deadline` >
 /// `retry_period`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// The Lease.
     pub lease: Key,
-    /// Who we are: no other process, earlier ones included, ever has the same.
+    /// Our identity: no other process, earlier ones included, ever has the same.
     pub identity: Arc<str>,
     /// What the identities of all processes of our pod begin with; `None` where no pod is known, and
     /// earlier processes are strangers.

@@ -48,7 +48,7 @@ pub const PREFIX: &str = "zen-lead.io/";
 pub const APP_PREFIX: &str = "app.kubernetes.io/";
 /// Label on our objects: the name of the source Service.
 pub const SOURCE_SERVICE: &str = "zen-lead.io/source-service";
-/// Label on our objects that says who made them.
+/// Label on our objects that names their manager.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label on our slices that keeps the native controllers away.
 pub const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";

@@ -1,4 +1,4 @@
-//! Decides who leads. Total and deterministic: the same pods in any order give the same verdict.
+//! Decides which pod leads. Total and deterministic: the same pods in any order give the same verdict.
 
 mod eligible;
 mod field;

@@ -21,9 +21,9 @@ const INTERVAL: Duration = Duration::from_mins(10);
 /// After a look that failed.
 const RETRY: Duration = Duration::from_secs(10);
 /// After a look, before the next one: while many Services are made, one look at everything a second
-/// does, and leaves the server to those who make them.
+/// does, and leaves the server to the clients that make them.
 const PAUSE: Duration = Duration::from_secs(1);
-/// After it was asked for, a Service is looked at again: those who attach to a new one take a moment,
+/// After a request, a Service is looked at again: clients that attach to a new one take a moment,
 /// as the controller does that mirrors an Endpoints object of its name, or longer, if it has to be
 /// started first; and a server that lags behind does not show them yet.
 const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_mins(1)];

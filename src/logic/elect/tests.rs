@@ -1,4 +1,4 @@
-//! Tables over single elections: who leads, and why the one before was left.
+//! Tables over single elections: which pod leads, and why the former leader was replaced.
 
 use super::*;
 use crate::logic::budget::{Scope, Spent};

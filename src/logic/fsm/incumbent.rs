@@ -1,4 +1,4 @@
-//! The leader so far, as the slices record it. This is the only memory of who leads: a decision that no
+//! The leader so far, as the slices record it. This is the only memory of the leader: a decision that no
 //! slice shows does not exist, on the replica that writes and on a standby alike.
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@
 //!
 //! A step is level-triggered: it looks at a snapshot of the facts, whatever happened in between,
 //! and says what should exist. A lost, doubled or reordered event does no harm, and a restart
-//! rebuilds the state from the cluster: the slice says who leads, the labels say what is ours.
+//! rebuilds the state from the cluster: the slice names the leader, the labels say what is ours.
 
 mod attempt;
 mod balance;

@@ -169,7 +169,7 @@ fn check_leader(lab: &Lab, step: &Step, view: &View) {
     if old == new {
         return;
     }
-    // Where there is no slice any more: who led, by the process, or by the leader Service.
+    // Where there is no slice any more: the pod that led, by the process, or by the leader Service.
     let is_on_record = |uid: &Uid| {
         let mut services = view.own_services().iter();
         let uid = uid.to_string();
