@@ -58,15 +58,15 @@ const WORDS: [[&str; 2]; 8] = [
 /// A name, folders and files, their extension, and how often those words still stand there: in code,
 /// comments, texts and pages. A ratchet: lower a figure when the text gets better, never raise one.
 const WORDS_MAX: [(&str, &[&str], &str, usize); 5] = [
-    ("src", &["src"], "rs", 252),
-    ("tests", &["tests"], "rs", 95),
-    ("bench", &["bench"], "rs", 119),
+    ("src", &["src"], "rs", 22),
+    ("tests", &["tests"], "rs", 0),
+    ("bench", &["bench"], "rs", 1),
     ("manifests", &["manifests", ".github"], "yaml", 0),
     (
         "pages",
         &["README.md", "docs", "manifests", "bench", ".github"],
         "md",
-        5,
+        1,
     ),
 ];
 
