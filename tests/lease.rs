@@ -227,7 +227,7 @@ async fn a_takeover_keeps_what_it_hears_of_late() {
     }
 }
 
-/// Has `a` taken down, who is about to go and then Ready again. The second replica hears of the slice
+/// Has `a` taken down, which is about to go and then Ready again. The second replica hears of the slice
 /// so much later.
 async fn take_down_unseen(world: &World, later: Duration) {
     world.kube.delete_pod(NS, "a", 600);
@@ -334,9 +334,9 @@ async fn a_takeover_asks_for_a_leader_that_it_does_not_know() {
     );
 }
 
-/// Nor one who was left for another, if that one is gone as well when the news of it come.
+/// Nor a pod that was replaced by another one, if that one is gone as well when the news of it arrive.
 #[tokio::test(start_paused = true)]
-async fn a_takeover_goes_not_back_to_who_was_left() {
+async fn a_takeover_does_not_go_back_to_a_former_leader() {
     let (world, first, second) = two(&["a", "b"]).await;
     world.on_frame(|frame| {
         if frame.client == "watch-2" && frame.kind == Kind::EndpointSlice {

@@ -231,7 +231,7 @@ async fn leaders_spread_over_nodes() {
     for node in ["x", "y", "z"] {
         assert_eq!(count(&before, node), 2, "{before:?}");
     }
-    // Those of the lost pod are shared among the others, who keep theirs.
+    // Those of the lost pod are shared among the others, which keep theirs.
     world.kube.set_ready(NS, "a", false);
     world.settle().await;
     let after = nodes(&world, SERVICES);
@@ -306,7 +306,7 @@ async fn nothing_that_is_planned_empties_a_slice() {
     assert_eq!(world.leader("web").as_deref(), Some("a"));
 }
 
-/// Waits until no failover is under way, and says who leads.
+/// Waits until no failover is under way, and returns the leader.
 async fn flap(world: &World, pod: &str) -> String {
     world.kube.set_ready(NS, pod, false);
     tokio::time::sleep(ms(200)).await;

@@ -639,7 +639,7 @@ async fn failover_writes_have_a_lane_of_their_own() {
     assert_eq!(desk.sent().last().expect("one").1, "patch Service s39");
 }
 
-/// While many Services are made or fail over, the annotations that say who leads would only take
+/// While many Services are made or fail over, the annotations that name the leader would only take
 /// the server's time from those that wait.
 #[tokio::test(start_paused = true)]
 async fn what_only_says_who_leads_stands_behind_all_who_came_before() {

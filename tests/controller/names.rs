@@ -1,4 +1,4 @@
-//! Which name a leader Service has, and who holds it already.
+//! Which name a leader Service has, and which Service holds it already.
 
 use serde_json::{Value, json};
 use simkube::{Kind, Rule, Verb, Verdict};
@@ -190,7 +190,7 @@ async fn check_a_name_stays(is_evasive: bool) {
         stranger["metadata"]["labels"] = json!({"kubernetes.io/service-name": "other"});
         world.kube.create(Kind::EndpointSlice, NS, &stranger);
     }
-    // News of a name reach the sources in order of their names: the one who waits comes first.
+    // News of a name reach the sources in order of their names: the one that waits comes first.
     for (name, pod) in [("zwei", "b"), ("eins", "a")] {
         world.source(name).annotation(NAME, "primary").create();
         world.pod(name, pod);

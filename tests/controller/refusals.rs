@@ -90,7 +90,7 @@ fn port_names(object: &Value) -> Vec<&str> {
     names
 }
 
-/// §4: a type that the server refuses holds up neither ports nor who leads; it is asked for with
+/// §4: a type that the server refuses holds up neither ports nor the leader; it is requested with
 /// back-off and told once.
 #[tokio::test(start_paused = true)]
 async fn a_refused_field_holds_up_nothing_else() {

@@ -1,4 +1,4 @@
-//! Who asked the API server for what, by its own audit log.
+//! Which client sent which request to the API server, by its own audit log.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::{SHORT, SOON};
 /// One request that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Who asked.
+    /// The user that sent the request.
     pub user: String,
     /// As RBAC calls it.
     pub verb: String,

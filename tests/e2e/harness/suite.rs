@@ -14,7 +14,7 @@ use super::controller::Controller;
 use super::manifests;
 use super::objects::text;
 
-/// As whom the program runs: the account of the manifests, with the rights that they grant.
+/// The user that the program runs as: the account of the manifests, with the rights that they grant.
 pub const USER: &str = "system:serviceaccount:zen-lead:zen-lead";
 
 /// One run of the suite.

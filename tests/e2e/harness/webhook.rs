@@ -153,7 +153,7 @@ async fn serve(
                 asked.fetch_add(1, Ordering::SeqCst);
                 answer(request, manner.clone())
             });
-            // Who leaves in the middle has given up waiting.
+            // A client that disconnects in the middle has given up waiting.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

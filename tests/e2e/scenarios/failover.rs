@@ -1,4 +1,4 @@
-//! §3: who leads, why a leader is left, and what a failover costs.
+//! §3: which pod leads, why a leader is replaced, and what a failover costs.
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ struct Left<'a> {
     source: &'a Value,
     /// Name of both.
     leader: &'a str,
-    /// Whom it published, as ready, whatever became of it.
+    /// The pod that it published as ready, whatever became of it.
     pod: &'a Made,
 }
 
@@ -385,7 +385,7 @@ async fn leaders_lost_in_between_are_replaced(t: Arc<Test>) -> Result<()> {
     Ok(())
 }
 
-/// What the Go program looks at when it takes over again: names, labels, owners, who leads.
+/// What the Go program looks at when it takes over again: names, labels, owners, the leader.
 fn fit_for_the_go_program(service: &Value, slice: &Value, source: &Value) -> Result<()> {
     for object in [service, slice] {
         for (key, want) in [
