@@ -41,7 +41,7 @@ impl Canned {
     /// The state that a fleet of so many Services with so many pods each settles in.
     #[must_use]
     pub fn new(services: usize, pods_each: usize) -> Self {
-        // Who leads is decided between three as it is between all.
+        // The election among three pods has the same result as among all.
         let fleet = Fleet::new(services, pods_each.min(3));
         let lines = |kind: Kind, group: &str| {
             let mut out = Vec::new();

@@ -185,7 +185,7 @@ impl Fleet {
         line
     }
 
-    /// Parses a pod's line and looks at whom it concerns, as the watch of pods does.
+    /// Parses a pod's line and looks at the sources that it concerns, as the watch of pods does.
     ///
     /// # Panics
     /// When the line is none.

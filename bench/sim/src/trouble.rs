@@ -27,7 +27,7 @@ pub(crate) struct Troubles {
 struct Inner {
     active: Vec<Active>,
     deaths: Vec<Death>,
-    /// Who has died in a request, and for how long.
+    /// The replicas that have died in a request, and for how long.
     dead: Vec<(&'static str, u64)>,
     frames: u64,
     counts: BTreeMap<String, u64>,
@@ -117,7 +117,7 @@ impl Troubles {
         });
     }
 
-    /// Who has died in a request since the last call, and for how many milliseconds.
+    /// The replicas that have died in a request since the last call, and for how many milliseconds.
     pub(crate) fn dead(&self) -> Vec<(&'static str, u64)> {
         std::mem::take(&mut self.inner.lock().dead)
     }

@@ -43,7 +43,7 @@ pub(crate) struct Call {
     caller: Caller,
     token: String,
     pub(crate) agent: String,
-    /// Who asks, once the server has looked; see [`Call::introduce`].
+    /// The user that asks, once the server has looked; see [`Call::introduce`].
     user: Result<User, ApiError>,
     pub(crate) received: Timestamp,
     pub(crate) body: Bytes,
@@ -89,7 +89,7 @@ impl Call {
         self.verb.is_write()
     }
 
-    /// Notes who asks and when.
+    /// Notes which user asks and when.
     pub(crate) fn introduce(&mut self, state: &State) {
         self.user = state.authenticate(&self.token);
         if let Ok(user) = &self.user {
@@ -204,7 +204,7 @@ impl Call {
         discovery::answer(&self.method, &self.path, state.options.minor).map(json_response)
     }
 
-    /// Whether there is such a verb here, and whether who asks may use it.
+    /// Whether there is such a verb here, and whether the user may use it.
     fn admit(&self, state: &State, target: &Target) -> Result<(), ApiError> {
         let user = self.user.clone()?;
         let plural = target.kind.plural();
@@ -283,7 +283,7 @@ impl Call {
     }
 }
 
-/// An object as those see it who asked for this target.
+/// An object as clients see it that asked for this target.
 fn shaped(code: StatusCode, target: &Target, object: &Arc<Object>) -> Response<SimBody> {
     object_response(code, &object.shaped(target.kind))
 }

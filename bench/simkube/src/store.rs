@@ -152,7 +152,7 @@ struct Table {
     log: VecDeque<Change>,
     /// Nothing may start from before this one.
     floor: u64,
-    /// The last change that was forgotten: who has not seen it has missed it. A compaction moves the
+    /// The last change that was forgotten: a watch that has not seen it has missed it. A compaction moves the
     /// floor beyond it, but a watch that has seen everything lives on.
     forgotten: u64,
 }

@@ -16,7 +16,7 @@ use zen_lead::shell::clock::Clock;
 use zen_lead::shell::transport::{self, Tuning};
 use zen_lead::shell::watch::{self, Selectors, Source, WatchOptions};
 
-/// Counts Services of ours that say who leads: the last thing that is written of each.
+/// Counts Services of ours that name their leader: the last thing that is written of each.
 #[derive(Default)]
 struct Named(AtomicUsize);
 

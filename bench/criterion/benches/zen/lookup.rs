@@ -1,4 +1,4 @@
-//! Whom does a pod concern? The answer must not cost more because of Services that cannot match.
+//! Which Services does a pod concern? The answer must not cost more because of Services that cannot match.
 
 use std::hint::black_box;
 

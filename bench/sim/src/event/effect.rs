@@ -115,7 +115,7 @@ impl Event {
     }
 }
 
-/// Who leads, according to the first slice.
+/// The leader, according to the first slice.
 fn leader(kube: &SimKube, of: &str) -> Option<String> {
     let slice = ours(kube, Kind::EndpointSlice, of)?;
     Some(

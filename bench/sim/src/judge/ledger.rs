@@ -82,7 +82,7 @@ pub(super) struct Ledger {
     pub(super) writers: BTreeMap<(Kind, String), Writers>,
 }
 
-/// Who led a source, until then.
+/// The pod that led a source, until then.
 pub(super) struct Former {
     pub(super) at: Instant,
     pub(super) source: String,

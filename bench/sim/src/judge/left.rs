@@ -1,4 +1,4 @@
-//! Whom a slice must not leave, and what must not go before something else.
+//! Which leader a slice must not leave, and what must not go before something else.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::facts::{PodFact, SourceFact};
 
 impl Ledger {
     /// Whether a decision about a slice may have waited: its write, or that of its Service, was
-    /// tried before. Who was decided upon leads from then on, since the outcome is unknown.
+    /// tried before. The elected pod leads from then on, since the outcome is unknown.
     pub(super) fn is_delayed(&self, slice: &str, fact: &SliceFact, now: Instant) -> bool {
         let recent = |at: &Instant| now < *at + STALE_MAX;
         let names = [slice, fact.service.as_str()];
@@ -35,7 +35,7 @@ impl Ledger {
         }
     }
 
-    /// Who led until now had to be left, in some view that the controller can have had.
+    /// The leader until now had to be replaced, in some view that the controller can have had.
     pub(super) fn check_left(
         &self,
         change: &Committed<'_>,
@@ -222,7 +222,7 @@ impl Ledger {
                     .is_none_or(|pod| Some(&pod.uid) != uid || holds(pod))
             })
         };
-        // Who takes over with a late view may not know of a pod yet that leads already.
+        // A replica that takes over with a late view may not know of a pod yet that leads already.
         let is_young = versions.first().is_some_and(|version| recent(version.at));
         let holds = match reason {
             "deleted" => is_young || any(&|pod| !pod.running),

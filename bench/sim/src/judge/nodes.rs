@@ -19,7 +19,7 @@ const LAG: Duration = Duration::from_secs(6);
 const CALM: Duration = Duration::from_secs(15);
 /// No node renewed for so long, or for a little longer.
 const QUIET: Duration = Duration::from_secs(14);
-/// It is looked every second who has fallen silent, and what follows takes its time.
+/// Silent nodes are looked for every second, and what follows takes its time.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// What has been said of nodes.

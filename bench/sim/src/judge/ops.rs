@@ -10,7 +10,7 @@ use super::ledger::{Asked, Ledger, SliceFact};
 use super::sight::{Version, visible};
 use crate::facts::SourceFact;
 
-/// Whom a slice of a paused source shows while its write is under way.
+/// For this long, the write of a record of a switchover may be under way.
 const IN_FLIGHT: Duration = Duration::from_secs(15);
 
 impl Ledger {

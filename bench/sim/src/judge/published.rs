@@ -1,4 +1,4 @@
-//! Whom a slice may publish.
+//! Which pod a slice may publish.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::ledger::{Asked, Former, Ledger, SliceFact};
 use super::sight::{Sight, ready_since, visible};
 use crate::facts::text;
 
-/// A slice under way to its deletion may have been the memory of who led.
+/// A slice under way to its deletion may have been the memory of the leader.
 const IN_FLIGHT: Duration = Duration::from_secs(15);
 
 impl Ledger {

@@ -1,4 +1,4 @@
-//! Two replicas, one writer: who may write, and what a deposed one may still bring about.
+//! Two replicas, one writer: which one may write, and what a deposed one may still bring about.
 
 use simkube::{Committed, Kind, RequestInfo};
 use tokio::time::Instant;
@@ -75,8 +75,8 @@ impl Ledger {
         ))
     }
 
-    /// What is written was planned with all in view that others wrote to the object, and of who was
-    /// deposed at most one late write per object lands.
+    /// A write was planned with all changes in view that others made to the object, and at most one
+    /// late write per object of a deposed replica lands.
     pub(super) fn check_fence(
         &mut self,
         change: &Committed<'_>,

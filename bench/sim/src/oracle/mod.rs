@@ -335,7 +335,7 @@ impl Cluster<'_> {
 }
 
 impl Cluster<'_> {
-    /// Who could lead instead of a leader that is about to go.
+    /// The pod that could lead instead of a leader that is about to go.
     fn better(&self, source: &SourceFact, leader: &PodFact) -> Option<&PodFact> {
         let serves = leader.running && leader.ready && leader.is_reachable(source);
         let yields = self.is_last_resort(leader) && (serves || leader.disrupted);
@@ -353,7 +353,7 @@ impl Cluster<'_> {
         pod.disrupted || self.leaving.contains(&pod.node)
     }
 
-    /// Whom a source that does not stick to its leader has to follow, where that can be told without
+    /// The pod that a source without a sticky leader has to follow, where that can be told without
     /// knowing the past.
     fn first_choice(&self, source: &SourceFact) -> Option<&PodFact> {
         let (is_newest, is_ranked) = match source.setting("strategy") {

@@ -1,4 +1,4 @@
-//! What operators ask for, once there is peace: a pause keeps who led, a switchover has happened.
+//! What operators ask for, once there is peace: a pause keeps the leader, a switchover has happened.
 
 use std::collections::BTreeSet;
 

@@ -232,7 +232,7 @@ fn plan_grace(pod: &Value, wanted: Option<i64>, now: Timestamp) -> Grace {
     }
 }
 
-/// uid first: who deletes the wrong incarnation should learn that, not that a version differs.
+/// uid first: a client that deletes the wrong incarnation should learn that, not that a version differs.
 fn check_preconditions(old: &Object, key: &Key, options: &DeleteOptions) -> Result<(), ApiError> {
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != old.uid()) {
         let why = format!(

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// A server that runs for as long as the test.
 pub(crate) async fn start(options: Options) -> (SimKube, Authority, SocketAddr) {
-    // Who else installed one first does not matter.
+    // A provider that is installed already does no harm.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let sim = SimKube::new(options);
     let authority = Authority::new().unwrap();

@@ -136,7 +136,7 @@ impl Cluster {
         last.context("a slice")
     }
 
-    /// Waits until so many leader Services say who leads.
+    /// Waits until so many leader Services name their leader.
     pub async fn all_named(&self, count: usize) -> Result<()> {
         let named = self.observer.wait("all annotated", LONG, |seen| {
             let says = seen.services.values().filter(|(_, service)| {

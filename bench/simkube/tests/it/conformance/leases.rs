@@ -1,4 +1,4 @@
-//! Leases as those who elect a leader by them write them.
+//! Leases as clients write them that elect a leader by them.
 
 use http::Method;
 use serde_json::{Value, json};
