@@ -28,7 +28,7 @@ use crate::board::Board;
 use crate::logic::budget::{Bucket, Guard};
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
-use crate::logic::heal::{Fought, Heals};
+use crate::logic::heal::{Fought, Heals, Restrained};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service, Version};
 use crate::logic::plan::{Refusals, Write};
@@ -230,8 +230,11 @@ impl Drive {
         let is_active = self.outlet.is_active();
         let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
         let is_in_doubt = self.is_in_doubt(&mut cell, &view, &step, now.moment) && is_active;
-        let may_write = is_active && !is_in_doubt;
-        let restrained = Self::plan(&mut cell, may_write, &step.goal, &view, now.moment);
+        let restrained = if is_in_doubt {
+            Restrained::default()
+        } else {
+            Self::plan(&mut cell, is_active, &step.goal, &view, now.moment)
+        };
         let writes = restrained.writes;
 
         let leader = step.machine.leader().map(|leader| &leader.pod);
