@@ -172,6 +172,10 @@ pub struct FastRetry {
 
 /// Everything the process was told, checked and complete.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of the command line, each with a meaning of its own"
+)]
 pub struct Config {
     /// Where `/metrics` is served; `None` nowhere.
     pub metrics: Option<Bind>,

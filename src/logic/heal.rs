@@ -387,7 +387,7 @@ mod tests {
             let leader = if second % 2 == 0 { "a" } else { "b" };
             let write = ops(vec![add("/endpoints", leader.into()), reset()], 1);
             let held = heals.restrain(vec![write.clone()], at(second));
-            assert_eq!(held.writes, [write.clone()], "{second}");
+            assert_eq!(held.writes, std::slice::from_ref(&write), "{second}");
             heals.acknowledge(&write, None, at(second));
         }
         let label = || add("/metadata/labels/a", "1".into());

@@ -181,7 +181,7 @@ async fn run(lab: &Lab, namespace: &str, steps: &[Step]) -> Vec<String> {
         if step.managers_only {
             let entries = value["metadata"]["managedFields"].as_array();
             let managers = entries.into_iter().flatten().map(|entry| &entry["manager"]);
-            value = json!({"managers": Vec::from_iter(managers)});
+            value = json!({"managers": managers.collect::<Vec<_>>()});
         }
         // The order of lists and whole bodies of success is compared, volatile values are not.
         names.value("", &mut value);

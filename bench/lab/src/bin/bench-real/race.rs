@@ -144,8 +144,8 @@ impl Cluster {
         let slice = path(SLICES, FLOOR, &leader_service(&app(HEAVY)));
         let reset = json!([{ "op": "add", "path": "/metadata/managedFields", "value": [{}] }]);
         let answer = self.api.call("PATCH", &slice, &reset).await?;
-        let rest = &answer["metadata"]["managedFields"];
-        ensure!(rest.is_null(), "managedFields after a reset: {rest}");
+        let left = &answer["metadata"]["managedFields"];
+        ensure!(left.is_null(), "managedFields after a reset: {left}");
         Ok(())
     }
 
