@@ -311,6 +311,7 @@ async fn without_rights_on_leases_nothing_is_written(t: Arc<Test>) -> Result<()>
 async fn lease_costs_one_request_a_second(t: Arc<Test>) -> Result<()> {
     const LONG: Duration = Duration::from_secs(20);
     let rules = [manifests::served()?, manifests::lease()?].concat();
+    let from = t.suite.audit.mark()?;
     let mut running = Vec::new();
     for number in 0..2 {
         let name = format!("zen-lead-e2e-cost-{number}-{}", t.suite.run);
@@ -322,7 +323,13 @@ async fn lease_costs_one_request_a_second(t: Arc<Test>) -> Result<()> {
         }
         running.push((name, controller));
     }
-    t.served("web", 2).await?;
+    let pods = t.served("web", 2).await?;
+    // What belongs to the creation is over, and answered.
+    t.identified("web-leader", &pods[0]).await?;
+    t.event("web", "LeaderRoutingAvailable", &[]).await?;
+    for (name, _) in &running {
+        t.suite.audit.settled(from, name, &t.ns).await?;
+    }
     let mark = t.suite.audit.mark()?;
     tokio::time::sleep(LONG).await;
     let mut said = Vec::new();

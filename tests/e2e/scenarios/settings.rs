@@ -217,7 +217,7 @@ async fn delay_does_not_hold_what_is_gone(t: Arc<Test>) -> Result<()> {
     let losses: [Loss<'_>; 5] = [
         ("gone", ""),
         ("terminating", "terminating"),
-        ("failed", "deleted"),
+        ("failed", "notReady"),
         ("noip", "noIP"),
         ("unlabelled", "unlabelled"),
     ];
