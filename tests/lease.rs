@@ -450,7 +450,8 @@ async fn a_takeover_during_a_rebuild_keeps_the_leader() {
     world.kube.delete_pod(NS, "a", 600);
     world.annotate("web", "zen-lead.io/enabled", Some("maybe"));
     sleep(secs(1)).await;
-    // A selector and the slice it gave birth to: the Service has to be made again.
+    // The leader Service gets a selector, and the native controller makes a slice for it. zen-lead must then
+    // delete the Service and create it again.
     let service = world.leader_service("web").expect("there");
     let edit = |service: &mut Value| service["spec"]["selector"] = json!({"app": "web"});
     let edited = world.kube.edit(Kind::Service, NS, "web-leader", edit);

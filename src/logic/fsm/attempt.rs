@@ -2,6 +2,7 @@
 //! storm guard's budget, and decides nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::incumbent::{Incumbent, Records};
 use super::notes;
@@ -85,7 +86,7 @@ impl Machine {
                 from: before.map(|before| Arc::clone(&before.pod)),
                 to,
                 reason: Some(Reason::Switchover),
-                took: now.moment.since(now.moment),
+                took: Duration::ZERO,
             });
         }
         let attempt = attempt?;
