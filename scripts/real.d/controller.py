@@ -12,7 +12,7 @@ def fails_over(world, app):
     return old, app.moved_from(old)
 
 
-@scenario("active zen-lead is killed, then the leader is deleted", ci=True, restarts=True)
+@scenario("active zen-lead is killed, then the leader is deleted", restarts=True)
 def active_killed(world, make):
     # Its successor needs the Lease, which takes seconds: the app serves on for as long.
     app = make(drain="8s")

@@ -13,7 +13,7 @@ def node_port(world, make):
     world.move(app, app.delete, targets)
 
 
-@scenario("Headless, through CoreDNS", ci=True)
+@scenario("Headless, through CoreDNS")
 def headless(world, make):
     # The ttl of an answer is 5 s: an app behind clients that cache it serves on for longer.
     app = make(annotations={"zen-lead.io/leader-service-type": "Headless"}, on_term="exit", pre_stop=7)

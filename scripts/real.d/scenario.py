@@ -11,7 +11,8 @@ SCENARIOS = []
 
 
 def scenario(name, ci=False, restarts=False, changes=False):
-    """Registers a scenario. ci: in CI's selection. restarts: zen-lead's own containers may restart in
+    """Registers a scenario. ci: in CI's selection, if a busy machine cannot change
+    the outcome. restarts: zen-lead's own containers may restart in
     it. changes: zen-lead's pods are replaced by it."""
 
     def register(function):
