@@ -42,6 +42,8 @@
 //! - No lock on facts, machines or slots is held across an await. One lock is: that of `--qps`, an
 //!   async one, in which ordinary writes line up for their turn. Every write is guarded by the version
 //!   it was planned against.
+//! - The leader is the pod that the slices record. Every step on every replica elects from it, and no
+//!   decision is remembered: what no slice shows does not exist.
 //! - Order between writes comes from observed facts, never from a queue: a crash between any two
 //!   requests leaves a state from which the same rules lead on.
 

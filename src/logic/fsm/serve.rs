@@ -37,7 +37,8 @@ impl Machine {
         self.recall(&records, is_first, now);
         let asked = self.asked();
         self.forgive(view, context.nodes, asked.awaited.as_ref());
-        let settings = self.settings.clone();
+        // Taken out for as long as the rules borrow them: a copy would cost every step its labels.
+        let settings = std::mem::take(&mut self.settings);
         let rules = rules(&settings, source, context, &asked);
         let incumbent = self.incumbent(view, &records, &rules, now.moment);
         let before = self.leader().cloned();
@@ -50,6 +51,7 @@ impl Machine {
         self.attempt(&verdict, incumbent.as_ref(), context.cause);
         self.judge(&verdict, led, now);
         self.tell(view, &rules, &verdict, &name, switched.as_ref());
+        self.settings = settings;
 
         let record = self.record(view, context.nodes, &name, now);
         let mut deadline = verdict.deadline;
