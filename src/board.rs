@@ -43,7 +43,7 @@ pub struct Row {
 /// A change of leader that its slices show.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Change {
+pub struct LeaderChange {
     /// When the slices were seen to show it.
     pub at: Timestamp,
     /// The leader before.
@@ -66,12 +66,12 @@ pub struct Shown {
     pub name: Arc<str>,
     #[serde(flatten)]
     row: Row,
-    changes: VecDeque<Change>,
+    changes: VecDeque<LeaderChange>,
 }
 
 /// What a page does not have yet.
 #[derive(Debug, Default, Serialize)]
-pub struct News {
+pub struct Delta {
     /// Whether what the page has is worthless: it was away for too long.
     pub reset: bool,
     /// Rows that are new or different.
@@ -92,7 +92,7 @@ pub struct Board {
 
 #[derive(Debug, Default)]
 struct Rows {
-    known: HashMap<Key, Entry, FixedState>,
+    known: HashMap<Key, BoardRow, FixedState>,
     /// Rows by the number of their last change.
     by_change: BTreeMap<u64, Key>,
     gone: VecDeque<(u64, Key)>,
@@ -101,10 +101,10 @@ struct Rows {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct BoardRow {
     number: u64,
     row: Row,
-    changes: VecDeque<Change>,
+    changes: VecDeque<LeaderChange>,
 }
 
 impl Board {
@@ -125,7 +125,7 @@ impl Board {
     }
 
     /// Shows a Service. Cheap if nothing is different.
-    pub fn show(&self, service: &Key, row: Row, change: Option<Change>) {
+    pub fn show(&self, service: &Key, row: Row, change: Option<LeaderChange>) {
         let mut rows = self.rows.lock();
         let rows = &mut *rows;
         let old = rows.known.get_mut(service);
@@ -150,7 +150,7 @@ impl Board {
             }
             changes.push_back(change);
         }
-        let entry = Entry {
+        let entry = BoardRow {
             number,
             row,
             changes,
@@ -186,13 +186,13 @@ impl Board {
     /// What came after change number `after`, the oldest first, and the number to ask with next
     /// time. Several calls may be needed: see [`Board::last`].
     #[must_use]
-    pub fn news(&self, after: u64) -> (News, u64) {
+    pub fn news(&self, after: u64) -> (Delta, u64) {
         let rows = self.rows.lock();
         let reset = after < rows.forgotten || after > self.last.load(Ordering::Relaxed);
         let after = if reset { 0 } else { after };
-        let mut news = News {
+        let mut news = Delta {
             reset,
-            ..News::default()
+            ..Delta::default()
         };
         let mut upto = self.last.load(Ordering::Relaxed);
         let mut newer = rows.by_change.range(after + 1..);
@@ -225,7 +225,7 @@ impl Rows {
     }
 }
 
-impl News {
+impl Delta {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -248,8 +248,8 @@ mod tests {
         }
     }
 
-    fn change(to: &str) -> Change {
-        Change {
+    fn change(to: &str) -> LeaderChange {
+        LeaderChange {
             at: Timestamp::UNIX_EPOCH,
             from: None,
             to: Some(to.into()),
@@ -262,7 +262,7 @@ mod tests {
         Key::new("shop", name)
     }
 
-    fn names(news: &News) -> Vec<&str> {
+    fn names(news: &Delta) -> Vec<&str> {
         news.rows.iter().map(|shown| &*shown.name).collect()
     }
 

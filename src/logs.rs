@@ -44,14 +44,14 @@ where
         .with_env_filter(EnvFilter::builder().parse_lossy(level))
         .with_ansi(colours)
         .with_writer(writer)
-        .event_format(Line(format))
+        .event_format(LogLine(format))
         .finish()
 }
 
 /// One event, one line.
-struct Line(LogFormat);
+struct LogLine(LogFormat);
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for LogLine
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -175,9 +175,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct LogWriter(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl io::Write for LogWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn logged(format: LogFormat, level: &str, log: impl FnOnce()) -> String {
-        let lines = Lines::default();
+        let lines = LogWriter::default();
         let writer = lines.clone();
         let subscriber = subscriber(format, level, move || writer.clone(), false);
         tracing::subscriber::with_default(subscriber, log);

@@ -42,7 +42,7 @@ use election::asking;
 pub(crate) use feeds::LIVE_PODS;
 use hub::Hub;
 use lookout::Lookout;
-use parts::Parts;
+use parts::TaskSet;
 
 /// For one request about an Event.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -201,7 +201,7 @@ impl Controller {
 
     /// Runs until `stop`, or until a part ends, which none ever should.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), &'static str> {
-        let mut parts = Parts::new(Arc::clone(&self.around.spawn));
+        let mut parts = TaskSet::new(Arc::clone(&self.around.spawn));
         let scopes = self.scopes();
         let sync = Arc::new(FirstSync::new(
             3 * scopes.len(),

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use zen_lead::board::{Board, Change, Row};
+use zen_lead::board::{Board, LeaderChange, Row};
 use zen_lead::config::Bind;
 use zen_lead::logic::model::Key;
 use zen_lead::logic::time::{Moment, Now};
@@ -546,7 +546,7 @@ async fn the_status_page_shows_a_failover_and_resumes() {
     let mut page = Page::open(server.metrics(), "").await;
     page.until("event: beat").await;
     page.until(r#""leader":"web-0""#).await;
-    let change = Change {
+    let change = LeaderChange {
         at: jiff::Timestamp::UNIX_EPOCH,
         from: Some("web-0".into()),
         to: Some("web-1".into()),

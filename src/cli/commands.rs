@@ -16,7 +16,7 @@ pub struct Command {
     /// In some more.
     pub details: &'static str,
     /// Its options.
-    pub options: &'static [&'static Choice],
+    pub options: &'static [&'static OptionSpec],
     /// Whether words after `--` are for kubectl.
     pub passes_on: bool,
 }
@@ -34,7 +34,7 @@ pub struct Argument {
 
 /// An option.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct OptionSpec {
     /// Without its dashes.
     pub name: &'static str,
     /// A letter for it.
@@ -47,7 +47,7 @@ pub struct Choice {
     pub about: &'static str,
 }
 
-const NAMESPACE: Choice = Choice {
+const NAMESPACE: OptionSpec = OptionSpec {
     name: "namespace",
     short: Some('n'),
     value: Some("name"),
@@ -55,70 +55,70 @@ const NAMESPACE: Choice = Choice {
     about: "the namespace [default: those of ZEN_LEAD_NAMESPACES, in the pod of a controller those \
             that it serves, else the one of the kubeconfig's context]",
 };
-const ALL: Choice = Choice {
+const ALL: OptionSpec = OptionSpec {
     name: "all-namespaces",
     short: Some('A'),
     value: None,
     values: &[],
     about: "all namespaces",
 };
-const CONTEXT: Choice = Choice {
+const CONTEXT: OptionSpec = OptionSpec {
     name: "context",
     short: None,
     value: Some("name"),
     values: &[],
     about: "the context of the kubeconfig [default: its current one]",
 };
-const KUBECONFIG: Choice = Choice {
+const KUBECONFIG: OptionSpec = OptionSpec {
     name: "kubeconfig",
     short: None,
     value: Some("path"),
     values: &[],
     about: "the kubeconfig [default: KUBECONFIG, then ~/.kube/config, then the pod's account]",
 };
-const TABLE: Choice = Choice {
+const TABLE: OptionSpec = OptionSpec {
     name: "output",
     short: Some('o'),
     value: Some("format"),
     values: &["table", "wide", "json"],
     about: "table, wide or json [default: table]",
 };
-const TEXT: Choice = Choice {
+const TEXT: OptionSpec = OptionSpec {
     name: "output",
     short: Some('o'),
     value: Some("format"),
     values: &["text", "json"],
     about: "text or json [default: text]",
 };
-const WATCH: Choice = Choice {
+const WATCH: OptionSpec = OptionSpec {
     name: "watch",
     short: Some('w'),
     value: None,
     values: &[],
     about: "go on, and print each Service again when it changes",
 };
-const TO: Choice = Choice {
+const TO: OptionSpec = OptionSpec {
     name: "to",
     short: None,
     value: Some("pod"),
     values: &[],
     about: "the pod [default: the one that would follow if the leader died now]",
 };
-const WAIT: Choice = Choice {
+const WAIT: OptionSpec = OptionSpec {
     name: "wait",
     short: None,
     value: None,
     values: &[],
     about: "wait until it has happened; exit 1 when it does not",
 };
-const TIMEOUT: Choice = Choice {
+const TIMEOUT: OptionSpec = OptionSpec {
     name: "timeout",
     short: None,
     value: Some("duration"),
     values: &[],
     about: "how long to wait, such as 300ms, 5s or 1m30s [default: 30s]",
 };
-const AS: Choice = Choice {
+const AS: OptionSpec = OptionSpec {
     name: "as",
     short: None,
     value: Some("user"),

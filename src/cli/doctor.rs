@@ -6,11 +6,11 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::ask::Cluster;
-use super::events::Said;
+use super::events::EventLog;
 use super::grammar::Call;
 use super::place;
 use super::report::Judge;
-use super::sight::Sight;
+use super::sight::ClusterView;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY};
 use crate::shell::api::{self, Scope};
 use checks::{Finding, LEASE, LEASE_RIGHTS, RIGHTS, Right};
@@ -33,9 +33,9 @@ pub(super) async fn run(cluster: &Cluster, call: &Call) -> Result<Diagnosis> {
         Ok(leases) => checks::controller(&leases, wall),
         Err(why) => Finding::note(format!("the Lease cannot be looked at: {why:#}")),
     });
-    match Sight::of(cluster, &scopes).await {
+    match ClusterView::of(cluster, &scopes).await {
         Ok(sight) => {
-            let said = Said::of(cluster, &scopes).await;
+            let said = EventLog::of(cluster, &scopes).await;
             let judged = Judge::new(&sight.store, sight.now()).all().into_iter();
             let judged: Vec<_> = judged.map(|judged| said.complete(judged)).collect();
             findings.extend(judged.iter().flat_map(checks::source));

@@ -19,16 +19,16 @@ const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
 pub(super) const CHANGED: &str = "Leader changed from ";
 
 /// The latest Events about leaders.
-pub(super) struct Said {
+pub(super) struct EventLog {
     /// That a leader was left, and why.
-    changes: Vec<Event>,
+    changes: Vec<EventRow>,
     /// That one is kept although it is not Ready. The budgets are in the controller's memory alone.
-    guards: Vec<Event>,
+    guards: Vec<EventRow>,
     /// That the API server refuses a write, or does not answer it.
-    refusals: Vec<Event>,
+    refusals: Vec<EventRow>,
 }
 
-struct Event {
+struct EventRow {
     source: Key,
     reason: String,
     /// RFC 3339 in UTC, which sorts as text.
@@ -36,15 +36,15 @@ struct Event {
     message: String,
 }
 
-impl Said {
+impl EventLog {
     pub(super) async fn of(cluster: &Cluster, scopes: &[Scope]) -> Self {
         let mut changes = Vec::new();
         for scope in scopes {
             changes.extend(list(cluster, scope).await);
         }
-        let is_guard = |event: &mut Event| event.reason == reason::FAILOVER_BUDGET_EXCEEDED;
+        let is_guard = |event: &mut EventRow| event.reason == reason::FAILOVER_BUDGET_EXCEEDED;
         let guards = changes.extract_if(.., is_guard).collect();
-        let is_refusal = |event: &mut Event| event.reason == reason::WRITE_REFUSED;
+        let is_refusal = |event: &mut EventRow| event.reason == reason::WRITE_REFUSED;
         let refusals = changes.extract_if(.., is_refusal).collect();
         changes.retain(|event| event.message.contains(CHANGED));
         Self {
@@ -62,7 +62,7 @@ impl Said {
         if let Some(pending) = judged.report.pending.as_mut()
             && judged.report.guarded
         {
-            pending.push_str("; the storm guard holds it back, see the Event ");
+            pending.push_str("; the storm guard holds it back, see the EventRow ");
             pending.push_str(reason::FAILOVER_BUDGET_EXCEEDED);
         } else if let Some(pending) = judged.report.pending.as_mut()
             && let Some(refusal) = self.refusal(&judged.view.key)
@@ -75,7 +75,7 @@ impl Said {
     }
 
     /// What the controller has said of its writes since the leader changed.
-    fn refusal(&self, source: &Key) -> Option<&Event> {
+    fn refusal(&self, source: &Key) -> Option<&EventRow> {
         let changed = last(&self.changes, source).map(|change| &*change.at);
         last(&self.refusals, source).filter(|refusal| changed <= Some(&*refusal.at))
     }
@@ -96,13 +96,13 @@ impl Said {
     }
 }
 
-fn last<'a>(events: &'a [Event], source: &Key) -> Option<&'a Event> {
+fn last<'a>(events: &'a [EventRow], source: &Key) -> Option<&'a EventRow> {
     let about = events.iter().filter(|event| event.source == *source);
     // Of two in the same second the later one listed counts.
     about.max_by(|a, b| a.at.cmp(&b.at))
 }
 
-async fn list(cluster: &Cluster, scope: &Scope) -> Vec<Event> {
+async fn list(cluster: &Cluster, scope: &Scope) -> Vec<EventRow> {
     let path = match scope.namespace() {
         Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
         None => "/api/v1/events".into(),
@@ -114,7 +114,7 @@ async fn list(cluster: &Cluster, scope: &Scope) -> Vec<Event> {
     let events = list["items"].as_array().into_iter().flatten();
     let read = events.map(|event| {
         let about = &event["involvedObject"];
-        Event {
+        EventRow {
             source: Key::new(text(&about["namespace"]), text(&about["name"])),
             reason: text(&event["reason"]),
             at: text(&event["lastTimestamp"]),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::commands::{COMMANDS, Choice, Command, PLUGIN};
+use super::commands::{COMMANDS, Command, OptionSpec, PLUGIN};
 use crate::config::wrap;
 
 fn program(is_plugin: bool) -> &'static str {
@@ -69,7 +69,7 @@ pub(super) fn of(command: &Command, is_plugin: bool) -> String {
 }
 
 /// `-n, --namespace <name>`.
-fn form(choice: &Choice) -> String {
+fn form(choice: &OptionSpec) -> String {
     let mut form = choice
         .short
         .map_or_else(|| "    ".into(), |short| format!("-{short}, "));

@@ -29,6 +29,6 @@ mod steer;
 mod table;
 
 pub use ask::Cluster;
-pub use commands::{Argument, Choice, Command};
+pub use commands::{Argument, Command, OptionSpec};
 pub use grammar::{Call, Typed, read};
 pub use run::{answer, run};

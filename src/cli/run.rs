@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::ask::Cluster;
-use super::events::Said;
+use super::events::EventLog;
 use super::grammar::{Call, Typed};
 use super::report::{Judge, Report};
-use super::sight::Sight;
+use super::sight::ClusterView;
 use super::status::{self, Columns};
 use super::{doctor, explain, help, lines, place, steer};
 use crate::logic::model::Key;
@@ -103,8 +103,8 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
     if let Some(one) = one.as_ref().filter(|_| !call.has("all-namespaces")) {
         scopes = vec![Scope::Namespace(Arc::clone(&one.namespace))];
     }
-    let mut sight = Sight::of(cluster, &scopes).await?;
-    let mut said = Said::of(cluster, &scopes).await;
+    let mut sight = ClusterView::of(cluster, &scopes).await?;
+    let mut said = EventLog::of(cluster, &scopes).await;
     let format = call.value("output").unwrap_or("table");
     let columns = Columns {
         has_namespace: scopes == [Scope::All] || scopes.len() > 1,
@@ -133,7 +133,7 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
         sight.touched().await;
         // What belongs together comes together, and its Event a moment later.
         tokio::time::sleep(SETTLE).await;
-        said = Said::of(cluster, &scopes).await;
+        said = EventLog::of(cluster, &scopes).await;
         let now = look(&sight, one.as_ref(), &said);
         let mut news: Vec<Report> = now.clone();
         news.retain(|report| !shown.contains(report));
@@ -152,7 +152,7 @@ fn line_of(report: &Report) -> String {
     serde_json::to_string(report).unwrap_or_default() + "\n"
 }
 
-fn look(sight: &Sight, one: Option<&Key>, said: &Said) -> Vec<Report> {
+fn look(sight: &ClusterView, one: Option<&Key>, said: &EventLog) -> Vec<Report> {
     let judge = Judge::new(&sight.store, sight.now());
     let judged = match one {
         Some(key) => vec![judge.source(key)],
@@ -164,12 +164,12 @@ fn look(sight: &Sight, one: Option<&Key>, said: &Said) -> Vec<Report> {
 
 async fn tell_why(cluster: &Cluster, call: &Call, source: &Key) -> Result<String> {
     let scopes = [Scope::Namespace(source.namespace.clone())];
-    let sight = Sight::of(cluster, &scopes).await?;
+    let sight = ClusterView::of(cluster, &scopes).await?;
     let judged = Judge::new(&sight.store, sight.now()).source(source);
     if judged.view.source.is_none() && !judged.is_managed {
         anyhow::bail!("there is no Service {source}");
     }
-    let judged = Said::of(cluster, &scopes).await.complete(judged);
+    let judged = EventLog::of(cluster, &scopes).await.complete(judged);
     Ok(match call.value("output") {
         Some("json") => format!("{:#}\n", explain::json(&judged, sight.now())),
         _ => explain::text(&judged, sight.now()),
@@ -178,7 +178,7 @@ async fn tell_why(cluster: &Cluster, call: &Call, source: &Key) -> Result<String
 
 async fn tell_line(cluster: &Cluster, call: &Call, command: &str, source: &Key) -> Result<String> {
     let scopes = [Scope::Namespace(source.namespace.clone())];
-    let sight = Sight::of(cluster, &scopes).await?;
+    let sight = ClusterView::of(cluster, &scopes).await?;
     let judged = Judge::new(&sight.store, sight.now()).source(source);
     let leader = judged.report.leader.with_context(|| {
         format!(

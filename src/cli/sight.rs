@@ -26,15 +26,15 @@ const KINDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the cluster holds, kept up to date for as long as this value lives.
-pub(super) struct Sight {
+pub(super) struct ClusterView {
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
-    news: mpsc::UnboundedReceiver<News>,
+    news: mpsc::UnboundedReceiver<WatchUpdate>,
     /// Ends the watches with this value.
     _watches: JoinSet<()>,
 }
 
-enum News {
+enum WatchUpdate {
     /// A kind is known completely.
     Synced,
     /// These sources may look different now.
@@ -54,7 +54,7 @@ pub(super) enum Blind {
     Late(Duration),
 }
 
-impl Sight {
+impl ClusterView {
     /// Looks until every kind is known.
     pub(super) async fn of(cluster: &Cluster, scopes: &[Scope]) -> Result<Self, Blind> {
         let (outlet, news) = mpsc::unbounded_channel();
@@ -89,15 +89,15 @@ impl Sight {
         let (mut left, mut trouble) = (lists, 0);
         while left > 0 {
             match self.news.recv().await {
-                Some(News::Synced) => left -= 1,
-                Some(News::Failed { what, is_final }) => {
+                Some(WatchUpdate::Synced) => left -= 1,
+                Some(WatchUpdate::Failed { what, is_final }) => {
                     // One more try for what may have been an accident.
                     trouble += 1;
                     if is_final || trouble > lists {
                         return Err(Blind::Failed(what));
                     }
                 }
-                Some(News::Touched(_)) => {}
+                Some(WatchUpdate::Touched(_)) => {}
                 None => return Err(Blind::Failed("the cluster: a watch ended".into())),
             }
         }
@@ -109,11 +109,11 @@ impl Sight {
     pub(super) async fn touched(&mut self) -> Vec<Key> {
         loop {
             match self.news.recv().await {
-                Some(News::Touched(keys)) if !keys.is_empty() => return keys,
-                Some(News::Failed { what, .. }) => {
+                Some(WatchUpdate::Touched(keys)) if !keys.is_empty() => return keys,
+                Some(WatchUpdate::Failed { what, .. }) => {
                     eprintln!("zen-lead: cannot read {what}; trying again");
                 }
-                Some(News::Touched(_) | News::Synced) => {}
+                Some(WatchUpdate::Touched(_) | WatchUpdate::Synced) => {}
                 None => std::future::pending().await,
             }
         }
@@ -130,7 +130,7 @@ struct Watching {
     scope: Scope,
     store: Arc<Store>,
     clock: Clock,
-    outlet: mpsc::UnboundedSender<News>,
+    outlet: mpsc::UnboundedSender<WatchUpdate>,
 }
 
 impl Watching {
@@ -215,9 +215,9 @@ impl Watching {
         let outlet = self.outlet.clone();
         let apply = move |change: Change<T>, at| {
             let is_whole = matches!(change, Change::Retain { .. });
-            let _ = outlet.send(News::Touched(apply(change, at)));
+            let _ = outlet.send(WatchUpdate::Touched(apply(change, at)));
             if is_whole {
-                let _ = outlet.send(News::Synced);
+                let _ = outlet.send(WatchUpdate::Synced);
             }
         };
         let outlet = self.outlet.clone();
@@ -229,7 +229,7 @@ impl Watching {
                     FailureClass::Unauthorized | FailureClass::Forbidden | FailureClass::NotFound
                 );
                 let what = format!("{}: {failure}", T::RESOURCE);
-                let _ = outlet.send(News::Failed { what, is_final });
+                let _ = outlet.send(WatchUpdate::Failed { what, is_final });
             }
         };
         let clock = self.clock.clone();

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::ask::Cluster;
 use super::grammar::Call;
 use super::report::{Judge, Judged};
-use super::sight::Sight;
+use super::sight::ClusterView;
 use crate::logic::contract::{PAUSED, PREFERRED_LEADER};
 use crate::logic::duration::{self, Brief};
 use crate::logic::model::Key;
@@ -25,7 +25,7 @@ pub(super) async fn switchover(cluster: &Cluster, call: &Call, source: &Key) -> 
         Some(text) => duration::parse(text).with_context(|| format!("--timeout: got {text:?}"))?,
     };
     let scope = Scope::Namespace(Arc::clone(&source.namespace));
-    let mut sight = Sight::of(cluster, &[scope]).await?;
+    let mut sight = ClusterView::of(cluster, &[scope]).await?;
     let judged = served(&sight, source)?;
     let report = &judged.report;
     let from = report.leader.as_ref().map(|leader| Arc::clone(&leader.pod));
@@ -105,7 +105,7 @@ fn asked(judged: &Judged, to: &str) -> Result<Arc<str>> {
 }
 
 /// Waits until a source looks so.
-async fn settled(sight: &mut Sight, source: &Key, looks: impl Fn(&Judged) -> bool) {
+async fn settled(sight: &mut ClusterView, source: &Key, looks: impl Fn(&Judged) -> bool) {
     loop {
         let judged = Judge::new(&sight.store, sight.now()).source(source);
         if looks(&judged) {
@@ -116,7 +116,7 @@ async fn settled(sight: &mut Sight, source: &Key, looks: impl Fn(&Judged) -> boo
 }
 
 /// A source that is opted in.
-fn served(sight: &Sight, source: &Key) -> Result<Judged> {
+fn served(sight: &ClusterView, source: &Key) -> Result<Judged> {
     let judged = Judge::new(&sight.store, sight.now()).source(source);
     if judged.view.source.is_none() {
         bail!("there is no Service {source}");
@@ -130,7 +130,7 @@ fn served(sight: &Sight, source: &Key) -> Result<Judged> {
 /// Sets the pause, or ends it.
 pub(super) async fn pause(cluster: &Cluster, source: &Key, on: bool) -> Result<String> {
     let scope = Scope::Namespace(Arc::clone(&source.namespace));
-    let sight = Sight::of(cluster, &[scope]).await?;
+    let sight = ClusterView::of(cluster, &[scope]).await?;
     let judged = served(&sight, source)?;
     let leader = judged.report.leader.map(|leader| leader.pod);
     let leader = leader.as_deref().unwrap_or("no pod");

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use super::value::{Given, Source};
+use super::value::{Given, ValueSource};
 use super::{Bind, Config, FastRetry, Flags, LeaseConfig, Mistakes, RateLimit, WRITES_IN_FLIGHT};
 use crate::logic::budget::{Guard, Limit};
 use crate::logic::nodes::Patience;
@@ -29,7 +29,7 @@ impl Config {
         env: impl Fn(&str) -> Option<String>,
         context: impl Fn(Option<&Path>) -> Option<String>,
     ) -> Result<Self, Mistakes> {
-        let from = Source::new(&env, &context);
+        let from = ValueSource::new(&env, &context);
         let config = Self::read(flags, &from);
         let wrong = from.into_wrong();
         if wrong.is_empty() {
@@ -39,7 +39,7 @@ impl Config {
         }
     }
 
-    fn read(flags: &Flags, from: &Source) -> Self {
+    fn read(flags: &Flags, from: &ValueSource) -> Self {
         let in_cluster = from.variable("KUBERNETES_SERVICE_HOST").is_some();
         let (metrics, probes, debug) = addresses(flags, from);
         let seconds = |flag: Option<&str>, name, default| {
@@ -111,9 +111,9 @@ impl Config {
     }
 }
 
-type Addresses = (Option<Bind>, Option<Bind>, Option<Bind>);
+type BindAddresses = (Option<Bind>, Option<Bind>, Option<Bind>);
 
-fn addresses(flags: &Flags, from: &Source) -> Addresses {
+fn addresses(flags: &Flags, from: &ValueSource) -> BindAddresses {
     let metrics = from.bind(
         flags.metrics_bind_address.as_deref(),
         "metrics-bind-address",
@@ -147,7 +147,7 @@ fn addresses(flags: &Flags, from: &Source) -> Addresses {
     (metrics.0, probes.0, debug.0)
 }
 
-fn lease(flags: &Flags, from: &Source, in_cluster: bool) -> LeaseConfig {
+fn lease(flags: &Flags, from: &ValueSource, in_cluster: bool) -> LeaseConfig {
     let kubeconfig = from.text(flags.kubeconfig.as_deref(), "kubeconfig");
     let kubeconfig = kubeconfig.map(|given| given.text);
     let namespace = from.lease_namespace(
@@ -176,7 +176,7 @@ fn lease(flags: &Flags, from: &Source, in_cluster: bool) -> LeaseConfig {
 type Span = (Duration, Given);
 
 /// Each by itself, and then between two that are right.
-fn check_lease(from: &Source, duration: &Span, renew_deadline: &Span, retry_period: &Span) {
+fn check_lease(from: &ValueSource, duration: &Span, renew_deadline: &Span, retry_period: &Span) {
     let wrong = from.count_wrong();
     let (duration, given) = duration;
     let (renew_deadline, given_renew) = renew_deadline;
@@ -202,7 +202,7 @@ fn check_lease(from: &Source, duration: &Span, renew_deadline: &Span, retry_peri
     }
 }
 
-fn rate_limit(flags: &Flags, from: &Source, notices: &mut Vec<String>) -> Option<RateLimit> {
+fn rate_limit(flags: &Flags, from: &ValueSource, notices: &mut Vec<String>) -> Option<RateLimit> {
     let qps: f64 = from.number(
         flags.qps.as_deref(),
         "qps",
@@ -234,7 +234,7 @@ fn rate_limit(flags: &Flags, from: &Source, notices: &mut Vec<String>) -> Option
     Some(RateLimit { qps, burst })
 }
 
-fn fast_retry(flags: &Flags, from: &Source) -> FastRetry {
+fn fast_retry(flags: &Flags, from: &ValueSource) -> FastRetry {
     let millis = |flag: Option<&str>, name, default| {
         let millis = from.number(flag, name, default, 1..=60_000, "milliseconds");
         Duration::from_millis(millis)
@@ -264,7 +264,7 @@ fn fast_retry(flags: &Flags, from: &Source) -> FastRetry {
     }
 }
 
-fn failovers(flags: &Flags, from: &Source) -> Guard {
+fn failovers(flags: &Flags, from: &ValueSource) -> Guard {
     let count = |flag: Option<&str>, name, default| {
         from.number(flag, name, default, 0..=100_000, "failovers")
     };
@@ -295,7 +295,7 @@ fn failovers(flags: &Flags, from: &Source) -> Guard {
     }
 }
 
-fn node_leases(flags: &Flags, from: &Source) -> Option<Patience> {
+fn node_leases(flags: &Flags, from: &ValueSource) -> Option<Patience> {
     let share_max = from.number(
         flags.node_lease_max_stalled_percent.as_deref(),
         "node-lease-max-stalled-percent",
@@ -319,7 +319,7 @@ fn node_leases(flags: &Flags, from: &Source) -> Option<Patience> {
 }
 
 /// Flags of the Go program that are checked and then change nothing.
-fn no_effect(flags: &Flags, from: &Source) -> Vec<String> {
+fn no_effect(flags: &Flags, from: &ValueSource) -> Vec<String> {
     let always_on = "the store is always on and never stale by time";
     let mut notices = Vec::new();
     let mut note = |given: Option<Given>, why: &str| {

@@ -50,13 +50,13 @@ impl Given {
 
 /// Where values come from: the flag, then its variable, then the default. An invalid value
 /// is recorded, and its default is used until all errors are reported.
-pub(super) struct Source<'a> {
+pub(super) struct ValueSource<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     context: &'a dyn Fn(Option<&Path>) -> Option<String>,
     wrong: RefCell<Vec<ConfigError>>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ValueSource<'a> {
     pub(super) fn new(
         env: &'a dyn Fn(&str) -> Option<String>,
         context: &'a dyn Fn(Option<&Path>) -> Option<String>,

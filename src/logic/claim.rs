@@ -93,7 +93,7 @@ impl Terms {
 
 /// Something that a claim has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ClaimEvent {
     /// Time has passed.
     Tick,
     /// The stores are warm: from now on it is worth something to hold the Lease.
@@ -105,14 +105,14 @@ pub enum Event {
     /// The server was restored from a backup: what a watch shows is news, however old.
     Restored,
     /// What came of the request under way.
-    Answered(Answer),
+    Answered(LeaseAnswer),
     /// To be given up.
     Stop,
 }
 
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum LeaseAnswer {
     /// Done, or read; this is the Lease now.
     Lease(Box<Lease>),
     /// There is no Lease.
@@ -130,7 +130,7 @@ pub enum Answer {
 
 /// What is to be asked of the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum LeaseRequest {
     /// GET the Lease, consistently.
     Read,
     /// POST this object.
@@ -183,11 +183,11 @@ pub struct Claim {
 /// The outcome of one step.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Step {
+pub struct ClaimStep {
     /// The claim afterwards.
     pub claim: Claim,
-    /// To be asked at once; its answer is the next [`Event::Answered`].
-    pub request: Option<Request>,
+    /// To be asked at once; its answer is the next [`ClaimEvent::Answered`].
+    pub request: Option<LeaseRequest>,
     /// When to come again even if nothing happens.
     pub deadline: Option<Moment>,
 }
@@ -216,24 +216,24 @@ impl Claim {
     }
 
     /// Takes in what happened and says what to do. `jitter` in `[0, 1)`.
-    pub fn step(mut self, event: Event, now: Now, jitter: f64) -> Step {
+    pub fn step(mut self, event: ClaimEvent, now: Now, jitter: f64) -> ClaimStep {
         self.lapse(now.moment);
         match event {
-            Event::Synced => self.is_candidate = true,
-            Event::Seen(lease) if self.is_news(&lease.metadata.resource_version) => {
+            ClaimEvent::Synced => self.is_candidate = true,
+            ClaimEvent::Seen(lease) if self.is_news(&lease.metadata.resource_version) => {
                 self.observe(*lease, now.moment);
             }
-            Event::Gone(version) => {
+            ClaimEvent::Gone(version) => {
                 if self.is_news(&version) {
                     self.version = Some(version);
                     self.miss(now.moment);
                 }
             }
             // Read at once; what comes first is the truth.
-            Event::Restored => self.version = None,
-            Event::Seen(_) | Event::Tick => {}
-            Event::Answered(answer) => self.take_in(answer, now.moment, jitter),
-            Event::Stop => {
+            ClaimEvent::Restored => self.version = None,
+            ClaimEvent::Seen(_) | ClaimEvent::Tick => {}
+            ClaimEvent::Answered(answer) => self.take_in(answer, now.moment, jitter),
+            ClaimEvent::Stop => {
                 self.is_stopping = true;
                 self.ours_until = None;
                 self.not_before = AT_ONCE;
@@ -244,7 +244,7 @@ impl Claim {
         let request = self.ask(now);
         let wish = self.wish().filter(|_| self.under_way.is_none());
         let wish = wish.map(|(_, at)| at.max(self.not_before));
-        Step {
+        ClaimStep {
             request,
             deadline: wish.into_iter().chain(self.ours_until).min(),
             claim: self,
@@ -344,21 +344,21 @@ impl Claim {
         }
     }
 
-    fn take_in(&mut self, answer: Answer, now: Moment, jitter: f64) {
+    fn take_in(&mut self, answer: LeaseAnswer, now: Moment, jitter: f64) {
         let Some((purpose, sent)) = self.under_way.take() else {
             return;
         };
         match answer {
-            Answer::Lease(lease) => self.accept(purpose, sent, *lease, now),
-            Answer::Absent if purpose != Purpose::Create => {
+            LeaseAnswer::Lease(lease) => self.accept(purpose, sent, *lease, now),
+            LeaseAnswer::Absent if purpose != Purpose::Create => {
                 self.must_read = false;
                 self.miss(now);
             }
-            Answer::Overtaken if purpose != Purpose::Read => self.must_read = true,
-            Answer::Failed { at_least } => self.pause(at_least, now, jitter),
-            Answer::Lost => self.insist(now, jitter),
+            LeaseAnswer::Overtaken if purpose != Purpose::Read => self.must_read = true,
+            LeaseAnswer::Failed { at_least } => self.pause(at_least, now, jitter),
+            LeaseAnswer::Lost => self.insist(now, jitter),
             // A GET that conflicts, or a namespace that is missing.
-            Answer::Absent | Answer::Overtaken => self.pause(Duration::ZERO, now, jitter),
+            LeaseAnswer::Absent | LeaseAnswer::Overtaken => self.pause(Duration::ZERO, now, jitter),
         }
     }
 
@@ -428,7 +428,7 @@ impl Claim {
         }
     }
 
-    fn ask(&mut self, now: Now) -> Option<Request> {
+    fn ask(&mut self, now: Now) -> Option<LeaseRequest> {
         if self.under_way.is_some() {
             return None;
         }
@@ -438,18 +438,18 @@ impl Claim {
         }
         self.under_way = Some((purpose, now.moment));
         Some(match (purpose, &self.lease) {
-            (Purpose::Read, _) => Request::Read,
+            (Purpose::Read, _) => LeaseRequest::Read,
             (Purpose::Take, Some(lease)) => {
-                Request::Patch(purpose, record::take(&self.terms, lease, now.wall))
+                LeaseRequest::Patch(purpose, record::take(&self.terms, lease, now.wall))
             }
             (Purpose::Renew, Some(lease)) => {
-                Request::Patch(purpose, record::renew(&self.terms, lease, now.wall))
+                LeaseRequest::Patch(purpose, record::renew(&self.terms, lease, now.wall))
             }
             (Purpose::Release, Some(lease)) => {
-                Request::Patch(purpose, record::release(lease, now.wall))
+                LeaseRequest::Patch(purpose, record::release(lease, now.wall))
             }
             (Purpose::Create | Purpose::Take | Purpose::Renew | Purpose::Release, _) => {
-                Request::Create(record::create(&self.terms, now.wall))
+                LeaseRequest::Create(record::create(&self.terms, now.wall))
             }
         })
     }

@@ -31,11 +31,11 @@ fn is_contestable(path: &str) -> bool {
 /// What was last written where, for the objects of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heals {
-    fields: Vec<Field>,
+    fields: Vec<ContestedField>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Field {
+struct ContestedField {
     target: u64,
     path: u64,
     value: u64,
@@ -107,7 +107,7 @@ impl Heals {
                     field.value = value;
                     field.fight = None;
                 }
-                None => self.fields.push(Field {
+                None => self.fields.push(ContestedField {
                     target,
                     path,
                     value,

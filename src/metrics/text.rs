@@ -84,7 +84,7 @@ impl Iterator for Scrape {
         let mut text = String::new();
         if let Some(family) = FAMILIES.get(self.next) {
             let mut registry = Registry::default();
-            registry.register_collector(Box::new(Part {
+            registry.register_collector(Box::new(FamilyCollector {
                 family,
                 facts: Arc::clone(&self.facts),
             }));
@@ -101,12 +101,12 @@ impl Iterator for Scrape {
 
 /// One family of one scrape.
 #[derive(Debug)]
-struct Part {
-    family: &'static Family,
+struct FamilyCollector {
+    family: &'static MetricFamily,
     facts: Arc<Facts>,
 }
 
-impl Collector for Part {
+impl Collector for FamilyCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let family = self.family;
         let encoder = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
@@ -116,7 +116,7 @@ impl Collector for Part {
 
 /// One metric of the contract.
 #[derive(Debug)]
-struct Family {
+struct MetricFamily {
     /// As in the text, but for the `_total` of a counter and the `_info` of an info.
     name: &'static str,
     kind: MetricType,

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::parts::Parts;
+use super::parts::TaskSet;
 use super::{Clients, Controller, Surroundings};
 use crate::config::Config;
 use crate::logic::claim::Terms;
 use crate::logic::model::Key;
 use crate::planted::{self, Bug};
-use crate::shell::lease::{Change, Elector, Tenure};
+use crate::shell::lease::{Elector, Tenure, TenureChange};
 
 /// The participant of the election. A restarted process belongs to the same pod as the former one, but
 /// has an identity of its own.
@@ -45,17 +45,17 @@ pub(super) fn asking(tenure: &Tenure) -> Arc<dyn Fn() -> bool + Send + Sync> {
 
 impl Controller {
     /// Has this replica take part in the election, and say what comes of it.
-    pub(super) fn take_part(&self, parts: &mut Parts) {
+    pub(super) fn take_part(&self, parts: &mut TaskSet) {
         let elector = self.elector.clone();
         let (drive, writer) = (Arc::clone(&self.drive), self.writer.clone());
         let (hub, metrics) = (Arc::clone(&self.hub), Arc::clone(&self.metrics));
         let changed = move |change| match change {
-            Change::Active { vacant } => {
+            TenureChange::Active { vacant } => {
                 metrics.active(true);
                 hub.take_over(vacant);
                 drive.take_over();
             }
-            Change::Standby => {
+            TenureChange::Standby => {
                 metrics.active(false);
                 writer.stand_down();
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube_client::Client;
 use tokio::sync::mpsc;
 
-use super::parts::Parts;
+use super::parts::TaskSet;
 use super::{Controller, FirstSync};
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::fsm::Cause;
@@ -23,7 +23,7 @@ use crate::store::Origin;
 pub(crate) const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 impl Controller {
-    pub(super) fn watch_services(&self, parts: &mut Parts, scope: &Scope, sync: &Arc<FirstSync>) {
+    pub(super) fn watch_services(&self, parts: &mut TaskSet, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let lookout = self.lookout.clone();
         let within = scope.namespace().map(Arc::<str>::from);
@@ -51,7 +51,7 @@ impl Controller {
         });
     }
 
-    pub(super) fn watch_slices(&self, parts: &mut Parts, scope: &Scope, sync: &Arc<FirstSync>) {
+    pub(super) fn watch_slices(&self, parts: &mut TaskSet, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
         let within = scope.namespace().map(Arc::<str>::from);
         let mut synced = sync.once();
@@ -103,7 +103,7 @@ impl Controller {
         );
     }
 
-    pub(super) fn watch_pods(&self, parts: &mut Parts, scope: &Scope, sync: &Arc<FirstSync>) {
+    pub(super) fn watch_pods(&self, parts: &mut TaskSet, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, drive, clock) = (
             Arc::clone(&self.store),
             Arc::clone(&self.drive),
@@ -150,7 +150,7 @@ impl Controller {
 
     /// Every replica watches the Lease: a released one is taken at once. The first sync does not wait
     /// for it.
-    pub(super) fn watch_lease(&self, parts: &mut Parts) {
+    pub(super) fn watch_lease(&self, parts: &mut TaskSet) {
         let elector = self.elector.clone();
         let key = self.lease.clone();
         let scope = Scope::Namespace(Arc::clone(&key.namespace));
@@ -173,7 +173,7 @@ impl Controller {
 
     pub(super) fn watch<T: Object>(
         &self,
-        parts: &mut Parts,
+        parts: &mut TaskSet,
         scope: &Scope,
         selectors: Selectors,
         apply: impl FnMut(Change<T>, Moment) + Send + 'static,
@@ -184,7 +184,7 @@ impl Controller {
     fn watch_by<T: Object>(
         &self,
         client: &Client,
-        parts: &mut Parts,
+        parts: &mut TaskSet,
         scope: &Scope,
         selectors: Selectors,
         apply: impl FnMut(Change<T>, Moment) + Send + 'static,
@@ -262,7 +262,7 @@ impl Controller {
         }
     }
 
-    pub(super) fn sweep(&mut self, parts: &mut Parts, scopes: Vec<Scope>) {
+    pub(super) fn sweep(&mut self, parts: &mut TaskSet, scopes: Vec<Scope>) {
         let (_, closed) = mpsc::channel(1);
         let asked = std::mem::replace(&mut self.asked, closed);
         let alive = self.alive("sweep");

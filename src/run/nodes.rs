@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::Controller;
 use super::feeds::skipped;
-use super::parts::Parts;
+use super::parts::TaskSet;
 use crate::logic::fsm::Cause;
 use crate::logic::model::{Lease, Node, Object as _};
 use crate::logic::nodes::{Heartbeats, Patience};
@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Controller {
-    pub(super) fn watch_the_nodes(&self, parts: &mut Parts) {
+    pub(super) fn watch_the_nodes(&self, parts: &mut TaskSet) {
         if self.config.leave_cordoned_nodes {
             self.watch_nodes(parts);
         }
@@ -41,7 +41,7 @@ impl Controller {
     }
 
     /// Nodes that are cordoned, or tainted for their deletion.
-    fn watch_nodes(&self, parts: &mut Parts) {
+    fn watch_nodes(&self, parts: &mut TaskSet) {
         let drive = Arc::clone(&self.drive);
         self.watch::<Node>(
             parts,
@@ -81,7 +81,7 @@ impl Controller {
     }
 
     /// Nodes that do not renew their Leases any more, by our own clock.
-    fn watch_node_leases(&self, parts: &mut Parts, patience: Patience) {
+    fn watch_node_leases(&self, parts: &mut TaskSet, patience: Patience) {
         let heartbeats = Arc::new(Mutex::new(Heartbeats::default()));
         let scope = Scope::Namespace(NODE_LEASES.into());
         let heard = Arc::clone(&heartbeats);

@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use crate::shell::write::Spawn;
 
 /// Tasks of which the first to end ends the process.
-pub(super) struct Parts {
+pub(super) struct TaskSet {
     spawn: Spawn,
     running: Vec<AbortHandle>,
     /// One message per part, sent when the part is dropped: unbounded, and never long.
@@ -27,7 +27,7 @@ impl Drop for Farewell {
     }
 }
 
-impl Parts {
+impl TaskSet {
     pub(super) fn new(spawn: Spawn) -> Self {
         let (farewell, ended) = mpsc::unbounded_channel();
         Self {
@@ -68,7 +68,7 @@ impl Parts {
     }
 }
 
-impl Drop for Parts {
+impl Drop for TaskSet {
     fn drop(&mut self) {
         self.running.iter().for_each(AbortHandle::abort);
     }

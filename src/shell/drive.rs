@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use self::deadlines::{Deadlines, Entry};
+use self::deadlines::{Deadlines, Timer};
 use self::decide::Together;
 use self::doubt::Sight;
 pub use self::doubt::Suspect;
@@ -102,7 +102,7 @@ struct Cell {
     machine: Machine,
     heals: Heals,
     refusals: Refusals,
-    deadline: Option<Entry>,
+    deadline: Option<Timer>,
     /// The node that its leader is counted on.
     node: Option<Arc<str>>,
     /// Its budget for failovers.

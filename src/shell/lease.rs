@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use self::told::Told;
 use super::api::{self, ApiStatus};
 use super::clock::{Clock, HEARTBEAT};
-use crate::logic::claim::{Answer, Claim, Event, Purpose, Request, Terms};
+use crate::logic::claim::{Claim, ClaimEvent, LeaseAnswer, LeaseRequest, Purpose, Terms};
 use crate::logic::model::{Lease, Version};
 use crate::logic::time::{Moment, Now};
 
@@ -32,7 +32,7 @@ const NEVER: i64 = i64::MIN;
 
 /// This replica began or ceased to be the one that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum TenureChange {
     /// It writes.
     Active {
         /// For so long no replica wrote, as far as this one can tell.
@@ -86,14 +86,14 @@ struct Inner {
 /// Of news about the Lease only the latest count.
 #[derive(Default)]
 struct Mail {
-    restored: Option<Event>,
-    news: Option<Event>,
-    synced: Option<Event>,
-    stop: Option<Event>,
+    restored: Option<ClaimEvent>,
+    news: Option<ClaimEvent>,
+    synced: Option<ClaimEvent>,
+    stop: Option<ClaimEvent>,
 }
 
 impl Mail {
-    fn take(&mut self) -> Option<Event> {
+    fn take(&mut self) -> Option<ClaimEvent> {
         let Self {
             restored,
             news,
@@ -137,28 +137,28 @@ impl Elector {
 
     /// The Lease as a watch shows it.
     pub fn seen(&self, lease: Lease) {
-        self.deliver(|mail| mail.news = Some(Event::Seen(Box::new(lease))));
+        self.deliver(|mail| mail.news = Some(ClaimEvent::Seen(Box::new(lease))));
     }
 
     /// A watch shows that there was no Lease at this version.
     pub fn gone(&self, version: Version) {
-        self.deliver(|mail| mail.news = Some(Event::Gone(version)));
+        self.deliver(|mail| mail.news = Some(ClaimEvent::Gone(version)));
     }
 
     /// The server was restored from a backup: versions of the Lease compare from zero.
     pub fn restored(&self) {
-        self.deliver(|mail| mail.restored = Some(Event::Restored));
+        self.deliver(|mail| mail.restored = Some(ClaimEvent::Restored));
     }
 
     /// The stores are warm.
     pub fn synced(&self) {
-        self.deliver(|mail| mail.synced = Some(Event::Synced));
+        self.deliver(|mail| mail.synced = Some(ClaimEvent::Synced));
     }
 
     /// Gives the Lease up, and waits until others can know.
     pub async fn release(&self) {
         let over = self.0.over.notified();
-        self.deliver(|mail| mail.stop = Some(Event::Stop));
+        self.deliver(|mail| mail.stop = Some(ClaimEvent::Stop));
         over.await;
     }
 
@@ -168,12 +168,12 @@ impl Elector {
     }
 
     /// Holds the Lease whenever it can, for ever. `alive` is called at least every few seconds.
-    pub async fn run(self, changed: impl FnMut(Change), alive: impl Fn()) -> Infallible {
+    pub async fn run(self, changed: impl FnMut(TenureChange), alive: impl Fn()) -> Infallible {
         let inner = &*self.0;
         let mut told = Told::new(changed);
         let mut claim = Claim::new(inner.terms.clone());
-        let mut under_way: Option<UnderWay<'_>> = None;
-        let mut event = Event::Tick;
+        let mut under_way: Option<PendingRequest<'_>> = None;
+        let mut event = ClaimEvent::Tick;
         loop {
             alive();
             let now = inner.now();
@@ -194,31 +194,31 @@ impl Elector {
                 biased;
                 outcome = landed(&mut under_way) => {
                     let now = inner.clock.steady();
-                    Event::Answered(told.outcome(outcome, &inner.terms, now))
+                    ClaimEvent::Answered(told.outcome(outcome, &inner.terms, now))
                 }
                 event = inner.mail() => event,
-                () = tokio::time::sleep_until(wake) => Event::Tick,
+                () = tokio::time::sleep_until(wake) => ClaimEvent::Tick,
             };
         }
     }
 }
 
-type UnderWay<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+type PendingRequest<'a> = Pin<Box<dyn Future<Output = RequestOutcome> + Send + 'a>>;
 
 /// An answer, or why there is none.
-struct Outcome {
+struct RequestOutcome {
     purpose: Purpose,
-    answer: Result<Answer, Failure>,
+    answer: Result<LeaseAnswer, RequestFailure>,
 }
 
 /// Why something did not work.
-enum Failure {
+enum RequestFailure {
     Refused(ApiStatus),
     Lost(String),
 }
 
 /// Until the request under way has its outcome; never without one.
-async fn landed(under_way: &mut Option<UnderWay<'_>>) -> Outcome {
+async fn landed(under_way: &mut Option<PendingRequest<'_>>) -> RequestOutcome {
     let Some(request) = under_way else {
         return pending().await;
     };
@@ -243,7 +243,7 @@ impl Inner {
         Instant::now() + span
     }
 
-    async fn mail(&self) -> Event {
+    async fn mail(&self) -> ClaimEvent {
         loop {
             let delivered = self.delivered.notified();
             if let Some(event) = self.mail.lock().take() {
@@ -255,36 +255,38 @@ impl Inner {
 
     /// One request. Nothing but its own time limit cuts it short: what it brings back counts from when
     /// it was sent, however late.
-    async fn perform(&self, request: Request) -> Outcome {
+    async fn perform(&self, request: LeaseRequest) -> RequestOutcome {
         let (purpose, request) = self.to_http(request);
         let answer = match api::unary(&self.client, request, self.terms.answer_max()).await {
-            Err(why) => Err(Failure::Lost(why.to_string())),
+            Err(why) => Err(RequestFailure::Lost(why.to_string())),
             Ok(answer) if answer.status.is_success() => serde_json::from_slice(&answer.body)
-                .map(|lease| Answer::Lease(Box::new(lease)))
-                .map_err(|why| Failure::Lost(format!("an answer that does not parse: {why}"))),
+                .map(|lease| LeaseAnswer::Lease(Box::new(lease)))
+                .map_err(|why| {
+                    RequestFailure::Lost(format!("an answer that does not parse: {why}"))
+                }),
             Ok(answer) => match answer.status.as_u16() {
-                404 if purpose != Purpose::Create => Ok(Answer::Absent),
-                409 if purpose != Purpose::Read => Ok(Answer::Overtaken),
-                _ => Err(Failure::Refused(answer.to_status())),
+                404 if purpose != Purpose::Create => Ok(LeaseAnswer::Absent),
+                409 if purpose != Purpose::Read => Ok(LeaseAnswer::Overtaken),
+                _ => Err(RequestFailure::Refused(answer.to_status())),
             },
         };
-        Outcome { purpose, answer }
+        RequestOutcome { purpose, answer }
     }
 
-    fn to_http(&self, request: Request) -> (Purpose, http::Request<Vec<u8>>) {
+    fn to_http(&self, request: LeaseRequest) -> (Purpose, http::Request<Vec<u8>>) {
         let key = &self.terms.lease;
         let path = |name| api::path::<Lease>(Some(&*key.namespace), name);
         let query = [("fieldManager", "zen-lead")];
         let (purpose, method, path, content, body) = match request {
-            Request::Read => return (Purpose::Read, api::get(path(Some(&*key.name)))),
-            Request::Create(lease) => (
+            LeaseRequest::Read => return (Purpose::Read, api::get(path(Some(&*key.name)))),
+            LeaseRequest::Create(lease) => (
                 Purpose::Create,
                 Method::POST,
                 path(None),
                 "application/json",
                 lease,
             ),
-            Request::Patch(purpose, ops) => (
+            LeaseRequest::Patch(purpose, ops) => (
                 purpose,
                 Method::PATCH,
                 path(Some(&*key.name)),

@@ -75,7 +75,7 @@ pub enum ServeError {
 
 /// What is served on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Port {
+enum Endpoint {
     Metrics,
     Probes,
     Debug,
@@ -83,7 +83,7 @@ enum Port {
 
 /// Bound sockets, not served yet. Dropping them gives the addresses back.
 #[derive(Debug)]
-pub struct Listeners(Vec<(Port, std::net::TcpListener)>);
+pub struct Listeners(Vec<(Endpoint, std::net::TcpListener)>);
 
 /// Where the listeners really are: port 0 is any free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +110,9 @@ impl Listeners {
     ) -> Result<Self, ServeError> {
         let mut listeners = Vec::new();
         for (port, flag, address) in [
-            (Port::Metrics, "metrics-bind-address", metrics),
-            (Port::Probes, "health-probe-bind-address", probes),
-            (Port::Debug, "debug-bind-address", debug),
+            (Endpoint::Metrics, "metrics-bind-address", metrics),
+            (Endpoint::Probes, "health-probe-bind-address", probes),
+            (Endpoint::Debug, "debug-bind-address", debug),
         ] {
             let Some(address) = address else { continue };
             let listener = listen(address).map_err(|source| ServeError::Bind {
@@ -122,7 +122,7 @@ impl Listeners {
             });
             match listener {
                 Ok(listener) => listeners.push((port, listener)),
-                Err(why) if port == Port::Debug => warn!("{why}; /debug/state is not served"),
+                Err(why) if port == Endpoint::Debug => warn!("{why}; /debug/state is not served"),
                 Err(why) => return Err(why),
             }
         }
@@ -137,9 +137,9 @@ impl Listeners {
             listener.local_addr().ok()
         };
         Addresses {
-            metrics: of(Port::Metrics),
-            probes: of(Port::Probes),
-            debug: of(Port::Debug),
+            metrics: of(Endpoint::Metrics),
+            probes: of(Endpoint::Probes),
+            debug: of(Endpoint::Debug),
         }
     }
 }
@@ -185,7 +185,7 @@ pub struct Handlers {
 }
 
 /// What every connection is served from.
-struct Served {
+struct ConnectionState {
     handlers: Handlers,
     /// Never gives a permit: its closing tells every connection to end.
     closing: Semaphore,
@@ -219,7 +219,7 @@ pub async fn serve(
     handlers: Handlers,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let served = Arc::new(Served {
+    let served = Arc::new(ConnectionState {
         handlers,
         closing: Semaphore::new(0),
         pages: Arc::new(Semaphore::new(live::PAGES_MAX)),
@@ -250,7 +250,7 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(port: Port, listener: TcpListener, served: Arc<Served>) {
+async fn accept(port: Endpoint, listener: TcpListener, served: Arc<ConnectionState>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let next = async || {
@@ -284,7 +284,7 @@ async fn accept(port: Port, listener: TcpListener, served: Arc<Served>) {
 }
 
 /// One client, until it leaves, falls silent or does not read, or the server ends.
-async fn connection(port: Port, stream: TcpStream, served: Arc<Served>) {
+async fn connection(port: Endpoint, stream: TcpStream, served: Arc<ConnectionState>) {
     let rest_max = served.handlers.collection_timeout + READ_SLACK;
     // Small answers should not wait for an acknowledgement; without it they are only later.
     let _ = stream.set_nodelay(true);

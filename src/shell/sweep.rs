@@ -54,7 +54,7 @@ pub struct Sweep<K, L, R> {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct SlicePage {
     metadata: PageMeta,
     #[serde(default)]
     items: Option<Vec<Slice>>,
@@ -171,7 +171,8 @@ where
             if !answer.status.is_success() {
                 return Err(answer.to_status().to_string());
             }
-            let page: Page = serde_json::from_slice(&answer.body).map_err(|why| why.to_string())?;
+            let page: SlicePage =
+                serde_json::from_slice(&answer.body).map_err(|why| why.to_string())?;
             slices.extend(page.items.unwrap_or_default());
             token = page.metadata.token.filter(|token| !token.is_empty());
             if token.is_none() {

@@ -238,7 +238,7 @@ pub async fn config_of(
     asked: Option<&Path>,
     context: Option<&str>,
 ) -> Result<Config, TransportError> {
-    let Place::Kubeconfig(files) = place(asked)? else {
+    let ConfigSource::Kubeconfig(files) = place(asked)? else {
         return Config::incluster()
             .map_err(|error| TransportError::InCluster(one_line(&chain(&error))));
     };
@@ -268,7 +268,7 @@ pub async fn config_of(
 /// [`config`] says why.
 #[must_use]
 pub fn namespace(asked: Option<&Path>) -> Option<String> {
-    let Place::Kubeconfig(files) = place(asked).ok()? else {
+    let ConfigSource::Kubeconfig(files) = place(asked).ok()? else {
         return None;
     };
     let kubeconfig = merged(&files).ok()?;
@@ -286,15 +286,15 @@ fn merged(files: &[PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum ConfigSource {
     /// Files that are there.
     Kubeconfig(Vec<PathBuf>),
     InCluster,
 }
 
-fn place(asked: Option<&Path>) -> Result<Place, TransportError> {
+fn place(asked: Option<&Path>) -> Result<ConfigSource, TransportError> {
     match asked {
-        Some(path) => Ok(Place::Kubeconfig(vec![path.into()])),
+        Some(path) => Ok(ConfigSource::Kubeconfig(vec![path.into()])),
         // A file whose existence cannot be checked counts as present. Reading it reports the error.
         None => locate(var, |path| path.try_exists().unwrap_or(true)),
     }
@@ -311,12 +311,12 @@ fn listed(files: &[PathBuf]) -> String {
 fn locate(
     var: impl Fn(&str) -> Option<String>,
     exists: impl Fn(&Path) -> bool,
-) -> Result<Place, TransportError> {
+) -> Result<ConfigSource, TransportError> {
     if let Some(named) = var("KUBECONFIG") {
         let named = std::env::split_paths(&named).filter(|path| !path.as_os_str().is_empty());
         let (there, missing): (Vec<_>, Vec<_>) = named.partition(|path| exists(path));
         if !there.is_empty() {
-            return Ok(Place::Kubeconfig(there));
+            return Ok(ConfigSource::Kubeconfig(there));
         }
         return Err(TransportError::Kubeconfig {
             place: format!("of KUBECONFIG ({})", listed(&missing)),
@@ -325,8 +325,8 @@ fn locate(
     }
     let home = var("HOME").map(|home| format!("{home}/.kube/config"));
     match home {
-        Some(path) if exists(Path::new(&path)) => Ok(Place::Kubeconfig(vec![path.into()])),
-        _ if var(SERVICE_HOST).is_some() => Ok(Place::InCluster),
+        Some(path) if exists(Path::new(&path)) => Ok(ConfigSource::Kubeconfig(vec![path.into()])),
+        _ if var(SERVICE_HOST).is_some() => Ok(ConfigSource::InCluster),
         home => Err(TransportError::Nowhere(
             home.unwrap_or_else(|| "~/.kube/config".to_owned()),
         )),
@@ -396,13 +396,13 @@ mod tests {
     fn where_the_configuration_comes_from() {
         let files = |paths: &[&str]| {
             let paths = paths.iter().map(PathBuf::from).collect();
-            Some(Place::Kubeconfig(paths))
+            Some(ConfigSource::Kubeconfig(paths))
         };
         for (kubeconfig, home_exists, in_cluster, expected) in [
             (Some("/a:/b"), true, true, files(&["/a", "/b"])),
             (Some("/missing:/b::/missing"), true, true, files(&["/b"])),
             (None, true, true, files(&["/home/me/.kube/config"])),
-            (None, false, true, Some(Place::InCluster)),
+            (None, false, true, Some(ConfigSource::InCluster)),
             (None, false, false, None),
         ] {
             let var = |name: &str| match name {

@@ -10,7 +10,7 @@ use super::intern::Interner;
 use super::names::{Pointers, relate};
 use super::news::{Origin, bury, is_news, may_go};
 use super::roster::{ByName, Roster};
-use super::selectors::Selectors;
+use super::selectors::SelectorIndex;
 use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE};
 use crate::logic::model::{Labels, Meta, Pod, Service, Slice, Version};
 use crate::logic::settings::{self, OptIn};
@@ -30,7 +30,7 @@ pub(super) struct Namespace {
     pub(super) services: Map<Arc<Service>>,
     pub(super) slices: Map<Arc<Slice>>,
     /// Selectors of the opted-in Services.
-    pub(super) selectors: Selectors,
+    pub(super) selectors: SelectorIndex,
     /// Pods that each of them selects.
     pub(super) members: Map<BTreeSet<ByName>>,
     /// Selectors that came after pods which they may select: see [`Namespace::gather`].

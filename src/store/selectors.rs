@@ -12,18 +12,18 @@ type Pair = (Arc<str>, Arc<str>);
 /// Selectors under one of their own pairs: a pod asks only for the pairs that it bears, so what
 /// cannot match costs nothing.
 #[derive(Debug, Default)]
-pub(super) struct Selectors {
-    by_pair: HashMap<Pair, Vec<Entry>, FixedState>,
+pub(super) struct SelectorIndex {
+    by_pair: HashMap<Pair, Vec<IndexedSelector>, FixedState>,
     by_source: HashMap<Arc<str>, (Labels, Pair), FixedState>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct IndexedSelector {
     source: Arc<str>,
     selector: Labels,
 }
 
-impl Selectors {
+impl SelectorIndex {
     /// The selector of a source, if it has one here.
     pub(super) fn get(&self, source: &str) -> Option<&Labels> {
         self.by_source.get(source).map(|(selector, _)| selector)
@@ -45,7 +45,7 @@ impl Selectors {
         let Some(pair) = selector.entries().iter().min_by_key(crowd).cloned() else {
             return;
         };
-        let entry = Entry {
+        let entry = IndexedSelector {
             source: Arc::clone(source),
             selector: selector.clone(),
         };
@@ -92,7 +92,7 @@ mod tests {
             edits in prop::collection::vec((0_u8..6, prop::collection::vec((0_u8..4, 0_u8..3), 0..4)), 0..40),
             pod in prop::collection::vec((0_u8..4, 0_u8..3), 0..4),
         ) {
-            let mut index = Selectors::default();
+            let mut index = SelectorIndex::default();
             let mut plain = HashMap::new();
             for (source, selector) in edits {
                 let name: Arc<str> = format!("s{source}").into();
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_pair_that_all_have_does_not_crowd_a_bucket() {
-        let mut index = Selectors::default();
+        let mut index = SelectorIndex::default();
         for n in 0..1_000 {
             let selector = [("part-of", "shop".to_owned()), ("app", format!("app-{n}"))];
             index.set(

@@ -6,22 +6,22 @@ use std::sync::atomic::Ordering::Relaxed;
 use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::metrics::MetricType::{Counter, Gauge, Histogram, Info};
 
-use super::{ATTEMPTS, BUILD, Family, Operation, Outcome, REASONS, ServiceStats, State, of};
+use super::{ATTEMPTS, BUILD, MetricFamily, Operation, Outcome, REASONS, ServiceStats, State, of};
 
-pub(super) static FAMILIES: [Family; 40] = [
-    Family {
+pub(super) static FAMILIES: [MetricFamily; 40] = [
+    MetricFamily {
         name: "zen_lead_leader_duration_seconds",
         kind: Gauge,
         help: "Time since the current leader became leader, 0 without one.",
         lines: |facts, lines| facts.gauge(lines, ServiceStats::leader_duration),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_failover_count",
         kind: Counter,
         help: "Leader changes, by the reason for which the old leader was left.",
         lines: |facts, lines| facts.counter_by(lines, "reason", REASONS, |s| &s.failovers),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_reconciliation_duration_seconds",
         kind: Histogram,
         help: "Duration of reconciliations.",
@@ -35,13 +35,13 @@ pub(super) static FAMILIES: [Family; 40] = [
             })
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_pods_available",
         kind: Gauge,
         help: "Ready pods that could lead.",
         lines: |facts, lines| facts.whole(lines, |s| s.pods_available.load(Relaxed).into()),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_port_resolution_failures",
         kind: Counter,
         help: "Service ports that a leader pod did not resolve.",
@@ -55,7 +55,7 @@ pub(super) static FAMILIES: [Family; 40] = [
             Ok(())
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_reconciliation_errors",
         kind: Counter,
         help: "What went wrong with a Service.",
@@ -69,49 +69,49 @@ pub(super) static FAMILIES: [Family; 40] = [
             Ok(())
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_leader_services_total",
         kind: Gauge,
         help: "Leader Services that exist.",
         lines: |facts, lines| facts.sum(lines, |s| s.leader_service.load(Relaxed).into()),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_endpointslices_total",
         kind: Gauge,
         help: "EndpointSlices of leader Services that exist.",
         lines: |facts, lines| facts.sum(lines, |s| s.slices.load(Relaxed).into()),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_sticky_leader_hits",
         kind: Counter,
         help: "Times the sticky leader stayed.",
         lines: |facts, lines| facts.counter(lines, |s| &s.sticky_hits),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_sticky_leader_misses",
         kind: Counter,
         help: "Times the sticky leader could not stay.",
         lines: |facts, lines| facts.counter(lines, |s| &s.sticky_misses),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_leader_selection_attempts",
         kind: Counter,
         help: "Times a leader had to be chosen.",
         lines: |facts, lines| facts.counter(lines, |s| &s.selections),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_leader_pod_age_seconds",
         kind: Gauge,
         help: "Time since the current leader's pod was created, 0 without a leader.",
         lines: |facts, lines| facts.gauge(lines, ServiceStats::leader_pod_age),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_leader_service_without_endpoints",
         kind: Gauge,
         help: "1 when the leader Service exists and no leader is published, else 0.",
         lines: |facts, lines| facts.whole(lines, |s| s.has_no_endpoints().into()),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_reconciliations",
         kind: Counter,
         help: "Reconciliations.",
@@ -120,19 +120,19 @@ pub(super) static FAMILIES: [Family; 40] = [
             facts.counter_by(lines, "result", results, |s| &s.reconciliations)
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_leader_stable",
         kind: Gauge,
         help: "1 when a leader is published and Ready, else 0.",
         lines: |facts, lines| facts.whole(lines, |s| s.is_stable().into()),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_endpoint_write_errors",
         kind: Counter,
         help: "EndpointSlice writes that failed.",
         lines: |facts, lines| facts.counter(lines, |s| &s.write_errors),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_retry_attempts",
         kind: Counter,
         help: "Requests that failed and were repeated, by the number of the failed attempt.",
@@ -157,7 +157,7 @@ pub(super) static FAMILIES: [Family; 40] = [
             Ok(())
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_retry_success_after_retry",
         kind: Counter,
         help: "Requests that succeeded after at least one retry.",
@@ -178,13 +178,13 @@ pub(super) static FAMILIES: [Family; 40] = [
             Ok(())
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_cache_size",
         kind: Gauge,
         help: "Opted-in Services.",
         lines: |facts, lines| facts.sum(lines, |_| 1),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_cache_update_duration_seconds",
         kind: Histogram,
         help: "Duration of lists, by namespace; empty for the whole cluster.",
@@ -194,19 +194,19 @@ pub(super) static FAMILIES: [Family; 40] = [
             })
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_cache_hits",
         kind: Counter,
         help: "Steps that needed no request to know what is the case.",
         lines: |facts, lines| facts.namespace_counter(lines, |space| &space.cache_hits),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_cache_misses",
         kind: Counter,
         help: "Steps that needed a GET.",
         lines: |facts, lines| facts.namespace_counter(lines, |space| &space.cache_misses),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_timeout_occurrences",
         kind: Counter,
         help: "What took too long.",
@@ -220,7 +220,7 @@ pub(super) static FAMILIES: [Family; 40] = [
             Ok(())
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_failover_latency_seconds",
         kind: Histogram,
         help: "From the receipt of the watch frame to the API server's acknowledgement.",
@@ -233,7 +233,7 @@ pub(super) static FAMILIES: [Family; 40] = [
             })
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_api_call_duration_seconds",
         kind: Histogram,
         help: "Duration of requests to the API server.",
@@ -250,7 +250,7 @@ pub(super) static FAMILIES: [Family; 40] = [
             })
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_build",
         kind: Info,
         help: "The build that runs.",
@@ -262,7 +262,7 @@ pub(super) static FAMILIES: [Family; 40] = [
             ])
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_state",
         kind: Gauge,
         help: "1 for the state that the Service's machine is in, 0 for the others.",
@@ -278,13 +278,13 @@ pub(super) static FAMILIES: [Family; 40] = [
             Ok(())
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_decision_latency_seconds",
         kind: Histogram,
         help: "From the receipt of a watch frame to the write that it caused being sent.",
         lines: |facts, lines| lines.histogram(&[], &facts.decisions),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_watch_restarts",
         kind: Counter,
         help: "Watches that ended and were restarted.",
@@ -300,7 +300,7 @@ pub(super) static FAMILIES: [Family; 40] = [
             })
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_watch_lag_seconds",
         kind: Gauge,
         help: "Time since the last frame or bookmark, of the watch that waits longest.",
@@ -317,31 +317,31 @@ pub(super) static FAMILIES: [Family; 40] = [
             })
         },
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_is_active",
         kind: Gauge,
         help: "1 when this replica holds the Lease, else 0.",
         lines: |facts, lines| lines.whole(&[], facts.active.into()),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_foreign_endpointslices",
         kind: Gauge,
         help: "EndpointSlices that others attached to the leader Service.",
         lines: |facts, lines| facts.whole(lines, |s| s.foreign_slices.load(Relaxed).into()),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_leader_guarded",
         kind: Gauge,
         help: "1 while a leader is kept only because the failover budget is used up, else 0.",
         lines: |facts, lines| facts.whole(lines, |s| s.guarded.load(Relaxed).into()),
     },
-    Family {
+    MetricFamily {
         name: "zen_lead_failovers_held",
         kind: Counter,
         help: "Failovers that were held back because the budget was used up.",
         lines: |facts, lines| facts.counter(lines, |s| &s.failovers_held),
     },
-    Family {
+    MetricFamily {
         name: "process_cpu_seconds",
         kind: Counter,
         help: "User and system CPU time spent.",
@@ -350,31 +350,31 @@ pub(super) static FAMILIES: [Family; 40] = [
             None => Ok(()),
         },
     },
-    Family {
+    MetricFamily {
         name: "process_resident_memory_bytes",
         kind: Gauge,
         help: "Resident memory.",
         lines: |facts, lines| lines.optional(facts.process.resident_bytes),
     },
-    Family {
+    MetricFamily {
         name: "process_virtual_memory_bytes",
         kind: Gauge,
         help: "Virtual memory.",
         lines: |facts, lines| lines.optional(facts.process.virtual_bytes),
     },
-    Family {
+    MetricFamily {
         name: "process_open_fds",
         kind: Gauge,
         help: "Open file descriptors.",
         lines: |facts, lines| lines.optional(facts.process.open_fds),
     },
-    Family {
+    MetricFamily {
         name: "process_max_fds",
         kind: Gauge,
         help: "Most file descriptors that may be open.",
         lines: |facts, lines| lines.optional(facts.process.max_fds),
     },
-    Family {
+    MetricFamily {
         name: "process_start_time_seconds",
         kind: Gauge,
         help: "Start of the process, in seconds since the epoch.",

@@ -7,7 +7,7 @@ use crate::logic::model::Key;
 use crate::logic::time::Moment;
 
 /// One entry: its moment, and a number that makes it unique and keeps the order of insertion.
-pub(super) type Entry = (Moment, u64);
+pub(super) type Timer = (Moment, u64);
 
 /// Which source to look at, and because of which news; none when the time itself is the news.
 pub(super) type Due = (Key, Option<Cause>);
@@ -15,23 +15,23 @@ pub(super) type Due = (Key, Option<Cause>);
 /// All deadlines in the order in which they come.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    due: BTreeMap<Entry, Due>,
+    due: BTreeMap<Timer, Due>,
     sequence: u64,
 }
 
 impl Deadlines {
-    pub(super) fn insert(&mut self, at: Moment, source: Key, cause: Option<Cause>) -> Entry {
+    pub(super) fn insert(&mut self, at: Moment, source: Key, cause: Option<Cause>) -> Timer {
         self.sequence += 1;
         let entry = (at, self.sequence);
         self.due.insert(entry, (source, cause));
         entry
     }
 
-    pub(super) fn remove(&mut self, entry: Entry) {
+    pub(super) fn remove(&mut self, entry: Timer) {
         self.due.remove(&entry);
     }
 
-    pub(super) fn contains(&self, entry: Entry) -> bool {
+    pub(super) fn contains(&self, entry: Timer) -> bool {
         self.due.contains_key(&entry)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Cell, Drive};
-use crate::board::{Board, Change, Row};
+use crate::board::{Board, LeaderChange, Row};
 use crate::logic::contract::reason;
 use crate::logic::duration::Brief;
 use crate::logic::elect::Reason;
@@ -121,7 +121,7 @@ pub(super) fn show(
         available: Report::available(view),
         pods: view.pods.len(),
     };
-    let change = switched.map(|switched| Change {
+    let change = switched.map(|switched| LeaderChange {
         at: now.wall,
         from: switched.from,
         to: switched.to,

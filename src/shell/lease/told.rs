@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Change, Failure, Outcome};
-use crate::logic::claim::{Answer, Claim, Purpose, Terms};
+use super::{RequestFailure, RequestOutcome, TenureChange};
+use crate::logic::claim::{Claim, LeaseAnswer, Purpose, Terms};
 use crate::logic::time::Moment;
 
 /// Time after which a lasting refusal is explained. A server that starts refuses every request until its
@@ -27,7 +27,7 @@ struct Trouble {
     is_explained: bool,
 }
 
-impl<C: FnMut(Change)> Told<C> {
+impl<C: FnMut(TenureChange)> Told<C> {
     pub(super) fn new(changed: C) -> Self {
         Self {
             changed,
@@ -52,11 +52,11 @@ impl<C: FnMut(Change)> Told<C> {
                 tracing::warn!(%lease, holder = holder.map(|holder| &**holder), "this replica no longer holds the Lease: it stops writing and stands by");
             }
             (self.changed)(if is_active {
-                Change::Active {
+                TenureChange::Active {
                     vacant: now.since(claim.vacant_since()),
                 }
             } else {
-                Change::Standby
+                TenureChange::Standby
             });
         }
         let other = holder.filter(|holder| *holder != identity);
@@ -68,7 +68,12 @@ impl<C: FnMut(Change)> Told<C> {
     }
 
     /// Logs a failure that is news.
-    pub(super) fn outcome(&mut self, outcome: Outcome, terms: &Terms, now: Moment) -> Answer {
+    pub(super) fn outcome(
+        &mut self,
+        outcome: RequestOutcome,
+        terms: &Terms,
+        now: Moment,
+    ) -> LeaseAnswer {
         let lease = &terms.lease;
         let (kind, why, answer) = match outcome.answer {
             Ok(answer) => {
@@ -77,10 +82,10 @@ impl<C: FnMut(Change)> Told<C> {
                 }
                 return answer;
             }
-            Err(Failure::Lost(why)) => ("no answer".into(), why, Answer::Lost),
-            Err(Failure::Refused(status)) => {
+            Err(RequestFailure::Lost(why)) => ("no answer".into(), why, LeaseAnswer::Lost),
+            Err(RequestFailure::Refused(status)) => {
                 let at_least = status.retry_after.unwrap_or_default();
-                let answer = Answer::Failed { at_least };
+                let answer = LeaseAnswer::Failed { at_least };
                 (status.code.to_string(), status.to_string(), answer)
             }
         };

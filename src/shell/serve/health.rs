@@ -20,14 +20,14 @@ const GAP: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Health {
     /// As many as there are tasks. Locked to add or remove one and to look at all.
-    tasks: Mutex<Vec<Task>>,
+    tasks: Mutex<Vec<TaskHealth>>,
     looked: AtomicI64,
     /// Until then no task is blamed: the process has just stood still.
     grace: AtomicI64,
 }
 
 #[derive(Debug)]
-struct Task {
+struct TaskHealth {
     name: Box<str>,
     beat: Arc<AtomicI64>,
 }
@@ -58,7 +58,7 @@ impl Health {
     #[must_use = "a task that never beats is taken for dead"]
     pub fn task(&self, name: impl Into<Box<str>>, now: Moment) -> Heart {
         let beat = Arc::new(AtomicI64::new(now.0));
-        self.tasks.lock().push(Task {
+        self.tasks.lock().push(TaskHealth {
             name: name.into(),
             beat: Arc::clone(&beat),
         });

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::Served;
+use super::ConnectionState;
 use crate::board::Board;
 
 /// The page.
@@ -46,7 +46,7 @@ const RETRY_MS: u32 = 300;
 
 /// One page that is open.
 pub(super) struct Live {
-    served: Arc<Served>,
+    served: Arc<ConnectionState>,
     board: Arc<Board>,
     /// Number of the last change that the page has.
     upto: u64,
@@ -59,7 +59,7 @@ pub(super) struct Live {
 impl Live {
     /// For a page that has everything up to `last_id`, as it was told; `None` if there are too many
     /// of them.
-    pub(super) fn new(served: &Arc<Served>, last_id: Option<&str>) -> Option<Self> {
+    pub(super) fn new(served: &Arc<ConnectionState>, last_id: Option<&str>) -> Option<Self> {
         let board = Arc::clone(served.handlers.board.as_ref()?);
         let place = Arc::clone(&served.pages).try_acquire_owned().ok()?;
         let mut tick = interval(TICK);

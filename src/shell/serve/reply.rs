@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::live::{self, Live};
-use super::{Handlers, Port, Served};
+use super::{ConnectionState, Endpoint, Handlers};
 use crate::logic::model::Key;
 use crate::logic::time::Moment;
 use crate::metrics::{self, Scrape};
@@ -36,7 +36,7 @@ pub(super) struct Pieces {
     scrape: Scrape,
     ready: String,
     deadline: Moment,
-    served: Arc<Served>,
+    served: Arc<ConnectionState>,
 }
 
 /// A scrape took too long; the connection is cut, so that no half text is taken for a whole one.
@@ -109,7 +109,11 @@ impl Handlers {
     }
 }
 
-pub(super) fn answer<B>(port: Port, served: &Arc<Served>, request: &Request<B>) -> Response<Reply> {
+pub(super) fn answer<B>(
+    port: Endpoint,
+    served: &Arc<ConnectionState>,
+    request: &Request<B>,
+) -> Response<Reply> {
     let handlers = &served.handlers;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -118,21 +122,21 @@ pub(super) fn answer<B>(port: Port, served: &Arc<Served>, request: &Request<B>) 
         return reply;
     }
     match (port, request.uri().path()) {
-        (Port::Metrics, "/metrics") => scrape(served),
-        (Port::Metrics, "/") if handlers.board.is_some() => page(),
-        (Port::Metrics, "/status/stream") if handlers.board.is_some() => {
+        (Endpoint::Metrics, "/metrics") => scrape(served),
+        (Endpoint::Metrics, "/") if handlers.board.is_some() => page(),
+        (Endpoint::Metrics, "/status/stream") if handlers.board.is_some() => {
             let last = request.headers().get("last-event-id");
             stream(served, last.and_then(|id| id.to_str().ok()))
         }
-        (Port::Probes, "/healthz") => probe(&handlers.health.check((handlers.clock)().moment)),
-        (Port::Probes, "/readyz") => probe(&handlers.readiness.check()),
-        (Port::Debug, "/debug/state") => state(handlers, request.uri().query()),
-        (Port::Metrics, _) if handlers.board.is_some() => {
+        (Endpoint::Probes, "/healthz") => probe(&handlers.health.check((handlers.clock)().moment)),
+        (Endpoint::Probes, "/readyz") => probe(&handlers.readiness.check()),
+        (Endpoint::Debug, "/debug/state") => state(handlers, request.uri().query()),
+        (Endpoint::Metrics, _) if handlers.board.is_some() => {
             text(StatusCode::NOT_FOUND, "here are / and /metrics\n")
         }
-        (Port::Metrics, _) => text(StatusCode::NOT_FOUND, "here is only /metrics\n"),
-        (Port::Probes, _) => text(StatusCode::NOT_FOUND, "here are /healthz and /readyz\n"),
-        (Port::Debug, _) => text(
+        (Endpoint::Metrics, _) => text(StatusCode::NOT_FOUND, "here is only /metrics\n"),
+        (Endpoint::Probes, _) => text(StatusCode::NOT_FOUND, "here are /healthz and /readyz\n"),
+        (Endpoint::Debug, _) => text(
             StatusCode::NOT_FOUND,
             "here are /debug/state and /debug/state?service=<namespace>/<name>\n",
         ),
@@ -149,7 +153,7 @@ fn page() -> Response<Reply> {
     response
 }
 
-fn stream(served: &Arc<Served>, last_id: Option<&str>) -> Response<Reply> {
+fn stream(served: &Arc<ConnectionState>, last_id: Option<&str>) -> Response<Reply> {
     match Live::new(served, last_id) {
         Some(live) => respond(
             StatusCode::OK,
@@ -163,7 +167,7 @@ fn stream(served: &Arc<Served>, last_id: Option<&str>) -> Response<Reply> {
     }
 }
 
-fn scrape(served: &Arc<Served>) -> Response<Reply> {
+fn scrape(served: &Arc<ConnectionState>) -> Response<Reply> {
     let handlers = &served.handlers;
     let now = (handlers.clock)();
     let deadline = now.moment + handlers.collection_timeout;

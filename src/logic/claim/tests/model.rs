@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::jitter::{self, Jitter};
-use crate::logic::claim::{Answer, Claim, Event, Request, Terms};
+use crate::logic::claim::{Claim, ClaimEvent, LeaseAnswer, LeaseRequest, Terms};
 use crate::logic::model::{Key, Lease};
 use crate::logic::tests::config;
 use crate::logic::time::{Moment, Now};
@@ -19,38 +19,38 @@ struct Server {
     lease: Option<Value>,
     version: u64,
     /// What watches show, in this order.
-    log: Vec<Event>,
+    log: Vec<ClaimEvent>,
 }
 
 impl Server {
-    fn put(&mut self, mut lease: Value) -> Answer {
+    fn put(&mut self, mut lease: Value) -> LeaseAnswer {
         self.version += 1;
         lease["metadata"]["resourceVersion"] = self.version.to_string().into();
         self.lease = Some(lease.clone());
-        self.log.push(Event::Seen(Box::new(read(&lease))));
-        Answer::Lease(Box::new(read(&lease)))
+        self.log.push(ClaimEvent::Seen(Box::new(read(&lease))));
+        LeaseAnswer::Lease(Box::new(read(&lease)))
     }
 
     fn delete(&mut self) {
         if self.lease.take().is_some() {
             self.version += 1;
             let version = self.version.to_string();
-            self.log.push(Event::Gone(version.as_str().into()));
+            self.log.push(ClaimEvent::Gone(version.as_str().into()));
         }
     }
 
-    fn answer(&mut self, request: &Request) -> Answer {
+    fn answer(&mut self, request: &LeaseRequest) -> LeaseAnswer {
         match (request, self.lease.clone()) {
-            (Request::Read, Some(lease)) => Answer::Lease(Box::new(read(&lease))),
-            (Request::Read | Request::Patch(..), None) => Answer::Absent,
-            (Request::Create(_), Some(_)) => Answer::Overtaken,
-            (Request::Create(lease), None) => self.put(lease.clone()),
-            (Request::Patch(_, ops), Some(mut lease)) => {
+            (LeaseRequest::Read, Some(lease)) => LeaseAnswer::Lease(Box::new(read(&lease))),
+            (LeaseRequest::Read | LeaseRequest::Patch(..), None) => LeaseAnswer::Absent,
+            (LeaseRequest::Create(_), Some(_)) => LeaseAnswer::Overtaken,
+            (LeaseRequest::Create(lease), None) => self.put(lease.clone()),
+            (LeaseRequest::Patch(_, ops), Some(mut lease)) => {
                 for op in ops.as_array().expect("a patch") {
                     let path = op["path"].as_str().expect("a path");
                     if path == "/metadata/resourceVersion" {
                         if lease["metadata"]["resourceVersion"] != op["value"] {
-                            return Answer::Overtaken;
+                            return LeaseAnswer::Overtaken;
                         }
                     } else if path == "/spec" {
                         lease["spec"] = op["value"].clone();
@@ -74,9 +74,9 @@ enum Happening {
     /// A replica's timer, unless a later one was set.
     Timer(usize, u64),
     /// A request reaches the server.
-    Arrives(usize, u64, Request),
+    Arrives(usize, u64, LeaseRequest),
     /// An answer, or a time-out, reaches the replica.
-    Returns(usize, u64, Answer),
+    Returns(usize, u64, LeaseAnswer),
     /// A replica's watch gets on.
     Shows(usize),
     Pause(usize),
@@ -102,7 +102,7 @@ struct Replica {
     is_paused: bool,
     is_stopped: bool,
     /// Of the times for which it could not run.
-    missed: Vec<Event>,
+    missed: Vec<ClaimEvent>,
 }
 
 struct World {
@@ -196,11 +196,11 @@ impl World {
             renew_deadline: Duration::from_secs(3),
             retry_period: Duration::from_secs(1),
         }));
-        self.tell(number, Event::Tick);
+        self.tell(number, ClaimEvent::Tick);
         let synced = self.draw(SECOND);
         let timer = self.replicas[number].timer;
         self.plan(synced, Happening::Timer(number, timer));
-        self.tell(number, Event::Synced);
+        self.tell(number, ClaimEvent::Synced);
         self.plan(0, Happening::Shows(number));
     }
 
@@ -220,7 +220,7 @@ impl World {
         }
     }
 
-    fn tell(&mut self, number: usize, event: Event) {
+    fn tell(&mut self, number: usize, event: ClaimEvent) {
         if self.replicas[number].is_paused {
             self.replicas[number].missed.push(event);
             return;
@@ -250,10 +250,10 @@ impl World {
         }
     }
 
-    fn send(&mut self, number: usize, request: Request) {
+    fn send(&mut self, number: usize, request: LeaseRequest) {
         self.replicas[number].request += 1;
         let ticket = self.replicas[number].request;
-        let failed = Answer::Failed {
+        let failed = LeaseAnswer::Failed {
             at_least: Duration::ZERO,
         };
         self.plan(2 * SECOND, Happening::Returns(number, ticket, failed));
@@ -286,7 +286,7 @@ impl World {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Timer(number, timer) if self.replicas[number].timer == timer => {
-                self.tell(number, Event::Tick);
+                self.tell(number, ClaimEvent::Tick);
             }
             Happening::Timer(..) => {}
             Happening::Arrives(number, ticket, request) => {
@@ -299,7 +299,7 @@ impl World {
             Happening::Returns(number, ticket, answer) => {
                 if self.replicas[number].request == ticket {
                     self.replicas[number].request += 1;
-                    self.tell(number, Event::Answered(answer));
+                    self.tell(number, ClaimEvent::Answered(answer));
                 }
             }
             Happening::Shows(number) => self.show(number),
@@ -309,7 +309,7 @@ impl World {
                 for event in std::mem::take(&mut self.replicas[number].missed) {
                     self.tell(number, event);
                 }
-                self.tell(number, Event::Tick);
+                self.tell(number, ClaimEvent::Tick);
             }
             Happening::Restart(number) => {
                 self.replicas[number].is_paused = false;
@@ -321,7 +321,7 @@ impl World {
             }
             Happening::Stop(number) => {
                 self.replicas[number].is_stopped = true;
-                self.tell(number, Event::Stop);
+                self.tell(number, ClaimEvent::Stop);
             }
             Happening::Delete => {
                 // One that never saw the Lease cannot know that it was there; and one whose watch is
