@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::logic::budget::Guard;
 use crate::logic::nodes::Patience;
+use crate::logic::rate_limit::RateLimit;
 pub use bind::Bind;
 pub(crate) use flags::nearest;
 pub use flags::{Flags, unknown_variables, variable_of};
@@ -149,15 +150,6 @@ pub struct LeaseConfig {
 
 /// Ordinary writes in flight, unless a flag says otherwise.
 pub const WRITES_IN_FLIGHT: usize = 32;
-
-/// A client-side limit for everything but failover writes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RateLimit {
-    /// Requests per second, more than 0.
-    pub qps: f64,
-    /// Requests at once.
-    pub burst: NonZeroU32,
-}
 
 /// The quick retries of a write, before the ordinary back-off takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use zen_lead::config::{Bind, Config, ConfigError, Exit, Flags, LogFormat, unknown_variables};
+use zen_lead::logic::rate_limit::RateLimit;
 
 /// Parses a command line that is written as one string, in an environment of `NAME=value` words.
 fn config(args: &str, env: &[(&str, &str)]) -> Result<Config, Exit> {
@@ -84,7 +85,7 @@ fn every_form_of_a_flag() {
         "--qps 9 --qps 5 --burst 7",
     ] {
         let limit = accepted(args).rate_limit.expect("a limit");
-        assert_eq!((limit.qps, limit.burst.get()), (5.0, 7), "{args}");
+        assert_eq!(limit, RateLimit::per_second(5.0, 7), "{args}");
     }
     for args in [
         "--enable-parallel-api-calls",
@@ -107,13 +108,13 @@ fn a_flag_wins_over_its_variable() {
     ];
     let config = outside("--qps=2.5", &env).expect("it is fine");
     let limit = config.rate_limit.expect("a limit");
-    assert_eq!((limit.qps, limit.burst.get()), (2.5, 100));
+    assert_eq!(limit, RateLimit::per_second(2.5, 100));
     assert_eq!(config.namespaces, ["a", "b"]);
     assert_eq!(config.log_format, LogFormat::Text, "empty: not given");
     let config = outside("--namespaces=", &env).expect("it is fine");
     assert!(config.namespaces.is_empty(), "an empty flag is the default");
     let config = outside("--qps=2.5", &[]).expect("it is fine");
-    assert_eq!(config.rate_limit.map(|limit| limit.burst.get()), Some(3));
+    assert_eq!(config.rate_limit.map(|limit| limit.burst), Some(3));
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn values() {
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.lease.name, "x.y");
     assert_eq!(
-        config.failovers.per_service.map(|limit| limit.count),
+        config.failovers.per_service.map(|limit| limit.burst),
         Some(3)
     );
     let patience = config.node_leases.expect("a timeout");
@@ -146,7 +147,7 @@ fn values() {
     assert_eq!((patience.timeout, patience.share_max), expected);
     assert!(config.leave_cordoned_nodes && config.keep_managed_fields);
     let limit = config.failovers.global.expect("a limit");
-    assert_eq!((limit.count, limit.window), (7, Duration::from_mins(1)));
+    assert_eq!(limit, RateLimit::per_window(7, Duration::from_mins(1)));
 }
 
 #[test]

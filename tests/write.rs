@@ -10,10 +10,11 @@ use serde_json::json;
 use simkube::{Kind, RequestInfo, Rule, Verb, Verdict as Fault};
 use support::{NS, World, ms, secs, word};
 use tokio::time::{Instant, sleep};
-use zen_lead::config::{FastRetry, RateLimit};
+use zen_lead::config::FastRetry;
 use zen_lead::logic::fsm::Cause;
 use zen_lead::logic::model::{Key, Pod, Uid, Version};
 use zen_lead::logic::plan::{self, Action, Lane, Op, Target, Write};
+use zen_lead::logic::rate_limit::RateLimit;
 use zen_lead::logic::reflect::Change;
 use zen_lead::logic::time::Moment;
 use zen_lead::metrics::Metrics;
@@ -674,10 +675,7 @@ async fn what_only_says_who_leads_stands_behind_all_who_came_before() {
 
 #[tokio::test(start_paused = true)]
 async fn failover_writes_know_no_rate_limit() {
-    let limit = RateLimit {
-        qps: 0.1,
-        burst: std::num::NonZeroU32::new(2).expect("two"),
-    };
+    let limit = RateLimit::per_second(0.1, 2);
     let desk = Desk::with(32, Some(limit));
     for name in ["a", "b", "c", "d", "e"] {
         desk.service(name);

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::value::{Given, ValueSource};
-use super::{Bind, Config, FastRetry, Flags, LeaseConfig, Mistakes, RateLimit, WRITES_IN_FLIGHT};
-use crate::logic::budget::{Guard, Limit};
+use super::{Bind, Config, FastRetry, Flags, LeaseConfig, Mistakes, WRITES_IN_FLIGHT};
+use crate::logic::budget::Guard;
 use crate::logic::nodes::Patience;
+use crate::logic::rate_limit::RateLimit;
 
 /// client-go spreads its retries over 1 to 1.2 periods; the deadline must outlast one of them.
 const RETRY_JITTER: f64 = 1.2;
@@ -229,9 +230,9 @@ fn rate_limit(flags: &Flags, from: &ValueSource, notices: &mut Vec<String>) -> O
         clippy::cast_sign_loss,
         reason = "in range"
     )]
-    let burst = NonZeroU32::new(burst)
-        .unwrap_or(NonZeroU32::MIN.saturating_add((qps.ceil() as u32).saturating_sub(1)));
-    Some(RateLimit { qps, burst })
+    let in_one_second = qps.ceil() as u32;
+    let burst = if burst > 0 { burst } else { in_one_second };
+    Some(RateLimit::per_second(qps, burst))
 }
 
 fn fast_retry(flags: &Flags, from: &ValueSource) -> FastRetry {
@@ -288,7 +289,7 @@ fn failovers(flags: &Flags, from: &ValueSource) -> Guard {
     if !is_usual && from.count_wrong() == wrong {
         from.note(given.refuse("expected a duration from 1s to 24h"));
     }
-    let limit = |count: u32| (count > 0).then_some(Limit { count, window });
+    let limit = |count: u32| (count > 0).then(|| RateLimit::per_window(count, window));
     Guard {
         per_service: limit(per_service),
         global: limit(global),

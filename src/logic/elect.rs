@@ -14,7 +14,7 @@ pub use eligible::{Candidate, Obstacle, scrutinize};
 pub use ports::{resolve, resolve_beside, resolve_without_pod};
 pub use rank::priority;
 
-use super::budget::{Scope, Spent};
+use super::budget::{BudgetScope, Spent};
 use super::model::{Family, Pod, Port, Uid};
 use super::nodes::Nodes;
 use super::settings::Strategy;
@@ -149,7 +149,7 @@ pub enum Hold {
     /// It does not serve, or is about to go, and a pause keeps it.
     Paused,
     /// It does not serve, and the budget for failovers is used up.
-    Guarded(Scope),
+    Guarded(BudgetScope),
 }
 
 /// Holds the election.

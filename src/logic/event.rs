@@ -12,6 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use super::model::{Key, Meta, Uid, Version};
+use super::rate_limit::{RateLimit, TokenBucket};
 use super::time::{Moment, Now};
 pub use record::{COMPONENT, Record};
 
@@ -35,7 +36,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_hours(1);
 const TOPICS_MAX: usize = 16;
 
 /// Repeats at once, per Service and severity, as in client-go.
-const BURST: i64 = 25;
+const BURST: u32 = 25;
 
 /// One more repeat of a Warning in this time, as in client-go.
 const WARNING_REFILL: Duration = Duration::from_mins(5);
@@ -62,10 +63,13 @@ impl Severity {
         }
     }
 
-    fn refill(self) -> Duration {
-        match self {
-            Self::Normal => NORMAL_REFILL,
-            Self::Warning => WARNING_REFILL,
+    fn limit(self) -> RateLimit {
+        RateLimit {
+            burst: BURST,
+            interval: match self {
+                Self::Normal => NORMAL_REFILL,
+                Self::Warning => WARNING_REFILL,
+            },
         }
     }
 }
@@ -154,7 +158,7 @@ pub struct Aggregator {
 #[derive(Debug, Default)]
 struct History {
     heard: u64,
-    buckets: [Bucket; 2],
+    buckets: [TokenBucket; 2],
     topics: Vec<Topic>,
 }
 
@@ -178,22 +182,6 @@ struct Told {
     count: u32,
     first: jiff::Timestamp,
     last: Moment,
-}
-
-/// A token bucket as one moment: when it will be full again.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket(Moment);
-
-impl Bucket {
-    fn take(&mut self, now: Moment, refill: Duration) -> bool {
-        let full = self.0.max(now);
-        let empty = now + refill.saturating_mul(u32::try_from(BURST - 1).unwrap_or(0));
-        if full > empty {
-            return false;
-        }
-        self.0 = full + refill;
-        true
-    }
 }
 
 impl Aggregator {
@@ -226,7 +214,7 @@ impl Aggregator {
         let told = topic.events.iter_mut().find(|told| told.digest == digest);
         if let Some(told) = told {
             told.count = told.count.saturating_add(1);
-            if !news && !bucket.take(now.moment, note.severity.refill()) {
+            if !news && !bucket.try_take(note.severity.limit(), now.moment) {
                 return Verdict::Drop;
             }
             told.last = now.moment;
@@ -241,7 +229,7 @@ impl Aggregator {
         }
 
         // 3. A new one, unless too much has been said.
-        if !news && !bucket.take(now.moment, note.severity.refill()) {
+        if !news && !bucket.try_take(note.severity.limit(), now.moment) {
             return Verdict::Drop;
         }
         if topic.events.len() > SIMILAR_MAX {
@@ -284,7 +272,7 @@ impl Aggregator {
 }
 
 impl History {
-    fn topic(&mut self, note: &Note, now: Moment) -> (&mut Bucket, &mut Topic) {
+    fn topic(&mut self, note: &Note, now: Moment) -> (&mut TokenBucket, &mut Topic) {
         let same = |known: &Topic| known.reason == note.reason && known.severity == note.severity;
         let at = if let Some(at) = self.topics.iter().position(same) {
             at
@@ -585,7 +573,7 @@ mod tests {
                 }
             }
             // 3 reasons are news at most once per ten minutes; 25 repeats and one more in five.
-            let bound = 3 * (1 + second / 600) + BURST + second / 300 + 1;
+            let bound = 3 * (1 + second / 600) + i64::from(BURST) + second / 300 + 1;
             prop_assert!(told <= bound, "{} of {}", told, bound);
         }
     }

@@ -16,6 +16,7 @@ pub mod mirror;
 pub mod model;
 pub mod nodes;
 pub mod plan;
+pub mod rate_limit;
 pub mod record;
 pub mod reflect;
 pub mod settings;

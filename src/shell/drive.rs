@@ -25,13 +25,14 @@ use self::quota::Room;
 use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
 use crate::board::Board;
-use crate::logic::budget::{Bucket, Guard};
+use crate::logic::budget::Guard;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
 use crate::logic::heal::{Fought, Heals, Restrained};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service, Version};
 use crate::logic::plan::{Refusals, Write};
+use crate::logic::rate_limit::TokenBucket;
 use crate::logic::time::Moment;
 use crate::metrics::{Metrics, Outcome, ServiceStats};
 use crate::planted::{self, Bug};
@@ -106,7 +107,7 @@ struct Cell {
     /// The node that its leader is counted on.
     node: Option<Arc<str>>,
     /// Its budget for failovers.
-    failovers: Bucket,
+    failovers: TokenBucket,
     /// What is known of the published pod for certain.
     sight: Sight,
     stats: Option<Arc<ServiceStats>>,

@@ -37,10 +37,11 @@ use slot::{Errand, Slot, Turn};
 
 use super::clock::Clock;
 use super::departure::{Departure, Departures};
-use crate::config::{FastRetry, RateLimit};
+use crate::config::FastRetry;
 use crate::logic::fsm::Cause;
 use crate::logic::model::Key;
 use crate::logic::plan::{Lane, Target, Write};
+use crate::logic::rate_limit::{RateLimit, TokenBucket};
 use crate::metrics::Metrics;
 use crate::planted::{self, Bug};
 
@@ -99,9 +100,9 @@ struct Inner {
     failover: Semaphore,
     ordinary: Semaphore,
     trailing: Semaphore,
-    /// When the rate limit would be used up no more. Tokio's lock, held by the one whose turn is
-    /// next until that has come: so they pass in the order in which they came.
-    next_ordinary: tokio::sync::Mutex<Option<Instant>>,
+    /// What `--qps` leaves. Tokio's lock: the write whose turn is next holds it until that comes, so
+    /// writes pass in the order in which they came.
+    ordinary_rate: tokio::sync::Mutex<TokenBucket>,
     /// Hears of every outcome; set once by the composition root.
     settle: OnceLock<Arc<dyn Fn(Settled) + Send + Sync>>,
     is_closed: AtomicBool,
@@ -124,7 +125,7 @@ impl Writer {
             failover: Semaphore::new(FAILOVER_SLOTS),
             ordinary: Semaphore::new(options.in_flight_max.max(1)),
             trailing: Semaphore::new((options.in_flight_max / 4).max(1)),
-            next_ordinary: tokio::sync::Mutex::new(None),
+            ordinary_rate: tokio::sync::Mutex::default(),
             options,
             metrics,
             clock,
@@ -574,19 +575,17 @@ impl Inner {
         (needs_worker, errors)
     }
 
-    /// Waits until the rate limit lets one more ordinary write through (GCRA). Who gives up while
-    /// it waits has used no turn.
+    /// Waits until the rate limit lets one more ordinary write through through. A write that is
+    /// abandoned while it waits takes no token.
     async fn pass_limit(&self) {
         let Some(limit) = self.options.rate_limit else {
             return;
         };
-        let period = Duration::from_secs_f64(1.0 / limit.qps);
-        let mut next = self.next_ordinary.lock().await;
-        let until = next.and_then(|next| next.checked_sub(period * (limit.burst.get() - 1)));
-        if let Some(until) = until {
-            tokio::time::sleep_until(until).await;
+        let mut bucket = self.ordinary_rate.lock().await;
+        let now = self.clock.moment();
+        if let Some(until) = bucket.empty_until(limit, now) {
+            tokio::time::sleep(until.since(now)).await;
         }
-        let now = Instant::now();
-        *next = Some(next.map_or(now, |next| next.max(now)) + period);
+        bucket.take(limit, self.clock.moment());
     }
 }

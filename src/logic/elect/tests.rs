@@ -1,7 +1,7 @@
 //! Tables over single elections: which pod leads, and why the former leader was replaced.
 
 use super::*;
-use crate::logic::budget::{Scope, Spent};
+use crate::logic::budget::{BudgetScope, Spent};
 use crate::logic::model::Protocol::{Tcp, Udp};
 use crate::logic::model::TargetPort;
 use crate::logic::nodes::Nodes;
@@ -127,7 +127,7 @@ impl Election {
             paused: self.paused,
             spent: self.spent.map(|seconds| Spent {
                 until: Moment(seconds * 1_000_000),
-                scope: Scope::Service,
+                scope: BudgetScope::Service,
             }),
             nodes: &nodes,
         };

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::config;
 use super::event::{Event, events};
-use crate::logic::budget::{Scope, Spent};
+use crate::logic::budget::{BudgetScope, Spent};
 use crate::logic::contract::{
     FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
     LEADER_SERVICE_SOURCE_RANGES, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
@@ -141,7 +141,7 @@ prop_compose! {
             paused,
             spent: spent.map(|seconds| Spent {
                 until: NOW + Duration::from_secs(seconds),
-                scope: Scope::Global,
+                scope: BudgetScope::Global,
             }),
             nodes: Nodes {
                 leaving: leaving.into_iter().map(|node| format!("node-{node}").into()).collect(),

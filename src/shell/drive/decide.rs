@@ -8,13 +8,14 @@ use parking_lot::Mutex;
 
 use super::{Cell, Drive};
 use crate::logic::addresses::Addresses;
-use crate::logic::budget::{Bucket, Guard, Scope, Spent};
+use crate::logic::budget::{BudgetScope, Guard, Spent};
 use crate::logic::desired::Goal;
 use crate::logic::fsm::{Attempt, Cause, Context, Machine, Step};
 use crate::logic::heal::Restrained;
 use crate::logic::model::Key;
 use crate::logic::nodes::Nodes;
 use crate::logic::plan::{self, Aside, Plan, Target, Write};
+use crate::logic::rate_limit::TokenBucket;
 use crate::logic::spread::{Others, Spread};
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
@@ -28,7 +29,7 @@ pub(super) struct Together {
     /// Nodes that are about to go, or down. Locked for one look or one change.
     nodes: Mutex<Arc<Nodes>>,
     /// The budget for failovers of all. Locked for one look or one change.
-    failovers: Mutex<Bucket>,
+    failovers: Mutex<TokenBucket>,
 }
 
 /// What one step leaves for another.
@@ -193,13 +194,13 @@ impl Drive {
         } = self.settings.guard;
         let own = per_service.and_then(|limit| {
             let until = cell.failovers.empty_until(limit, now.moment)?;
-            let scope = Scope::Service;
+            let scope = BudgetScope::Service;
             Some(Spent { until, scope })
         });
         let all = global.and_then(|limit| {
             let bucket = *self.together.failovers.lock();
             let until = bucket.empty_until(limit, now.moment)?;
-            let scope = Scope::Global;
+            let scope = BudgetScope::Global;
             Some(Spent { until, scope })
         });
         own.into_iter().chain(all).max_by_key(|spent| spent.until)

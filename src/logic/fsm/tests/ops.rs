@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::story::{check, lab, prefer, ready, wait};
-use crate::logic::budget::{Scope, Spent};
+use crate::logic::budget::{BudgetScope, Spent};
 use crate::logic::contract::{
     FAILOVER_MIN_DELAY, HANDLED_SWITCHOVER, LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE,
     MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
@@ -26,7 +26,7 @@ fn spend(lab: &mut Lab, seconds: Option<u64>) {
     let now = lab.world.now().moment;
     lab.spent = seconds.map(|seconds| Spent {
         until: now + Duration::from_secs(seconds),
-        scope: Scope::Service,
+        scope: BudgetScope::Service,
     });
 }
 
