@@ -107,8 +107,8 @@ fn rules(judged: &Judged) -> String {
     if !settings.min_ready.is_zero() {
         rules.push(format!("Ready for {}", span(settings.min_ready)));
     }
-    if !settings.failover_delay.is_zero() {
-        let delay = span(settings.failover_delay);
+    if !settings.failover_delay().is_zero() {
+        let delay = span(settings.failover_delay());
         rules.push(format!("a leader that is not Ready is kept for {delay}"));
     }
     if let Some(pod) = &settings.preferred {

@@ -24,8 +24,11 @@ pub const FAILOVER_MIN_DELAY: &str = "zen-lead.io/failover-min-delay";
 pub const PREFERRED_LEADER: &str = "zen-lead.io/preferred-leader";
 /// Whether nothing may move.
 pub const PAUSED: &str = "zen-lead.io/paused";
+/// Where the application says which pod leads: `label/<key>=<value>`, `lease/<name>` or
+/// `lease/<namespace>/<name>`.
+pub const FOLLOW: &str = "zen-lead.io/follow";
 /// Every annotation by which a source is told what to do. None of them is ever on a leader Service.
-pub const INPUTS: [&str; 12] = [
+pub const INPUTS: [&str; 13] = [
     ENABLED,
     LEADER_SERVICE_NAME,
     LEADER_SERVICE_TYPE,
@@ -38,6 +41,7 @@ pub const INPUTS: [&str; 12] = [
     FAILOVER_MIN_DELAY,
     PREFERRED_LEADER,
     PAUSED,
+    FOLLOW,
 ];
 /// On a pod, as label or annotation: its rank for the strategy `priority`.
 pub const PRIORITY: &str = "zen-lead.io/priority";
@@ -73,6 +77,8 @@ pub const LAST_SWITCH_TIME: &str = "zen-lead.io/leader-last-switch-time";
 pub const LAST_LEADER_POD_UID: &str = "zen-lead.io/last-leader-pod-uid";
 /// Memory on the leader Service: the switchover that has been carried out, as `pod/uid`.
 pub const HANDLED_SWITCHOVER: &str = "zen-lead.io/handled-switchover";
+/// Memory on a slice: the value of `follow` by which its leader was published, if it was.
+pub const LEADER_NAMED_BY: &str = "zen-lead.io/leader-named-by";
 /// Memory on the leader Service: pods that were left for a disruption, and until when they are not
 /// returned to.
 pub const COOLING_DOWN: &str = "zen-lead.io/cooling-down";
@@ -102,6 +108,10 @@ pub mod reason {
     pub const NO_PODS_FOUND: &str = "NoPodsFound";
     /// Pods match, but none is eligible.
     pub const NO_READY_PODS: &str = "NoReadyPods";
+    /// The application names no pod that could be followed.
+    pub const NO_LEADER_TO_FOLLOW: &str = "NoLeaderToFollow";
+    /// The application names several pods.
+    pub const AMBIGUOUS_LEADER: &str = "AmbiguousLeader";
     /// A port of the Service is unknown to the leader.
     pub const PORT_RESOLUTION_FAILED: &str = "PortResolutionFailed";
     /// The Service cannot be a source.

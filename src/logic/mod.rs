@@ -9,6 +9,7 @@ pub mod desired;
 pub mod duration;
 pub mod elect;
 pub mod event;
+pub mod follow;
 pub mod fsm;
 pub mod handover;
 pub mod heal;

@@ -2,6 +2,7 @@
 //! last valid value, and says so.
 
 mod asked;
+mod follow;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,19 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::contract::{
-    ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
+    ENABLED, FAILOVER_MIN_DELAY, FOLLOW, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
     LEADER_SERVICE_NAME, LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, LEADER_SUFFIX,
     MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
 use super::duration;
+use super::follow::{self as following, Follow};
 use super::model::{Labels, Service};
 
 /// Longest piece of an annotation's value that is quoted, in characters.
 pub(super) const QUOTED_MAX: usize = 64;
 /// Longest DNS label.
 const NAME_MAX: usize = 63;
-/// Longest name of a pod, which is a DNS subdomain.
-const POD_NAME_MAX: usize = 253;
+/// Longest DNS subdomain, such as the name of a pod.
+const SUBDOMAIN_MAX: usize = 253;
 
 /// What the annotations of a source ask for; the default is what no annotation means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +42,28 @@ pub struct Settings {
     pub strategy: Strategy,
     /// Ready for at least this long before becoming leader.
     pub min_ready: Duration,
-    /// How long a leader that turned not Ready is kept.
-    pub failover_delay: Duration,
+    /// Requested time for which a leader that turned not Ready is kept; see
+    /// [`Settings::failover_delay`].
+    pub failover_delay: Option<Duration>,
     /// Name of the pod to hand over to, once.
     pub preferred: Option<Arc<str>>,
     /// Never another pod than the one published.
     pub paused: bool,
+    /// Where the application says which pod leads, if it decides.
+    pub follow: Option<Follow>,
+}
+
+impl Settings {
+    /// How long a leader that turned not Ready is kept. By default not at all; while following, long
+    /// enough for a label to move.
+    #[must_use]
+    pub fn failover_delay(&self) -> Duration {
+        let default = match self.follow {
+            Some(_) => following::FAILOVER_DELAY,
+            None => Duration::ZERO,
+        };
+        self.failover_delay.unwrap_or(default)
+    }
 }
 
 impl Default for Settings {
@@ -58,9 +76,10 @@ impl Default for Settings {
             sticky: true,
             strategy: Strategy::Oldest,
             min_ready: Duration::ZERO,
-            failover_delay: Duration::ZERO,
+            failover_delay: None,
             preferred: None,
             paused: false,
+            follow: None,
         }
     }
 }
@@ -195,7 +214,7 @@ pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
             FAILOVER_MIN_DELAY => set(
                 &mut settings.failover_delay,
                 last.failover_delay,
-                span(value),
+                span(value).map(Some),
             ),
             PREFERRED_LEADER => set(
                 &mut settings.preferred,
@@ -204,6 +223,11 @@ pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
             ),
             // Any value here means that nothing may move, whatever was valid before.
             PAUSED => set(&mut settings.paused, true, boolean(value)),
+            // Without a valid value no election may be held: the application decides.
+            FOLLOW => {
+                let kept = last.follow.clone().or(Some(Follow::Unclear));
+                set(&mut settings.follow, kept, follow::read(value).map(Some))
+            }
             _ => Err("no annotation of this name: it is not known to zen-lead".into()),
         };
         if let Err(expected) = read {
@@ -215,6 +239,11 @@ pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
         let value = annotations.get(STICKY).unwrap_or_default();
         let expected = "\"true\" beside the strategy node-spread, which counts at elections only";
         problems.push(Problem::new(STICKY, value, expected));
+    }
+    if settings.follow.is_some() && settings.preferred.take().is_some() {
+        let value = annotations.get(PREFERRED_LEADER).unwrap_or_default();
+        let expected = "none while zen-lead.io/follow is set: the application decides";
+        problems.push(Problem::new(PREFERRED_LEADER, value, expected));
     }
     (settings, problems)
 }
@@ -258,8 +287,7 @@ fn boolean(value: &str) -> Result<bool, String> {
 }
 
 fn pod_name(value: &str) -> Result<Option<Arc<str>>, String> {
-    let is_name = value.len() <= POD_NAME_MAX && value.split('.').all(is_dns_text);
-    if is_name {
+    if is_dns_subdomain(value) {
         Ok(Some(value.into()))
     } else {
         Err("the name of a pod: at most 253 of a-z, 0-9, '-' and '.'".into())
@@ -329,6 +357,10 @@ fn is_dns_label(name: &str) -> bool {
     name.len() <= NAME_MAX && is_dns_text(name)
 }
 
+fn is_dns_subdomain(name: &str) -> bool {
+    name.len() <= SUBDOMAIN_MAX && name.split('.').all(is_dns_text)
+}
+
 /// What stands between the dots of a DNS name. Kubernetes bounds the length of labels and of whole
 /// names, not of a part.
 fn is_dns_text(name: &str) -> bool {
@@ -396,9 +428,10 @@ mod tests {
             sticky: false,
             strategy: Strategy::Random,
             min_ready: Duration::from_secs(90),
-            failover_delay: Duration::from_millis(300),
+            failover_delay: Some(Duration::from_millis(300)),
             preferred: Some("db-1".into()),
             paused: true,
+            follow: None,
         };
         assert_eq!(settings, expected);
     }
@@ -462,9 +495,10 @@ mod tests {
             sticky: false,
             strategy: Strategy::Newest,
             min_ready: Duration::from_secs(1),
-            failover_delay: Duration::from_secs(2),
+            failover_delay: Some(Duration::from_secs(2)),
             preferred: Some("db-1".into()),
             paused: false,
+            follow: None,
         };
         for (key, value, says) in [
             (LEADER_SERVICE_TYPE, "clusterip", "Headless"),

@@ -6,6 +6,7 @@ use super::contract::{
     LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SERVICE_NAME, SLICE_MANAGED_BY,
     SOURCE_SERVICE,
 };
+use super::follow::Lease;
 use super::model::{Family, Key, Meta, OwnerReference, Pod, Service, Slice, Uid};
 use crate::planted::{self, Bug};
 
@@ -27,6 +28,8 @@ pub struct View {
     pub slices: Vec<Arc<Slice>>,
     /// Slices that others attached to a leader Service of this source.
     pub strangers: Vec<Stranger>,
+    /// The Lease that the source follows, if it follows one.
+    pub lease: Lease,
     ours: Ours,
 }
 
@@ -100,6 +103,7 @@ impl View {
             services: Vec::new(),
             slices: Vec::new(),
             strangers: Vec::new(),
+            lease: Lease::default(),
             ours: Ours::default(),
         }
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use zen_lead::logic::contract::{
-    ENABLED, FAILOVER_MIN_DELAY, INPUTS, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
+    ENABLED, FAILOVER_MIN_DELAY, FOLLOW, INPUTS, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
     LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, MIN_READY_DURATION, PAUSED,
     PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
 use zen_lead::logic::duration;
+use zen_lead::logic::follow::Follow;
 use zen_lead::logic::model::Labels;
 use zen_lead::logic::settings::{Exposure, Settings, Strategy, read};
 
@@ -18,7 +19,13 @@ use super::choices::Choices;
 use super::names::{is_annotation_key, is_label_key, is_label_value, is_subdomain};
 
 const OTHER: &str = "example.com/other";
-const VALUES: [&str; 29] = [
+const VALUES: [&str; 35] = [
+    "label/role=primary",
+    "label/cnpg.io/instanceRole=primary",
+    "label/role",
+    "lease/db",
+    "lease/other/db",
+    "lease/other/more/db",
     "true",
     "false",
     "ClusterIP",
@@ -125,9 +132,9 @@ fn check(annotations: &Labels, last: &Settings) {
     for (key, mine, none, last) in [
         (
             MIN_READY_DURATION,
-            settings.min_ready,
-            none.min_ready,
-            last.min_ready,
+            Some(settings.min_ready),
+            Some(none.min_ready),
+            Some(last.min_ready),
         ),
         (
             FAILOVER_MIN_DELAY,
@@ -138,7 +145,12 @@ fn check(annotations: &Labels, last: &Settings) {
     ] {
         let state = field(key, &|value| duration::parse(value).is_ok());
         let read = || duration::parse(value(key)).expect("it is valid");
-        assert_eq!(mine, state.of::<Duration>(none, last, read), "{key}");
+        let read = || Some(read());
+        assert_eq!(
+            mine,
+            state.of::<Option<Duration>>(none, last, read),
+            "{key}"
+        );
     }
     let state = field(LEADER_SERVICE_ANNOTATIONS, &|value| asked(value).is_some());
     let read = || asked(value(LEADER_SERVICE_ANNOTATIONS)).expect("it is valid");
@@ -166,12 +178,15 @@ fn check(annotations: &Labels, last: &Settings) {
         settings.strategy,
         state.of(none.strategy, last.strategy, read)
     );
+    let state = field(FOLLOW, &|value| follow(value).is_some());
+    let read = || follow(value(FOLLOW));
+    let kept = last.follow.clone().or(Some(Follow::Unclear));
+    assert_eq!(settings.follow, state.of(none.follow, kept, read));
     let state = field(PREFERRED_LEADER, &is_subdomain);
     let read = || Some(value(PREFERRED_LEADER).into());
-    assert_eq!(
-        settings.preferred,
-        state.of(none.preferred, last.preferred.clone(), read)
-    );
+    let preferred = state.of(none.preferred, last.preferred.clone(), read);
+    let is_moot = settings.follow.is_some();
+    assert_eq!(settings.preferred, preferred.clone().filter(|_| !is_moot));
     // What cannot be read pauses, whatever was valid before.
     let state = field(PAUSED, &is_bool);
     assert_eq!(
@@ -181,6 +196,9 @@ fn check(annotations: &Labels, last: &Settings) {
 
     if overruled {
         wrong.push(STICKY);
+    }
+    if is_moot && preferred.is_some() {
+        wrong.push(PREFERRED_LEADER);
     }
     let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
     for key in wrong {
@@ -238,6 +256,33 @@ fn ranges(value: &str) -> Option<Vec<Arc<str>>> {
         (count <= bits_max && count.to_string() == bits).then(|| text.into())
     };
     value.split(',').map(str::trim).map(range).collect()
+}
+
+fn follow(value: &str) -> Option<Follow> {
+    let parts: Vec<&str> = value.split('/').collect();
+    let lease = |namespace: Option<&str>, name: &str| Follow::Lease {
+        namespace: namespace.map(Into::into),
+        name: name.into(),
+    };
+    match parts[..] {
+        ["lease", name] if is_subdomain(name) => Some(lease(None, name)),
+        ["lease", namespace, name]
+            if is_subdomain(name)
+                && is_subdomain(namespace)
+                && namespace.len() <= 63
+                && !namespace.contains('.') =>
+        {
+            Some(lease(Some(namespace), name))
+        }
+        ["label", ..] => {
+            let (key, value) = value.strip_prefix("label/")?.split_once('=')?;
+            (is_label_key(key) && is_label_value(value)).then(|| Follow::Label {
+                key: key.into(),
+                value: value.into(),
+            })
+        }
+        _ => None,
+    }
 }
 
 fn strategy(value: &str) -> Option<Strategy> {

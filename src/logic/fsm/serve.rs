@@ -231,7 +231,7 @@ fn rules<'a>(
         sticky: settings.sticky,
         strategy: settings.strategy,
         min_ready: settings.min_ready,
-        failover_delay: settings.failover_delay,
+        failover_delay: settings.failover_delay(),
         service: &source.metadata.uid,
         others: context.others,
         preferred: asked.awaited.as_deref(),

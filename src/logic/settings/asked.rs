@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{NAME_MAX, is_dns_text};
+use super::{NAME_MAX, is_dns_subdomain};
 use crate::logic::contract::{APP_PREFIX, MANAGED_BY, PREFIX};
 use crate::logic::model::Labels;
 
 /// Domain of the keys that Kubernetes gives a meaning to.
 const KUBERNETES: &str = "kubernetes.io";
-/// Longest prefix of a key, which is a DNS subdomain.
-const PREFIX_MAX: usize = 253;
 
 /// Reads `zen-lead.io/leader-service-annotations`.
 pub(super) fn annotations(value: &str) -> Result<Labels, String> {
@@ -33,7 +31,7 @@ pub(super) fn labels(value: &str) -> Result<Labels, String> {
             Err(format!("{key} is reserved"))
         } else if !is_qualified_name(key) {
             Err(format!("{key:?} is no label name"))
-        } else if !(value.is_empty() || is_name(value)) {
+        } else if !is_label_value(value) {
             Err(format!("{value:?} is no label value"))
         } else {
             Ok(())
@@ -72,13 +70,16 @@ fn is_reserved_label(key: &str) -> bool {
 
 /// `[prefix/]name` as the API server wants it (apimachinery's `IsQualifiedName`); an invalid key
 /// would have every write of the leader Service refused.
-fn is_qualified_name(key: &str) -> bool {
+pub(super) fn is_qualified_name(key: &str) -> bool {
     match key.split_once('/') {
         None => is_name(key),
-        Some((prefix, name)) => {
-            prefix.len() <= PREFIX_MAX && prefix.split('.').all(is_dns_text) && is_name(name)
-        }
+        Some((prefix, name)) => is_dns_subdomain(prefix) && is_name(name),
     }
+}
+
+/// Whether it can be the value of a label.
+pub(super) fn is_label_value(value: &str) -> bool {
+    value.is_empty() || is_name(value)
 }
 
 /// The name part of a key; a label's value that is not empty has the same form.
