@@ -181,6 +181,8 @@ pub struct Config {
     pub lease: LeaseConfig,
     /// The namespaces to watch; empty means all.
     pub namespaces: Vec<String>,
+    /// The namespaces with Leases that a Service of another namespace may follow.
+    pub follow_lease_namespaces: Vec<String>,
     /// Prefixes of labels and annotations that are mirrored, each with its slash: `example.com/`.
     pub mirror_prefixes: Vec<String>,
     /// Opted-in Services served per namespace; `None` unlimited.

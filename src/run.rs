@@ -129,13 +129,6 @@ impl Controller {
             events,
             lookout.clone(),
         ));
-        let max = config.services_per_namespace_max;
-        let settings = drive::Settings {
-            mirror: Mirror::new(&config.mirror_prefixes),
-            services_per_namespace_max: max
-                .map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
-            guard: config.failovers,
-        };
         let outlet: Arc<dyn drive::Outlet> = Arc::clone(&hub) as _;
         let is_shown = config.status_page && config.metrics.is_some();
         let began = clock.now().wall.as_millisecond();
@@ -145,7 +138,7 @@ impl Controller {
             Arc::clone(&metrics),
             outlet,
             board.clone(),
-            settings,
+            drive_settings(&config),
             clock.clone(),
         ));
         hub.settle_into(&drive);
@@ -271,6 +264,17 @@ impl Controller {
         let clock = self.around.clock.clone();
         let heart: Heart = self.health.task(task, clock.moment());
         move || heart.beat(clock.moment())
+    }
+}
+
+fn drive_settings(config: &Config) -> drive::Settings {
+    let max = config.services_per_namespace_max;
+    let allowed = config.follow_lease_namespaces.iter();
+    drive::Settings {
+        mirror: Mirror::new(&config.mirror_prefixes),
+        services_per_namespace_max: max.map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
+        guard: config.failovers,
+        follow_lease_namespaces: allowed.map(|name| name.as_str().into()).collect(),
     }
 }
 

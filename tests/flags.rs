@@ -56,6 +56,10 @@ fn defaults() {
     assert_eq!(config.lease.renew_deadline, Duration::from_secs(3));
     assert_eq!(config.lease.retry_period, Duration::from_secs(1));
     assert!(config.namespaces.is_empty() && config.mirror_prefixes.is_empty());
+    assert!(
+        config.follow_lease_namespaces.is_empty(),
+        "§6: default none"
+    );
     assert_eq!(config.services_per_namespace_max.map(u32::from), Some(1000));
     assert_eq!(config.writes_in_flight_max, 32);
     assert!(!config.keep_managed_fields, "§2: managedFields are cleared");
@@ -125,7 +129,8 @@ fn values() {
          --lease-duration 15s --renew-deadline 10s --retry-period 2s --kubeconfig /tmp/k \
          --log-format json --log-level warn,zen_lead::shell=trace --leader-election-id x.y \
          --failover-budget-per-service 3 --failover-budget-global 7 --failover-budget-window 1m \
-         --keep-managed-fields --leave-cordoned-nodes --node-lease-timeout=20s --node-lease-max-stalled-percent=50",
+         --keep-managed-fields --leave-cordoned-nodes --node-lease-timeout=20s --node-lease-max-stalled-percent=50 \
+         --follow-lease-namespaces=platform,team-a",
     );
     assert_eq!((config.metrics, config.debug), (None, None));
     assert_eq!(
@@ -134,6 +139,7 @@ fn values() {
     );
     assert_eq!(config.services_per_namespace_max, None);
     assert_eq!(config.mirror_prefixes, ["example.com/", "a.example.org/"]);
+    assert_eq!(config.follow_lease_namespaces, ["platform", "team-a"]);
     assert_eq!(config.lease.duration, Duration::from_secs(15));
     assert_eq!(config.kubeconfig, Some("/tmp/k".into()));
     assert_eq!(config.log_format, LogFormat::Json);
@@ -217,6 +223,7 @@ fn everything_that_is_wrong_is_told_at_once() {
     );
     let args = "--qsp 5 --metrics-bind-address=x --debug-bind-address=:1 --burst=-1 word more \
                 --status-page=maybe --namespaces=A --mirror-prefixes=a/b --leader-election-id=A \
+                --follow-lease-namespaces=a/b \
                 --lease-duration=soon --renew-deadline=9s --log-level=loud \
                 --fast-retry-max-delay-ms=0 --node-lease-timeout=1s --failover-budget-window";
     let env = [
@@ -235,6 +242,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         "--status-page",
         "--namespaces",
         "--mirror-prefixes",
+        "--follow-lease-namespaces",
         "--leader-election-id",
         // What depends on a wrong value is not judged: --renew-deadline may be right.
         "--lease-duration",
@@ -357,6 +365,10 @@ fn what_is_wrong_fits_in_one_line() {
         (
             "--namespaces=a,B",
             r#"--namespaces: got "a,B", expected names of namespaces (a-z, 0-9 and -, at most 63 characters), separated by commas"#,
+        ),
+        (
+            "--follow-lease-namespaces=a,B",
+            r#"--follow-lease-namespaces: got "a,B", expected names of namespaces (a-z, 0-9 and -, at most 63 characters), separated by commas"#,
         ),
         (
             "--mirror-prefixes=a/b",

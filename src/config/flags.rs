@@ -30,6 +30,10 @@ pub struct Flags {
     /// Warning event [default: 1000]
     #[argh(option, arg_name = "count")]
     pub max_cache_size_per_namespace: Option<String>,
+    /// namespaces with Leases that a Service of another namespace may follow, separated by commas;
+    /// needs the right to list and watch Leases there [default: none]
+    #[argh(option, arg_name = "names")]
+    pub follow_lease_namespaces: Option<String>,
 
     /// notReady failovers of one Service within --failover-budget-window, 0 to 100000, 0 = any
     /// number; over it a leader is kept while it has an address, Ready or not [default: 0]

@@ -46,13 +46,8 @@ impl Config {
         let seconds = |flag: Option<&str>, name, default| {
             Duration::from_secs(from.number(flag, name, default, 1..=600, "seconds"))
         };
-        let services_max = from.number(
-            flags.max_cache_size_per_namespace.as_deref(),
-            "max-cache-size-per-namespace",
-            1000,
-            0..=1_000_000,
-            "Services",
-        );
+        let names = |flag: Option<&str>, name| from.namespaces(flag, name);
+        let others = flags.follow_lease_namespaces.as_deref();
         let mut notices = no_effect(flags, from);
         Self {
             metrics,
@@ -60,9 +55,10 @@ impl Config {
             probes,
             debug,
             lease: lease(flags, from, in_cluster),
-            namespaces: from.namespaces(flags.namespaces.as_deref()),
+            namespaces: names(flags.namespaces.as_deref(), "namespaces"),
+            follow_lease_namespaces: names(others, "follow-lease-namespaces"),
             mirror_prefixes: from.mirror_prefixes(flags.mirror_prefixes.as_deref()),
-            services_per_namespace_max: NonZeroU32::new(services_max),
+            services_per_namespace_max: services_max(flags, from),
             writes_in_flight_max: from.number(
                 flags.max_concurrent_reconciles.as_deref(),
                 "max-concurrent-reconciles",
@@ -113,6 +109,16 @@ impl Config {
 }
 
 type BindAddresses = (Option<Bind>, Option<Bind>, Option<Bind>);
+
+fn services_max(flags: &Flags, from: &ValueSource) -> Option<NonZeroU32> {
+    NonZeroU32::new(from.number(
+        flags.max_cache_size_per_namespace.as_deref(),
+        "max-cache-size-per-namespace",
+        1000,
+        0..=1_000_000,
+        "Services",
+    ))
+}
 
 fn addresses(flags: &Flags, from: &ValueSource) -> BindAddresses {
     let metrics = from.bind(

@@ -188,8 +188,8 @@ impl<'a> ValueSource<'a> {
         (bind, given)
     }
 
-    pub(super) fn namespaces(&self, flag: Option<&str>) -> Vec<String> {
-        self.list(flag, "namespaces", |name| {
+    pub(super) fn namespaces(&self, flag: Option<&str>, name: &str) -> Vec<String> {
+        self.list(flag, name, |name| {
             is_label(name).then(|| name.to_owned()).ok_or_else(|| {
                 "expected names of namespaces (a-z, 0-9 and -, at most 63 characters), \
                  separated by commas"

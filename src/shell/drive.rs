@@ -73,6 +73,8 @@ pub struct Settings {
     pub services_per_namespace_max: Option<usize>,
     /// How many failovers there may be.
     pub guard: Guard,
+    /// The namespaces with Leases that a Service of another namespace may follow.
+    pub follow_lease_namespaces: Vec<Arc<str>>,
 }
 
 /// All machines.

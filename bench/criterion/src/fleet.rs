@@ -131,6 +131,7 @@ impl Fleet {
                 services_per_namespace_max: None,
                 // The same Service fails over again and again.
                 guard: Guard::default(),
+                follow_lease_namespaces: Vec::new(),
             },
             clock.clone(),
         );

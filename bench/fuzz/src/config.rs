@@ -187,7 +187,14 @@ fn keeps_its_rules(config: &Config) {
         is_subdomain(&lease.name) && is_label(&lease.namespace),
         "{lease:?}"
     );
-    assert!(config.namespaces.iter().all(|name| is_label(name)));
+    let followed = config.follow_lease_namespaces.iter();
+    assert!(
+        config
+            .namespaces
+            .iter()
+            .chain(followed)
+            .all(|name| is_label(name))
+    );
     let prefixes = &config.mirror_prefixes;
     assert!(
         prefixes

@@ -310,6 +310,7 @@ async fn flags_and_environment(t: Arc<Test>) -> Result<()> {
         "cache-update-timeout-seconds",
         "metrics-collection-timeout-seconds",
         "mirror-prefixes",
+        "follow-lease-namespaces",
         "fast-retry-initial-delay-ms",
         "fast-retry-max-delay-ms",
         "fast-retry-max-attempts",
