@@ -25,9 +25,10 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use crate::logic::model::Key;
+use crate::logic::names::State;
 use crate::logic::time::{Moment, Now};
 use histogram::{DECISION, Histogram, LIST};
-pub use label::{Operation, Outcome, REASONS, State};
+pub use label::Outcome;
 use service::NamespaceStats;
 pub use service::{Figures, LeaderFigures, ServiceStats};
 pub use text::Scrape;

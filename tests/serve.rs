@@ -14,8 +14,9 @@ use tokio::time::timeout;
 use zen_lead::board::{Board, LeaderChange, Row};
 use zen_lead::config::Bind;
 use zen_lead::logic::model::Key;
+use zen_lead::logic::names::State;
 use zen_lead::logic::time::{Moment, Now};
-use zen_lead::metrics::{CONTENT_TYPE, Figures, Metrics, State};
+use zen_lead::metrics::{CONTENT_TYPE, Figures, Metrics};
 use zen_lead::shell::serve::{
     Addresses, Gate, Handlers, Health, Listeners, Readiness, ServeError, serve, spawn,
 };

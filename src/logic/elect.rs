@@ -16,6 +16,7 @@ pub use rank::priority;
 
 use super::budget::{BudgetScope, Spent};
 use super::model::{Family, Pod, Port, Uid};
+pub use super::names::Reason;
 use super::nodes::Nodes;
 use super::settings::Strategy;
 use super::spread::Others;
@@ -57,47 +58,6 @@ pub struct Rules<'a> {
     pub spent: Option<Spent>,
     /// Nodes that are about to go, or down.
     pub nodes: &'a Nodes,
-}
-
-/// Why a leader was left. The first that applies is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// The pod is gone, re-created under its name, or has ended while it was being deleted.
-    Deleted,
-    /// It does not match the selector any more, or is a Job's, which never counts.
-    Unlabelled,
-    /// It is about to be evicted or preempted.
-    Disrupted,
-    /// It is being deleted.
-    Terminating,
-    /// It has no address that may be published.
-    NoIp,
-    /// It is not Ready, has ended, or resolves no port of the Service any more.
-    NotReady,
-    /// It is not Ready, and no pod follows.
-    NoneReady,
-    /// It was handed over on request.
-    Switchover,
-    /// The strategy prefers another pod, and `sticky` is off.
-    Strategy,
-}
-
-impl Reason {
-    /// As metrics, events and logs spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::Unlabelled => "unlabelled",
-            Self::Disrupted => "disrupted",
-            Self::Terminating => "terminating",
-            Self::NoIp => "noIP",
-            Self::NotReady => "notReady",
-            Self::NoneReady => "noneReady",
-            Self::Switchover => "switchover",
-            Self::Strategy => "strategy",
-        }
-    }
 }
 
 /// The pods among which to choose, and the current leader.

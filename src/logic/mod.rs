@@ -15,6 +15,7 @@ pub mod handover;
 pub mod heal;
 pub mod mirror;
 pub mod model;
+pub mod names;
 pub mod nodes;
 pub mod plan;
 pub mod rate_limit;

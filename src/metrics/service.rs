@@ -10,7 +10,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::histogram::{API_CALL, FAILOVER, Histogram, RECONCILIATION};
-use super::label::{ATTEMPTS, Operation, Outcome, REASONS, State};
+use super::label::{ATTEMPTS, Outcome};
+use crate::logic::names::{Reason, State, Verb};
 use crate::logic::time::{Moment, Now};
 
 /// Ports whose failures are told apart per Service; more go under an empty name.
@@ -67,7 +68,7 @@ pub struct ServiceStats {
     pub(super) foreign_slices: AtomicU32,
     pub(super) guarded: AtomicBool,
 
-    pub(super) failovers: [AtomicU64; REASONS.len()],
+    pub(super) failovers: [AtomicU64; Reason::ALL.len()],
     pub(super) failovers_held: AtomicU64,
     pub(super) reconciliations: [AtomicU64; 2],
     pub(super) sticky_hits: AtomicU64,
@@ -140,30 +141,26 @@ impl ServiceStats {
         self.histograms().reconciliations[outcome as usize].observe(took);
     }
 
-    /// The leader changed, for one of [`REASONS`]; `latency` runs from the watch frame's receipt to
-    /// the API server's acknowledgement.
-    pub fn failed_over(&self, reason: &'static str, latency: Duration) {
-        let Some(at) = REASONS.iter().position(|known| *known == reason) else {
-            debug_assert!(false, "{reason} is not a failover reason of the contract");
-            return;
-        };
-        self.failovers[at].fetch_add(1, Relaxed);
-        self.histograms().failovers[at].observe(latency);
+    /// The leader changed; `latency` runs from the watch frame's receipt to the API server's
+    /// acknowledgement.
+    pub fn failed_over(&self, reason: Reason, latency: Duration) {
+        self.failovers[reason as usize].fetch_add(1, Relaxed);
+        self.histograms().failovers[reason as usize].observe(latency);
     }
 
     /// A request was answered, or failed for good.
-    pub fn api_call(&self, operation: Operation, outcome: Outcome, took: Duration) {
+    pub fn api_call(&self, operation: Verb, outcome: Outcome, took: Duration) {
         self.histograms().api_calls[operation as usize][outcome as usize].observe(took);
     }
 
     /// The attempt of this number, counted from 1, failed and will be repeated.
-    pub fn retried(&self, operation: Operation, attempt: u32) {
+    pub fn retried(&self, operation: Verb, attempt: u32) {
         let at = (attempt.max(1) as usize).min(ATTEMPTS.len()) - 1;
         self.retries().attempts[operation as usize][at].fetch_add(1, Relaxed);
     }
 
     /// A request succeeded after at least one retry.
-    pub fn succeeded_after_retry(&self, operation: Operation) {
+    pub fn succeeded_after_retry(&self, operation: Verb) {
         self.retries().successes[operation as usize].fetch_add(1, Relaxed);
     }
 
@@ -295,8 +292,8 @@ pub(super) struct NamespaceStats {
 #[derive(Debug)]
 pub(super) struct Histograms {
     pub(super) reconciliations: [Histogram; 2],
-    pub(super) failovers: [Histogram; REASONS.len()],
-    pub(super) api_calls: [[Histogram; 2]; Operation::ALL.len()],
+    pub(super) failovers: [Histogram; Reason::ALL.len()],
+    pub(super) api_calls: [[Histogram; 2]; Verb::ALL.len()],
 }
 
 impl Default for Histograms {
@@ -313,8 +310,8 @@ impl Default for Histograms {
 /// Retries of one Service.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
-    pub(super) attempts: [[AtomicU64; ATTEMPTS.len()]; Operation::ALL.len()],
-    pub(super) successes: [AtomicU64; Operation::ALL.len()],
+    pub(super) attempts: [[AtomicU64; ATTEMPTS.len()]; Verb::ALL.len()],
+    pub(super) successes: [AtomicU64; Verb::ALL.len()],
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
+use crate::logic::names::{Reason, State, Verb};
 
 fn now(seconds: i64) -> Now {
     Now {
@@ -44,12 +45,12 @@ fn eventful(histograms_max: usize) -> Metrics {
     web.decided(&serving(10));
     web.foreign_slices(1);
     let ms = Duration::from_millis;
-    web.failed_over("notReady", ms(3));
+    web.failed_over(Reason::NotReady, ms(3));
     web.reconciled(Outcome::Success, ms(1));
-    web.api_call(Operation::Patch, Outcome::Success, ms(4));
-    web.retried(Operation::Patch, 1);
-    web.retried(Operation::Patch, 9);
-    web.succeeded_after_retry(Operation::Patch);
+    web.api_call(Verb::Patch, Outcome::Success, ms(4));
+    web.retried(Verb::Patch, 1);
+    web.retried(Verb::Patch, 9);
+    web.succeeded_after_retry(Verb::Patch);
     web.slice_write_failed();
     web.selected();
     web.sticky_hit();
@@ -323,7 +324,7 @@ fn forgetting_removes_every_series() {
     let kept = metrics.service(&key);
     metrics.forget(&key);
     metrics.forget(&key);
-    kept.failed_over("deleted", Duration::from_millis(1));
+    kept.failed_over(Reason::Deleted, Duration::from_millis(1));
     assert!(metrics.find(&key).is_none());
     let text = metrics.encode(now(20));
     assert!(!text.contains("shop"), "{text}");
@@ -382,7 +383,7 @@ fn above_the_bound_histograms_are_shared() {
     let observe = |i: usize| {
         let stats = metrics.service(&Key::new("n", format!("s{i}")));
         stats.decided(&serving(0));
-        stats.failed_over("deleted", Duration::from_millis(2));
+        stats.failed_over(Reason::Deleted, Duration::from_millis(2));
     };
     for i in 0..500 {
         observe(i);

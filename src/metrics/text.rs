@@ -18,7 +18,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::histogram::{Histogram, Reading};
-use super::label::{ATTEMPTS, Operation, Outcome, REASONS, State};
+use super::label::{ATTEMPTS, Outcome, REASONS};
 use super::process::Process;
 use super::service::{Histograms, NamespaceStats, ServiceStats};
 use super::{Metrics, WatchStats};

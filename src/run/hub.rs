@@ -21,7 +21,7 @@ use crate::logic::heal::Fought;
 use crate::logic::model::{Key, Service};
 use crate::logic::plan::{Action, Kind, Target, Write};
 use crate::logic::time::Now;
-use crate::metrics::{Metrics, Operation, Outcome};
+use crate::metrics::{Metrics, Outcome};
 use crate::planted::{self, Bug};
 use crate::shell::drive::{Drive, Outlet, Suspect};
 use crate::shell::events::Events;
@@ -189,22 +189,18 @@ impl Hub {
         let Some(stats) = self.metrics.find(&settled.source) else {
             return;
         };
-        let operation = match settled.write.action {
-            Action::Create(_) => Operation::Create,
-            Action::Patch { .. } => Operation::Patch,
-            Action::Delete { .. } => Operation::Delete,
-        };
+        let verb = settled.write.action.verb();
         if matches!(settled.verdict, Verdict::Found(_)) {
             return; // Nothing was written.
         }
         if matches!(settled.verdict, Verdict::Unanswered) {
             // It may be written yet.
             let namespace = &settled.source.namespace;
-            return self.metrics.timed_out(namespace, operation.name());
+            return self.metrics.timed_out(namespace, verb.as_str());
         }
         let is_accepted = matches!(settled.verdict, Verdict::Accepted(_));
         stats.api_call(
-            operation,
+            verb,
             if is_accepted {
                 Outcome::Success
             } else {
@@ -214,7 +210,7 @@ impl Hub {
         );
         match &settled.verdict {
             Verdict::Accepted(_) if settled.attempt > 1 => {
-                return stats.succeeded_after_retry(operation);
+                return stats.succeeded_after_retry(verb);
             }
             Verdict::Accepted(_) | Verdict::Found(_) | Verdict::Unanswered => return,
             Verdict::Overtaken(_) => return stats.cache_missed(),
@@ -228,7 +224,7 @@ impl Hub {
             }
         }
         stats.reconciled(Outcome::Error, settled.took);
-        stats.retried(operation, settled.attempt);
+        stats.retried(verb, settled.attempt);
         if settled.write.target.kind == Kind::Slice {
             stats.slice_write_failed();
         }
@@ -245,7 +241,7 @@ impl Hub {
     fn report_refusal(&self, source: &Key, write: &Write, why: &str) {
         let text = format!(
             "The API server refused to {} {}: {why}",
-            write.action.verb(),
+            write.action.verb().as_str(),
             name_of(&write.target)
         );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));
@@ -258,7 +254,7 @@ impl Hub {
         }
         let text = format!(
             "No answer within {took:?} to the {} of {}: an admission webhook or the API server is slow; it is tried again",
-            write.action.verb(),
+            write.action.verb().as_str(),
             name_of(&write.target)
         );
         self.tell(source, Note::warning(reason::WRITE_REFUSED, text));

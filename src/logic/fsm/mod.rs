@@ -41,6 +41,7 @@ use super::event::Note;
 use super::handover::Handover;
 use super::mirror::Mirror;
 use super::model::{Service, Uid};
+use super::names::State;
 use super::nodes::Nodes;
 use super::settings::{Exposure, Settings};
 use super::spread::Others;
@@ -78,15 +79,21 @@ pub struct Serving {
 }
 
 impl Phase {
+    /// The state without what it holds.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self {
+            Self::Unmanaged => State::Unmanaged,
+            Self::Electing => State::Electing,
+            Self::Serving(_) => State::Serving,
+            Self::Draining => State::Draining,
+        }
+    }
+
     /// The name of the state, as metrics and logs spell it.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Unmanaged => "Unmanaged",
-            Self::Electing => "Electing",
-            Self::Serving(_) => "Serving",
-            Self::Draining => "Draining",
-        }
+        self.state().as_str()
     }
 
     /// Whether the machine may go straight from here to `next`. Staying is no edge.

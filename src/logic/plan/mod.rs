@@ -23,6 +23,7 @@ pub use refusal::{Refusals, Waiting};
 
 use super::desired::{Desired, Goal};
 use super::model::{AddressType, Key, Meta, Service, Slice, Uid, Version};
+use super::names::Verb;
 use super::time::Moment;
 use super::view::{View, evasive_name, slice_name};
 use leave::{follow, leave, withdraw, withdraw_slice};
@@ -119,13 +120,13 @@ impl Write {
 }
 
 impl Action {
-    /// The name of the request, for metrics and logs.
+    /// The verb of the request.
     #[must_use]
-    pub fn verb(&self) -> &'static str {
+    pub fn verb(&self) -> Verb {
         match self {
-            Self::Create(_) => "create",
-            Self::Patch { .. } => "patch",
-            Self::Delete { .. } => "delete",
+            Self::Create(_) => Verb::Create,
+            Self::Patch { .. } => Verb::Patch,
+            Self::Delete { .. } => Verb::Delete,
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::metrics::MetricType::{Counter, Gauge, Histogram, Info};
 
-use super::{ATTEMPTS, BUILD, MetricFamily, Operation, Outcome, REASONS, ServiceStats, State, of};
+use super::{ATTEMPTS, BUILD, MetricFamily, Outcome, REASONS, ServiceStats, of};
+use crate::logic::names::{State, Verb};
 
 pub(super) static FAMILIES: [MetricFamily; 40] = [
     MetricFamily {
@@ -142,9 +143,9 @@ pub(super) static FAMILIES: [MetricFamily; 40] = [
                 let Some(retries) = stats.retries.get() else {
                     continue;
                 };
-                for operation in Operation::ALL {
+                for operation in Verb::ALL {
                     let counts = &retries.attempts[operation as usize];
-                    let operation = ("operation", operation.name());
+                    let operation = ("operation", operation.as_str());
                     for (attempt, count) in ATTEMPTS.iter().zip(counts) {
                         let labels = [namespace, service, operation, ("attempt", attempt)];
                         match count.load(Relaxed) {
@@ -167,8 +168,8 @@ pub(super) static FAMILIES: [MetricFamily; 40] = [
                 let Some(retries) = stats.retries.get() else {
                     continue;
                 };
-                for operation in Operation::ALL {
-                    let labels = [namespace, service, ("operation", operation.name())];
+                for operation in Verb::ALL {
+                    let labels = [namespace, service, ("operation", operation.as_str())];
                     match retries.successes[operation as usize].load(Relaxed) {
                         0 => {}
                         count => lines.counter(&labels, count)?,
@@ -239,9 +240,12 @@ pub(super) static FAMILIES: [MetricFamily; 40] = [
         help: "Duration of requests to the API server.",
         lines: |facts, lines| {
             facts.histograms(lines, |line, histograms| {
-                for operation in Operation::ALL {
+                for operation in Verb::ALL {
                     for outcome in Outcome::ALL {
-                        let labels = [("operation", operation.name()), ("result", outcome.name())];
+                        let labels = [
+                            ("operation", operation.as_str()),
+                            ("result", outcome.name()),
+                        ];
                         let by_outcome = &histograms.api_calls[operation as usize];
                         line(&labels, &by_outcome[outcome as usize])?;
                     }
@@ -271,7 +275,7 @@ pub(super) static FAMILIES: [MetricFamily; 40] = [
                 let [namespace, service] = of(key);
                 let is = stats.state();
                 for state in State::ALL {
-                    let labels = [namespace, service, ("state", state.name())];
+                    let labels = [namespace, service, ("state", state.as_str())];
                     lines.whole(&labels, (state == is).into())?;
                 }
             }

@@ -8,13 +8,13 @@ use super::{Cell, Drive};
 use crate::board::{Board, LeaderChange, Row};
 use crate::logic::contract::reason;
 use crate::logic::duration::Brief;
-use crate::logic::elect::Reason;
 use crate::logic::fsm::{Machine, Phase, Report, Step, Switched};
 use crate::logic::model::{Key, Meta, Pod, Service};
+use crate::logic::names::Reason;
 use crate::logic::plan::{Target, Write};
 use crate::logic::time::{Moment, Now};
 use crate::logic::view::View;
-use crate::metrics::{Figures, LeaderFigures, ServiceStats, State};
+use crate::metrics::{Figures, LeaderFigures, ServiceStats};
 
 /// How many steps `/debug/state` shows.
 const STEPS_KEPT: usize = 20;
@@ -51,7 +51,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
     });
     let is_served = machine.phase != Phase::Unmanaged;
     stats.decided(&Figures {
-        state: state(&machine.phase),
+        state: machine.phase.state(),
         pods_available: count(*pods_available),
         leader,
         leader_service: is_served && !view.own_services().is_empty(),
@@ -84,7 +84,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
     if let Some(switched) = &step.switched
         && let Some(reason) = switched.reason
     {
-        stats.failed_over(reason.as_str(), switched.took);
+        stats.failed_over(reason, switched.took);
     }
     note_switch(view, step, is_active);
 }
@@ -149,7 +149,7 @@ impl Cell {
         if self.steps.len() >= STEPS_KEPT {
             self.steps.pop_front();
         }
-        let what = |write: &Write| (write.action.verb(), write.target.clone());
+        let what = |write: &Write| (write.action.verb().as_str(), write.target.clone());
         self.steps.push_back(Trace {
             at,
             state,
@@ -249,15 +249,6 @@ fn describe(trace: &Trace) -> Value {
 
 fn in_words((verb, target): &(&str, Target)) -> String {
     format!("{verb} {:?} {}", target.kind, target.key.name)
-}
-
-fn state(phase: &Phase) -> State {
-    match phase {
-        Phase::Unmanaged => State::Unmanaged,
-        Phase::Electing => State::Electing,
-        Phase::Serving(_) => State::Serving,
-        Phase::Draining => State::Draining,
-    }
 }
 
 fn count(number: usize) -> u32 {

@@ -229,7 +229,7 @@ fn state(handlers: &Handlers, query: Option<&str>) -> Response<Reply> {
 fn list(handlers: &Handlers) -> Response<Reply> {
     let mut body = String::from("{\n  \"services\": [");
     for (at, (key, state)) in handlers.metrics.states().into_iter().enumerate() {
-        let service = json!({ "service": key.to_string(), "state": state.name() });
+        let service = json!({ "service": key.to_string(), "state": state.as_str() });
         body.push_str(if at == 0 { "\n" } else { ",\n" });
         body.push_str("    ");
         body.push_str(&service.to_string());

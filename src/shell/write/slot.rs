@@ -365,7 +365,7 @@ impl Slot {
             unanswered.map(|attempt| now.saturating_duration_since(attempt.since).as_secs_f64());
         json!({
             "object": format!("{:?} {}", self.write.target.kind, self.write.target.key),
-            "verb": self.write.action.verb(),
+            "verb": self.write.action.verb().as_str(),
             "lane": format!("{:?}", self.write.lane),
             "state": match (self.is_waiting, self.attempts.is_empty()) {
                 (_, false) => "InFlight",

@@ -442,7 +442,11 @@ fn rounds(lab: &mut Lab) -> Vec<String> {
             } else {
                 "slice"
             };
-            format!("{} {kind} {}", write.action.verb(), write.target.key.name)
+            format!(
+                "{} {kind} {}",
+                write.action.verb().as_str(),
+                write.target.key.name
+            )
         });
         all.push(names.collect::<Vec<_>>().join(", "));
         assert_eq!(lab.refusals, []);
