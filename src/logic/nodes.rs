@@ -28,12 +28,6 @@ pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// one of them works.
 const QUIET: Duration = Duration::from_secs(15);
 
-/// What is known when neither option is enabled.
-pub static NOTHING: Nodes = Nodes {
-    leaving: BTreeSet::new(),
-    down: BTreeMap::new(),
-};
-
 /// Nodes on which a leader should not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nodes {

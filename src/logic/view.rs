@@ -312,11 +312,5 @@ pub fn sources_of(meta: &Meta) -> impl Iterator<Item = &Arc<str>> {
     by_label.into_iter().chain(by_owner)
 }
 
-/// The default name of the leader Service of a source.
-#[must_use]
-pub fn default_leader_name(source: &str) -> String {
-    format!("{source}{LEADER_SUFFIX}")
-}
-
 #[cfg(test)]
 mod tests;
