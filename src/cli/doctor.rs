@@ -1,6 +1,7 @@
 //! `zen-lead doctor`: asks the API server, and has the answers judged by [`checks`].
 
 mod checks;
+mod kube_proxy;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use super::sight::ClusterView;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY};
 use crate::shell::api::{self, Scope};
 use checks::{Finding, LEASE, LEASE_RIGHTS, RIGHTS, Right};
+use kube_proxy::Sources;
 
 /// What was found.
 pub(super) struct Diagnosis {
@@ -33,6 +35,7 @@ pub(super) async fn run(cluster: &Cluster, call: &Call) -> Result<Diagnosis> {
         Ok(leases) => checks::controller(&leases, wall),
         Err(why) => Finding::note(format!("the Lease cannot be looked at: {why:#}")),
     });
+    let mut sources = Sources::default();
     match ClusterView::of(cluster, &scopes).await {
         Ok(sight) => {
             let said = EventLog::of(cluster, &scopes).await;
@@ -40,6 +43,8 @@ pub(super) async fn run(cluster: &Cluster, call: &Call) -> Result<Diagnosis> {
             let judged: Vec<_> = judged.map(|judged| said.complete(judged)).collect();
             findings.extend(judged.iter().flat_map(checks::source));
             findings.push(checks::count(&judged, &place::told(&scopes)));
+            let served = judged.iter().filter(|judged| judged.is_wanted);
+            sources = Sources::of(served.filter_map(|judged| judged.view.source.as_deref()));
             for scope in &scopes {
                 match strangers(cluster, scope).await {
                     Ok(slices) => findings.extend(checks::strangers(&judged, &slices)),
@@ -49,7 +54,7 @@ pub(super) async fn run(cluster: &Cluster, call: &Call) -> Result<Diagnosis> {
         }
         Err(why) => findings.push(Finding::wrong(why.to_string())),
     }
-    findings.extend(data_plane(cluster, &scopes).await);
+    findings.extend(data_plane(cluster, &scopes, sources).await);
     Ok(Diagnosis {
         text: checks::text(&findings),
         is_well: !findings.iter().any(Finding::is_wrong),
@@ -185,14 +190,36 @@ async fn strangers(cluster: &Cluster, scope: &Scope) -> Result<Value> {
 }
 
 /// What routes to the endpoint, as far as it can be seen.
-async fn data_plane(cluster: &Cluster, scopes: &[Scope]) -> Vec<Finding> {
+async fn data_plane(cluster: &Cluster, scopes: &[Scope], sources: Sources) -> Vec<Finding> {
     let uri = "/apis/apps/v1/namespaces/kube-system/daemonsets";
     let daemons = cluster.get(uri.into()).await.ok().flatten();
     let mut findings = vec![checks::proxy(daemons.as_ref())];
+    if let Some(daemons) = &daemons
+        && let Some(maps) = kube_proxy::config_maps(daemons)
+    {
+        let sync = kube_proxy_sync(cluster, daemons, maps).await;
+        findings.push(kube_proxy::judge(sync.as_ref(), sources));
+    }
     for namespace in scopes.iter().filter_map(Scope::namespace) {
         let uri = format!("/api/v1/namespaces/{namespace}");
         let namespace = cluster.get(uri).await.ok().flatten();
         findings.extend(namespace.as_ref().and_then(checks::mesh));
     }
     findings
+}
+
+/// How kube-proxy is configured, if the user may read that.
+async fn kube_proxy_sync(
+    cluster: &Cluster,
+    daemons: &Value,
+    maps: Vec<String>,
+) -> Option<kube_proxy::Sync> {
+    for name in maps {
+        let uri = format!("/api/v1/namespaces/kube-system/configmaps/{name}");
+        let map = cluster.get(uri).await.ok().flatten();
+        if let Some(sync) = map.as_ref().and_then(kube_proxy::Sync::of_config_map) {
+            return Some(sync);
+        }
+    }
+    kube_proxy::of_daemon(daemons)
 }

@@ -23,7 +23,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    fn fine(text: impl Into<String>) -> Self {
+    pub(super) fn fine(text: impl Into<String>) -> Self {
         Self::new(Weight::Fine, text)
     }
 
