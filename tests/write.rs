@@ -233,7 +233,7 @@ fn describe(settled: &Settled) -> String {
 
 /// What a machine would want after that outcome.
 fn replan(settled: &Settled) -> Option<Write> {
-    let write = &settled.write;
+    let write = &*settled.write;
     let Verdict::Overtaken(observed) = &settled.verdict else {
         let is_over = matches!(settled.verdict, Verdict::Accepted(_));
         return (!is_over).then(|| write.clone());

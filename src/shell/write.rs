@@ -395,7 +395,7 @@ impl Inner {
     fn press(
         self: &Arc<Self>,
         source: &Key,
-        write: &Write,
+        write: &Arc<Write>,
         number: u32,
         tries: u32,
         patience: Duration,
@@ -414,7 +414,7 @@ impl Inner {
         }
         self.tell(Settled {
             source: source.clone(),
-            write: write.clone(),
+            write: Arc::clone(write),
             verdict: Verdict::Unanswered,
             attempt: tries,
             server_errors: 0,

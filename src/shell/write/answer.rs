@@ -1,5 +1,6 @@
 //! What the API server's answer to a write means.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::logic::model::{Service, Slice, Version};
@@ -12,7 +13,7 @@ pub struct Settled {
     /// For whom it was.
     pub source: crate::logic::model::Key,
     /// What was sent.
-    pub write: Write,
+    pub write: Arc<Write>,
     /// What came of it.
     pub verdict: Verdict,
     /// Number of the attempt at this content, from 1.

@@ -32,7 +32,7 @@ const BESIDE_AFTER: Duration = Duration::from_secs(1);
     reason = "facts that are independent of each other"
 )]
 pub(super) struct Slot {
-    pub(super) write: Write,
+    pub(super) write: Arc<Write>,
     pub(super) cause: Cause,
     /// Whether a worker is to send the write.
     pub(super) is_waiting: bool,
@@ -65,7 +65,7 @@ pub(super) struct Slot {
 /// What a worker has to do now.
 pub(super) struct Turn {
     pub(super) errand: Errand,
-    pub(super) write: Write,
+    pub(super) write: Arc<Write>,
     pub(super) cause: Cause,
     /// By which the attempt is known.
     pub(super) number: u32,
@@ -89,7 +89,7 @@ pub(super) enum Errand {
 impl Slot {
     pub(super) fn new(write: Write, cause: Cause) -> Self {
         Self {
-            write,
+            write: Arc::new(write),
             cause,
             is_waiting: true,
             attempts: Attempts::default(),
@@ -188,7 +188,7 @@ impl Slot {
         // A patch or a deletion proves that the object exists.
         self.is_in_doubt &= matches!(write.action, Action::Create(_));
         self.errand = Errand::Write;
-        self.write = write;
+        self.write = Arc::new(write);
     }
 
     /// Its turn has come: one more attempt is under way.
@@ -208,7 +208,7 @@ impl Slot {
         let (patience, limit) = attempt::patience(first.saturating_add(self.overdue));
         Turn {
             errand: self.errand,
-            write: self.write.clone(),
+            write: Arc::clone(&self.write),
             cause: self.cause,
             number: self.sent,
             tries: self.tries,
