@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::few::Few;
 use super::namespace::{Names, Namespace};
-use crate::logic::model::Key;
+use crate::logic::model::{Key, Pod};
 use crate::logic::settings::{self, OptIn};
 use crate::logic::view::View;
 use crate::planted::{self, Bug};
@@ -108,22 +108,19 @@ impl Namespace {
             .filter_map(|service| self.services.get(service))
             .cloned()
             .collect();
-        let leaders = view
-            .slices
-            .iter()
-            .filter_map(|slice| slice.leader())
-            .map(|leader| &leader.name);
-        let pods: Names = leaders.chain(self.pins.of(name)).cloned().collect();
-        let pods = if planted::is(Bug::IncumbentNotPinned) {
-            Names::new()
-        } else {
-            pods
-        };
-        view.referenced = pods
-            .iter()
-            .filter_map(|pod| self.pods.get(pod))
-            .cloned()
-            .collect();
+        view.referenced = self.referenced(name, &view);
         view.classify()
+    }
+
+    /// The pods that a slice in sight or the machine names as leader, whatever their labels.
+    fn referenced(&self, source: &str, view: &View) -> Vec<Arc<Pod>> {
+        if planted::is(Bug::IncumbentNotPinned) {
+            return Vec::new();
+        }
+        let leaders = view.slices.iter().filter_map(|slice| slice.leader());
+        let leaders = leaders.map(|leader| &leader.name);
+        let names: Names = leaders.chain(self.pins.of(source)).cloned().collect();
+        let pods = names.iter().filter_map(|pod| self.pods.get(pod));
+        pods.cloned().collect()
     }
 }
