@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use kube_client::Client;
 use parking_lot::Mutex;
-use serde::Deserialize;
 
 use super::Controller;
 use super::feeds::skipped;
@@ -19,7 +18,7 @@ use crate::logic::nodes::{Heartbeats, Patience};
 use crate::logic::reflect::Change;
 use crate::logic::time::Moment;
 use crate::planted::{self, Bug};
-use crate::shell::api::{self, Scope};
+use crate::shell::api::{self, ListError, Scope};
 use crate::shell::drive::Drive;
 use crate::shell::watch::Selectors;
 
@@ -136,24 +135,10 @@ impl Controller {
     }
 }
 
-/// What of a list is read. Without `limit`: what the server knows now, in one answer.
-#[derive(Deserialize)]
-struct Leases {
-    #[serde(default)]
-    items: Option<Vec<Lease>>,
-}
-
 /// The Leases of all nodes, as the server has them: a watch that lags tells of renewals late.
-async fn leases(client: &Client) -> Result<Vec<Lease>, String> {
-    let request = api::get(api::path::<Lease>(Some(NODE_LEASES), None));
-    let answer = api::unary(client, request, ASK_TIMEOUT)
-        .await
-        .map_err(|why| why.to_string())?;
-    if !answer.status.is_success() {
-        return Err(answer.to_status().to_string());
-    }
-    let list: Leases = serde_json::from_slice(&answer.body).map_err(|why| why.to_string())?;
-    Ok(list.items.unwrap_or_default())
+async fn leases(client: &Client) -> Result<Vec<Lease>, ListError> {
+    let scope = Scope::Namespace(NODE_LEASES.into());
+    api::list(client, &scope, &[], ASK_TIMEOUT).await
 }
 
 /// Has those look again whose pods are on a node that fell silent, or is heard of again.

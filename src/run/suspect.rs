@@ -5,23 +5,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kube_client::Client;
-use serde::Deserialize;
 
 use super::feeds::LIVE_PODS;
 use crate::logic::model::{Key, Pod};
-use crate::shell::api;
+use crate::shell::api::{self, ListError, Scope};
 use crate::shell::clock::Clock;
 use crate::shell::drive::{Drive, Suspect};
 use crate::store::Store;
 
 /// A failover waits for the answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
-
-#[derive(Deserialize)]
-struct Pods {
-    #[serde(default)]
-    items: Option<Vec<Pod>>,
-}
 
 /// A question to the server, and where its answer goes.
 pub(super) struct Inquiry {
@@ -52,16 +45,10 @@ impl Inquiry {
 ///
 /// # Errors
 /// What the server, or the connection to it, says instead.
-async fn read(client: &Client, pod: &Key) -> Result<Option<Pod>, String> {
+async fn read(client: &Client, pod: &Key) -> Result<Option<Pod>, ListError> {
     let selector = format!("metadata.name={},{LIVE_PODS}", pod.name);
-    let path = api::path::<Pod>(Some(&pod.namespace), None);
-    let uri = api::with_query(path, &[("fieldSelector", &selector)]);
-    let answer = api::unary(client, api::get(uri), TIMEOUT)
-        .await
-        .map_err(|why| why.to_string())?;
-    if !answer.status.is_success() {
-        return Err(answer.to_status().to_string());
-    }
-    let pods: Pods = serde_json::from_slice(&answer.body).map_err(|why| why.to_string())?;
-    Ok(pods.items.unwrap_or_default().pop())
+    let scope = Scope::Namespace(Arc::clone(&pod.namespace));
+    let query = [("fieldSelector", &*selector)];
+    let mut pods = api::list(client, &scope, &query, TIMEOUT).await?;
+    Ok(pods.pop())
 }

@@ -1,6 +1,8 @@
 //! Raw requests to the API server: paths, one answer within a time limit, and a stream of lines.
 //! Retries nothing, logs nothing and reads no clock; a leaf that every other file of `shell` may use.
 
+mod list;
+
 use std::fmt::Write as _;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use crate::logic::model::Object;
 use crate::logic::reflect::Frame;
 
 pub use crate::logic::reflect::{ApiStatus, Cause};
+pub use list::{ListError, list};
 
 /// Longest answer that is read: a page of 500 large objects. Only there so that a server gone mad
 /// cannot take all memory.

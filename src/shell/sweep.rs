@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube_client::Client;
-use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::api::{self, Scope};
+use super::api::{self, ListError, Scope};
 use super::clock::HEARTBEAT;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::model::{Key, Slice};
@@ -51,19 +50,6 @@ pub struct Sweep<K, L, R> {
     pub is_active: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Told for a leader Service which slices without our labels are attached to it now.
     pub report: R,
-}
-
-#[derive(Deserialize)]
-struct SlicePage {
-    metadata: PageMeta,
-    #[serde(default)]
-    items: Option<Vec<Slice>>,
-}
-
-#[derive(Deserialize)]
-struct PageMeta {
-    #[serde(default, rename = "continue")]
-    token: Option<String>,
 }
 
 impl<K, L, R> Sweep<K, L, R>
@@ -117,12 +103,11 @@ where
         }
     }
 
-    async fn look_at(&self, pending: &mut BTreeSet<Key>) -> Result<(), String> {
+    async fn look_at(&self, pending: &mut BTreeSet<Key>) -> Result<(), ListError> {
         while let Some(service) = pending.first().cloned() {
             let selector = format!("{SERVICE_NAME}={}", service.name);
-            let slices = self
-                .list(&Scope::Namespace(Arc::clone(&service.namespace)), &selector)
-                .await?;
+            let scope = Scope::Namespace(Arc::clone(&service.namespace));
+            let slices = self.list(&scope, &selector).await?;
             let others = slices.into_iter().filter(|slice| !bears_our_labels(slice));
             (self.report)(&service, others.collect());
             pending.remove(&service);
@@ -130,7 +115,7 @@ where
         Ok(())
     }
 
-    async fn look_at_everything(&self) -> Result<(), String> {
+    async fn look_at_everything(&self) -> Result<(), ListError> {
         let mut found: BTreeMap<Key, Vec<Slice>> = (self.known)()
             .into_iter()
             .map(|service| (service, Vec::new()))
@@ -156,29 +141,9 @@ where
         Ok(())
     }
 
-    /// All pages.
-    async fn list(&self, scope: &Scope, selector: &str) -> Result<Vec<Slice>, String> {
-        let namespace = scope.namespace();
-        let mut slices = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            let mut query = vec![("labelSelector", selector), ("limit", "500")];
-            query.extend(token.as_deref().map(|token| ("continue", token)));
-            let uri = api::with_query(api::path::<Slice>(namespace, None), &query);
-            let answer = api::unary(&self.client, api::get(uri), TIMEOUT)
-                .await
-                .map_err(|why| why.to_string())?;
-            if !answer.status.is_success() {
-                return Err(answer.to_status().to_string());
-            }
-            let page: SlicePage =
-                serde_json::from_slice(&answer.body).map_err(|why| why.to_string())?;
-            slices.extend(page.items.unwrap_or_default());
-            token = page.metadata.token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(slices);
-            }
-        }
+    async fn list(&self, scope: &Scope, selector: &str) -> Result<Vec<Slice>, ListError> {
+        let query = [("labelSelector", selector)];
+        api::list(&self.client, scope, &query, TIMEOUT).await
     }
 }
 
