@@ -224,6 +224,7 @@ fn crowd(metrics: &Metrics, services: usize) {
             leader_service: true,
             slices: 1,
             guarded: false,
+            followers: None,
         });
     }
 }

@@ -27,8 +27,10 @@ pub const PAUSED: &str = "zen-lead.io/paused";
 /// Where the application says which pod leads: `label/<key>=<value>`, `lease/<name>` or
 /// `lease/<namespace>/<name>`.
 pub const FOLLOW: &str = "zen-lead.io/follow";
+/// Name of the followers Service.
+pub const FOLLOWERS_SERVICE_NAME: &str = "zen-lead.io/followers-service-name";
 /// Every annotation by which a source is told what to do. None of them is ever on a leader Service.
-pub const INPUTS: [&str; 13] = [
+pub const INPUTS: [&str; 14] = [
     ENABLED,
     LEADER_SERVICE_NAME,
     LEADER_SERVICE_TYPE,
@@ -42,6 +44,7 @@ pub const INPUTS: [&str; 13] = [
     PREFERRED_LEADER,
     PAUSED,
     FOLLOW,
+    FOLLOWERS_SERVICE_NAME,
 ];
 /// On a pod, as label or annotation: its rank for the strategy `priority`.
 pub const PRIORITY: &str = "zen-lead.io/priority";
@@ -52,6 +55,10 @@ pub const PREFIX: &str = "zen-lead.io/";
 pub const APP_PREFIX: &str = "app.kubernetes.io/";
 /// Label on our objects: the name of the source Service.
 pub const SOURCE_SERVICE: &str = "zen-lead.io/source-service";
+/// Label on the followers Service and its slices: what they are for. Those of the leader have none.
+pub const ROLE: &str = "zen-lead.io/role";
+/// Value of [`ROLE`].
+pub const FOLLOWERS: &str = "followers";
 /// Label on our objects that names their manager.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label on our slices that keeps the native controllers away.

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use super::handover::Handover;
-use super::model::{EndpointPort, Family, Key, Labels, Port, Uid};
+use super::model::{EndpointPort, Family, Key, Labels, Pod, Port, Uid};
 use super::settings::Exposure;
+use super::view::Role;
 
-/// What should become of the objects of one source.
+/// What should become of the objects of one source that have the same role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// Leave everything as it is.
     Untouched,
-    /// One leader Service with its slices; everything else of ours goes.
+    /// One Service with its slices; everything else of ours for the same role goes.
     Serve(Box<Desired>),
-    /// Everything of ours goes, traffic first.
+    /// Everything of ours for that role goes, traffic first.
     Withdraw,
 }
 
@@ -34,7 +35,7 @@ impl Goal {
     }
 }
 
-/// The leader Service and its slices as they should be.
+/// The leader Service, or the followers Service, and its slices as they should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     /// The source.
@@ -74,6 +75,8 @@ pub struct Desired {
     pub source_annotations: Labels,
     /// Cluster addresses that this leader Service had before a user deleted it.
     pub cluster_ips: Vec<Arc<str>>,
+    /// The followers, if this is their Service. All that is said of a leader is empty then.
+    pub followers: Option<Followers>,
     /// The leader.
     pub leader: Option<Leader>,
     /// Identity of the last leader.
@@ -86,6 +89,26 @@ pub struct Desired {
     pub record: Record,
     /// When the pod changed, if the leader is new because a pod just did.
     pub trigger: Option<jiff::Timestamp>,
+}
+
+impl Desired {
+    /// What the objects are for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self.followers {
+            Some(_) => Role::Followers,
+            None => Role::Leader,
+        }
+    }
+}
+
+/// Every pod that is to be published but the leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Followers {
+    /// The pods, by name.
+    pub pods: Vec<Arc<Pod>>,
+    /// The ports that all of them resolve alike.
+    pub ports: Vec<EndpointPort>,
 }
 
 /// What the leader Service records for a restart and for the commands; see [`super::record`].

@@ -9,8 +9,8 @@ mod standing;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(in crate::logic) use eligible::could_lead;
 pub use eligible::{Candidate, Obstacle, scrutinize};
+pub(in crate::logic) use eligible::{could_lead, may_follow};
 pub use ports::{resolve, resolve_beside, resolve_without_pod};
 pub use rank::priority;
 

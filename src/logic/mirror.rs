@@ -154,6 +154,9 @@ pub struct Mirrored {
     /// Whether the source ranges of its load balancer are those of the source, and go with them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ranges: bool,
+    /// Whether it is the followers Service, whatever a user does to its label.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub followers: bool,
 }
 
 impl Mirrored {
@@ -174,6 +177,7 @@ impl Mirrored {
             asked: BTreeSet::new(),
             asked_labels: BTreeSet::new(),
             ranges: false,
+            followers: false,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod elect;
 pub mod event;
 pub mod follow;
+pub mod followers;
 pub mod fsm;
 pub mod handover;
 pub mod heal;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::contract::{
-    ENABLED, FAILOVER_MIN_DELAY, FOLLOW, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
-    LEADER_SERVICE_NAME, LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, LEADER_SUFFIX,
-    MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
+    ENABLED, FAILOVER_MIN_DELAY, FOLLOW, FOLLOWERS_SERVICE_NAME, LEADER_SERVICE_ANNOTATIONS,
+    LEADER_SERVICE_LABELS, LEADER_SERVICE_NAME, LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE,
+    LEADER_SUFFIX, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
 use super::duration;
 use super::follow::{self as following, Follow};
@@ -192,8 +192,8 @@ pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
         let read = match key {
             ENABLED if matches!(value, "true" | "false") => Ok(()),
             ENABLED => Err(r#""true" or "false""#.into()),
-            // Its own event, see `requested_name`.
-            LEADER_SERVICE_NAME => Ok(()),
+            // Their own event, see `requested_name` and `followers_name`.
+            LEADER_SERVICE_NAME | FOLLOWERS_SERVICE_NAME => Ok(()),
             LEADER_SERVICE_TYPE => set(&mut settings.exposure, last.exposure, exposure(value)),
             LEADER_SERVICE_ANNOTATIONS => {
                 let kept = last.leader_annotations.clone();
@@ -337,14 +337,32 @@ pub fn requested_name(source: &Service) -> Result<Arc<str>, String> {
             ))
         };
     };
+    check_name(LEADER_SERVICE_NAME, name, own)
+}
+
+/// The requested name of the followers Service, if one is requested, or why it cannot be used.
+///
+/// # Errors
+///
+/// A sentence for an event.
+pub fn followers_name(source: &Service) -> Result<Option<Arc<str>>, String> {
+    let meta = &source.metadata;
+    let asked = meta.annotations.shared(FOLLOWERS_SERVICE_NAME);
+    asked
+        .map(|name| check_name(FOLLOWERS_SERVICE_NAME, name, &meta.name))
+        .transpose()
+}
+
+/// Whether the Service `own` may have a Service of that name beside it.
+fn check_name(key: &str, name: &Arc<str>, own: &Arc<str>) -> Result<Arc<str>, String> {
     if name == own {
         return Err(format!(
-            "{LEADER_SERVICE_NAME} is the Service's own name {name:?}; expected another one"
+            "{key} is the Service's own name {name:?}; expected another one"
         ));
     }
     if !is_dns_label(name) {
         let problem = Problem::new(
-            LEADER_SERVICE_NAME,
+            key,
             name,
             "a DNS label: at most 63 of a-z, 0-9 and '-', with a letter or digit at both ends",
         );
@@ -606,6 +624,34 @@ mod tests {
                 (Ok(name), Ok(good)) => assert_eq!(&*name, good),
                 (Err(why), Err(says)) => assert!(why.contains(says), "{why}"),
                 (got, _) => panic!("{own} {asked:?}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn followers_have_a_name_only_on_request() {
+        for (asked, good) in [
+            (None, Ok(None)),
+            (Some("b"), Ok(Some("b"))),
+            (Some("B"), Err("followers-service-name has the value \"B\"")),
+            (Some(""), Err("DNS label")),
+            (
+                Some("a"),
+                Err("followers-service-name is the Service's own name"),
+            ),
+        ] {
+            let mut source = Service::default();
+            source.metadata.name = "a".into();
+            let annotations: Labels = asked
+                .iter()
+                .map(|name| (FOLLOWERS_SERVICE_NAME, *name))
+                .collect();
+            assert_eq!(read(&annotations, &Settings::default()).1, [], "{asked:?}");
+            source.metadata.annotations = annotations;
+            match (followers_name(&source), good) {
+                (Ok(name), Ok(good)) => assert_eq!(name.as_deref(), good),
+                (Err(why), Err(says)) => assert!(why.contains(says), "{why}"),
+                (got, _) => panic!("{asked:?}: {got:?}"),
             }
         }
     }

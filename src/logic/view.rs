@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::contract::{
-    LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SERVICE_NAME, SLICE_MANAGED_BY,
-    SOURCE_SERVICE,
+    FOLLOWERS, FOLLOWERS_SERVICE_NAME, LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER,
+    ROLE, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE,
 };
 use super::follow::Lease;
+use super::mirror::Mirrored;
 use super::model::{Family, Key, Meta, OwnerReference, Pod, Service, Slice, Uid};
 use crate::planted::{self, Bug};
 
@@ -30,14 +31,51 @@ pub struct View {
     pub strangers: Vec<Stranger>,
     /// The Lease that the source follows, if it follows one.
     pub lease: Lease,
-    ours: Ours,
+    leader: Owned,
+    followers: Owned,
 }
 
-/// What is ours of the objects in sight, by name.
+/// What the objects of ours are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// They publish the leader.
+    Leader,
+    /// They publish every eligible pod but the leader.
+    Followers,
+}
+
+/// What is ours of the objects in sight, for one role and by name.
 #[derive(Clone, Debug, Default)]
-struct Ours {
+pub struct Owned {
     services: Vec<Arc<Service>>,
     slices: Vec<Arc<Slice>>,
+}
+
+impl Owned {
+    /// The Services.
+    #[must_use]
+    pub fn services(&self) -> &[Arc<Service>] {
+        &self.services
+    }
+
+    /// The slices.
+    #[must_use]
+    pub fn slices(&self) -> &[Arc<Slice>] {
+        &self.slices
+    }
+
+    /// The Service of that name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        let mut services = self.services.iter();
+        services.find(|service| &*service.metadata.name == name)
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.slices.is_empty()
+    }
 }
 
 /// A slice that is not ours and bears the name of a leader Service.
@@ -104,25 +142,55 @@ impl View {
             slices: Vec::new(),
             strangers: Vec::new(),
             lease: Lease::default(),
-            ours: Ours::default(),
+            leader: Owned::default(),
+            followers: Owned::default(),
         }
     }
 
-    /// Finds out which objects are ours, once all of them are in sight. Every step asks for them many
-    /// times.
+    /// Finds out which objects are ours, and for which role, once all of them are in sight. Every step
+    /// asks for them many times.
     #[must_use]
     pub fn classify(mut self) -> Self {
         let mut services = self.services.clone();
         services.retain(|service| self.is_own_service(service));
         services.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         services.dedup_by(|a, b| a.metadata.name == b.metadata.name);
-        self.ours.services = services;
+        let for_followers = |service: &mut Arc<Service>| self.is_for_followers(service);
+        self.followers.services = services.extract_if(.., for_followers).collect();
+        self.leader.services = services;
         let mut slices = self.slices.clone();
         slices.retain(|slice| self.is_own_slice(slice));
         slices.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         slices.dedup_by(|a, b| a.metadata.name == b.metadata.name);
-        self.ours.slices = slices;
+        let for_followers = |slice: &mut Arc<Slice>| self.is_of_followers(slice);
+        self.followers.slices = slices.extract_if(.., for_followers).collect();
+        self.leader.slices = slices;
         self
+    }
+
+    /// Whether a Service of ours is for the followers. It remembers so itself; the label, which users can
+    /// edit, decides only where that memory is lost.
+    fn is_for_followers(&self, service: &Service) -> bool {
+        let is_marked = is_marked_for_followers(&service.metadata);
+        let is_asked = || {
+            let source = self.source.as_ref();
+            source.is_some_and(|source| {
+                let annotations = &source.metadata.annotations;
+                annotations.get(FOLLOWERS_SERVICE_NAME).is_some()
+            })
+        };
+        // Nearly no source has followers Services.
+        (is_marked || is_asked())
+            && Mirrored::read(service).map_or(is_marked, |mirrored| mirrored.followers)
+    }
+
+    /// Whether a slice of ours is the followers': by its Service, and by its label where none is left.
+    fn is_of_followers(&self, slice: &Slice) -> bool {
+        let of = |role: &Owned| {
+            let mut services = role.services.iter();
+            services.any(|service| slice.is_controlled_by(&service.metadata))
+        };
+        of(&self.followers) || (is_marked_for_followers(&slice.metadata) && !of(&self.leader))
     }
 
     /// The Service of that name, ours or not.
@@ -133,11 +201,19 @@ impl View {
             .find(|service| &*service.metadata.name == name)
     }
 
+    /// What is ours for that role.
+    #[must_use]
+    pub fn own(&self, role: Role) -> &Owned {
+        match role {
+            Role::Leader => &self.leader,
+            Role::Followers => &self.followers,
+        }
+    }
+
     /// Our leader Service of that name.
     #[must_use]
     pub fn own_service(&self, name: &str) -> Option<&Arc<Service>> {
-        let mut own = self.ours.services.iter();
-        own.find(|service| &*service.metadata.name == name)
+        self.leader.service(name)
     }
 
     /// The pod of that identity, whatever its labels.
@@ -152,13 +228,17 @@ impl View {
     /// The leader Services that are ours, by name.
     #[must_use]
     pub fn own_services(&self) -> &[Arc<Service>] {
-        &self.ours.services
+        &self.leader.services
     }
 
-    /// The slices that are ours, by name.
+    /// The slices of our leader Services, by name.
     #[must_use]
     pub fn own_slices(&self) -> &[Arc<Slice>] {
-        &self.ours.slices
+        &self.leader.slices
+    }
+
+    fn own_services_of_any_role(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.leader.services.iter().chain(&self.followers.services)
     }
 
     /// Whether a Service is a leader Service of this very source.
@@ -198,7 +278,7 @@ impl View {
         let meta = &slice.metadata;
         let owner_is = |service: &Service, uid: &Uid| service.metadata.uid == *uid;
         if let Some(owner) = meta.controller() {
-            let mut own = self.ours.services.iter();
+            let mut own = self.own_services_of_any_role();
             let leader_service = own.find(|service| owner_is(service, &owner.uid));
             if let Some(service) = leader_service {
                 // The native controller's, from a selector that the Service had for a while, look
@@ -212,7 +292,7 @@ impl View {
         // endpoint indefinitely.
         let is_orphan = meta.owner_references.is_empty()
             && meta.labels.get(SLICE_MANAGED_BY) == Some(MANAGER)
-            && self.ours.services.iter().any(|service| {
+            && self.own_services_of_any_role().any(|service| {
                 self.slice_names(&service.metadata.name)
                     .contains(&meta.name)
             });
@@ -242,7 +322,12 @@ impl View {
                 && meta.labels.get(SOURCE_SERVICE) != Some(&*self.key.name)
                 // No source withdraws an orphan.
                 && !meta.owner_references.is_empty()
-                && !self.ours.slices.iter().any(|own| own.metadata.name == meta.name)
+                && !self
+                    .leader
+                    .slices
+                    .iter()
+                    .chain(&self.followers.slices)
+                    .any(|own| own.metadata.name == meta.name)
         })?;
         held.metadata.labels.shared(SOURCE_SERVICE)
     }
@@ -263,6 +348,12 @@ impl View {
             .flat_map(|name| [evasive_name(&self.key, &name), name])
             .collect()
     }
+}
+
+/// Whether a label says that an object of ours is for the followers.
+#[must_use]
+pub fn is_marked_for_followers(meta: &Meta) -> bool {
+    meta.labels.get(ROLE) == Some(FOLLOWERS)
 }
 
 /// Contract name of a slice: the leader Service's own for the first family, with an ending for a

@@ -32,6 +32,8 @@ pub struct Figures {
     pub slices: u32,
     /// Whether the leader is kept because the budget for failovers is used up.
     pub guarded: bool,
+    /// Pods that the followers Service shows, if there is to be one.
+    pub followers: Option<u32>,
 }
 
 /// The leader, as far as metrics are concerned.
@@ -47,6 +49,8 @@ pub struct LeaderFigures {
 
 /// No leader, in the two fields of a leader's times.
 const NONE: i64 = i64::MIN;
+/// No followers Service, in the place of their number.
+const NO_FOLLOWERS: u32 = u32::MAX;
 
 /// The figures of one Service. Every method is a few atomic operations; what rarely happens
 /// (a retry, an error, the first observation of a histogram) may take a short lock or allocate.
@@ -67,6 +71,7 @@ pub struct ServiceStats {
     pub(super) slices: AtomicU32,
     pub(super) foreign_slices: AtomicU32,
     pub(super) guarded: AtomicBool,
+    followers: AtomicU32,
 
     pub(super) failovers: [AtomicU64; Reason::ALL.len()],
     pub(super) failovers_held: AtomicU64,
@@ -98,6 +103,7 @@ impl ServiceStats {
             slices: AtomicU32::default(),
             foreign_slices: AtomicU32::default(),
             guarded: AtomicBool::default(),
+            followers: AtomicU32::new(NO_FOLLOWERS),
             failovers: Default::default(),
             failovers_held: AtomicU64::default(),
             reconciliations: Default::default(),
@@ -133,6 +139,8 @@ impl ServiceStats {
             self.failovers_held.fetch_add(1, Relaxed);
         }
         self.guarded.store(figures.guarded, Relaxed);
+        let followers = figures.followers.unwrap_or(NO_FOLLOWERS);
+        self.followers.store(followers, Relaxed);
     }
 
     /// A reconciliation came to its end.
@@ -258,6 +266,11 @@ impl ServiceStats {
 
     pub(super) fn has_no_endpoints(&self) -> bool {
         self.leader_service.load(Relaxed) && self.leader_since.load(Relaxed) == NONE
+    }
+
+    pub(super) fn followers(&self) -> Option<u32> {
+        let followers = self.followers.load(Relaxed);
+        (followers != NO_FOLLOWERS).then_some(followers)
     }
 
     fn histograms(&self) -> &Histograms {

@@ -25,6 +25,7 @@ fn serving(since: i64) -> Figures {
         leader_service: true,
         slices: 2,
         guarded: false,
+        followers: None,
     }
 }
 
@@ -35,6 +36,7 @@ const ELECTING: Figures = Figures {
     leader_service: true,
     slices: 1,
     guarded: false,
+    followers: None,
 };
 
 /// Metrics in which everything that can happen has happened to `shop/web`.

@@ -13,7 +13,7 @@ use crate::logic::fsm::Cause;
 use crate::logic::model::{Key, Lease, Object, Pod, Service, Slice, Uid};
 use crate::logic::reflect::{Change, Failure, FailureClass, RestartReason, Unreadable};
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::Stranger;
+use crate::logic::view::{Role, Stranger};
 use crate::shell::api::Scope;
 use crate::shell::sweep::Sweep;
 use crate::shell::watch::{self, Selectors, WatchNote, WatchOptions};
@@ -80,8 +80,11 @@ impl Controller {
                         let touched = store.retain_slices(within.as_deref(), &keys, &version);
                         synced();
                         for source in &touched {
-                            for service in store.view(source).own_services() {
-                                lookout.ask(service.metadata.key());
+                            let view = store.view(source);
+                            for role in [Role::Leader, Role::Followers] {
+                                for service in view.own(role).services() {
+                                    lookout.ask(service.metadata.key());
+                                }
                             }
                         }
                         touched

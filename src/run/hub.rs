@@ -14,7 +14,7 @@ use super::lookout::Lookout;
 use super::rival;
 use super::suspect::Inquiry;
 use super::unsaid::Unsaid;
-use crate::logic::contract::reason;
+use crate::logic::contract::{ROLE, reason};
 use crate::logic::event::{Note, Severity, Subject};
 use crate::logic::fsm::Cause;
 use crate::logic::heal::Fought;
@@ -230,10 +230,15 @@ impl Hub {
         }
     }
 
-    /// Says that a leader Service was made.
+    /// Says that a Service was made.
     fn announce(&self, source: &Key, write: &Write) {
-        if write.target.kind == Kind::Service && matches!(write.action, Action::Create(_)) {
-            let text = format!("Created leader Service {}", write.target.key.name);
+        if let Action::Create(body) = &write.action
+            && write.target.kind == Kind::Service
+        {
+            let body = body.to_value();
+            let kind = body["metadata"]["labels"][ROLE].as_str();
+            let kind = kind.unwrap_or("leader");
+            let text = format!("Created {kind} Service {}", write.target.key.name);
             self.tell(source, Note::normal(reason::LEADER_SERVICE_CREATED, text));
         }
     }

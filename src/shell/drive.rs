@@ -236,12 +236,14 @@ impl Drive {
         let restrained = if is_in_doubt {
             Restrained::default()
         } else {
-            Self::plan(&mut cell, is_active, &step.goal, &view, now.moment)
+            Self::plan(&mut cell, is_active, &step, &view, now.moment)
         };
         let writes = restrained.writes;
 
         let leader = step.machine.leader().map(|leader| &leader.pod);
-        self.store.pin(source, leader, step.machine.name.as_ref());
+        let (name, followers) = (&step.machine.name, &step.machine.followers.name);
+        self.store
+            .pin(source, leader, name.as_ref(), followers.as_ref());
         let is_served = step.machine.phase != Phase::Unmanaged;
         let waits = is_over_limit && self.store.concerns(source);
         self.count_place(source, was_served, is_served, waits);

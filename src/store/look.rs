@@ -6,7 +6,7 @@ use super::few::Few;
 use super::namespace::{Names, Namespace};
 use crate::logic::model::{Key, Pod};
 use crate::logic::settings::{self, OptIn};
-use crate::logic::view::View;
+use crate::logic::view::{View, is_marked_for_followers};
 use crate::planted::{self, Bug};
 
 /// How urgent it is to look at a source that has not been looked at yet.
@@ -52,7 +52,9 @@ impl Namespace {
     fn rank(&self, source: &str) -> Rank {
         let slices = self.related_slices.get(source);
         let is_lost = |slice: &Arc<str>| {
-            let leader = self.slices.get(slice).and_then(|slice| slice.leader());
+            let slice = self.slices.get(slice);
+            let slice = slice.filter(|slice| !is_marked_for_followers(&slice.metadata));
+            let leader = slice.and_then(|slice| slice.leader());
             leader.is_some_and(|leader| {
                 let pod = self.pods.get(&leader.name);
                 !pod.is_some_and(|pod| pod.uid == leader.uid && pod.ready && !pod.terminating)
@@ -72,8 +74,7 @@ impl Namespace {
         let name = &*key.name;
         let related = self.related_services.get(name);
         let mut names: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
-        names.extend(self.requested.of(name).cloned());
-        names.extend(self.served.of(name).cloned());
+        names.extend(self.names_of(name).cloned());
         let members = self.members.get(name);
         let pods = members.map(|members| members.iter().map(|pod| Arc::clone(&pod.0)).collect());
         let source = self.services.get(name).cloned();
@@ -117,7 +118,9 @@ impl Namespace {
         if planted::is(Bug::IncumbentNotPinned) {
             return Vec::new();
         }
-        let leaders = view.slices.iter().filter_map(|slice| slice.leader());
+        let slices = view.slices.iter();
+        let slices = slices.filter(|slice| !is_marked_for_followers(&slice.metadata));
+        let leaders = slices.filter_map(|slice| slice.leader());
         let leaders = leaders.map(|leader| &leader.name);
         let names: Names = leaders.chain(self.pins.of(source)).cloned().collect();
         let pods = names.iter().filter_map(|pod| self.pods.get(pod));

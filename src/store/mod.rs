@@ -222,12 +222,18 @@ impl Store {
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Remembers which pod a source has as leader, and the name that it is served under: it sees
-    /// both, whatever their labels, and hears of them.
-    pub fn pin(&self, source: &Key, pod: Option<&Arc<str>>, name: Option<&Arc<str>>) {
+    /// Remembers which pod a source has as leader, and the names that it and its followers are served
+    /// under: it sees them, whatever their labels, and hears of them.
+    pub fn pin(
+        &self,
+        source: &Key,
+        pod: Option<&Arc<str>>,
+        name: Option<&Arc<str>>,
+        followers: Option<&Arc<str>>,
+    ) {
         if let Some(mut namespace) = self.namespaces.get_mut(&source.namespace) {
             namespace.pin(&source.name, pod);
-            namespace.hold(&source.name, name);
+            namespace.hold(&source.name, name, followers);
         }
     }
 

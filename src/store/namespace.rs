@@ -46,6 +46,9 @@ pub(super) struct Namespace {
     /// The name that a source is served under though it asks for another, or for none that can be
     /// had.
     pub(super) served: Pointers,
+    /// The same two for its followers.
+    pub(super) requested_followers: Pointers,
+    pub(super) served_followers: Pointers,
     /// Leaders, whatever their labels.
     pub(super) pins: Pointers,
     /// Slices that others attached to a Service.
@@ -298,11 +301,21 @@ impl Namespace {
             .collect()
     }
 
-    /// The sources that ask for the name of a leader Service, or are served under it.
+    /// The sources that ask for the name of a leader or followers Service, or are served under it.
     fn sources_under(&self, service: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.requested
-            .sources(service)
-            .chain(self.served.sources(service))
+        let all = self.names().into_iter();
+        all.flat_map(move |names| names.sources(service))
+    }
+
+    /// The names that a source asks for or is served under.
+    pub(super) fn names_of(&self, source: &str) -> impl Iterator<Item = &Arc<str>> {
+        let all = self.names().into_iter();
+        all.filter_map(move |names| names.of(source))
+    }
+
+    fn names(&self) -> [&Pointers; 4] {
+        let followers = [&self.requested_followers, &self.served_followers];
+        [&self.requested, &self.served, followers[0], followers[1]]
     }
 
     /// Keeps selector, members and requested name of a source up to date.
@@ -328,6 +341,8 @@ impl Namespace {
         }
         let requested = source.and_then(|source| settings::requested_name(source).ok());
         self.requested.point(name, requested.as_ref());
+        let followers = source.and_then(|source| settings::followers_name(source).ok()?);
+        self.requested_followers.point(name, followers.as_ref());
     }
 
     /// Whether some members are still to be gathered.
@@ -354,10 +369,17 @@ impl Namespace {
         }
     }
 
-    /// Remembers the name that a source is served under, so that news arrive of its holder.
-    pub(super) fn hold(&mut self, source: &Arc<str>, name: Option<&Arc<str>>) {
-        let name = name.filter(|name| self.requested.of(source) != Some(name));
-        self.served.point(source, name);
+    /// Remembers the names that a source is served under, so that news arrive of their holders.
+    pub(super) fn hold(
+        &mut self,
+        source: &Arc<str>,
+        leader: Option<&Arc<str>>,
+        followers: Option<&Arc<str>>,
+    ) {
+        let leader = leader.filter(|name| self.requested.of(source) != Some(name));
+        self.served.point(source, leader);
+        let followers = followers.filter(|name| self.requested_followers.of(source) != Some(name));
+        self.served_followers.point(source, followers);
     }
 }
 

@@ -76,6 +76,11 @@ pub(in crate::logic) fn could_lead(
     pod.is_some_and(|pod| obstacle(rules, pod, now).is_none())
 }
 
+/// Whether the followers Service may show a pod. `min-ready-duration` is for a pod that is to lead.
+pub(in crate::logic) fn may_follow(rules: &Rules<'_>, pod: &Pod) -> bool {
+    lasting(rules, pod).is_none()
+}
+
 /// What keeps a pod from becoming leader now.
 pub(super) fn obstacle(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Obstacle> {
     let ripe = pod.ready_since + rules.min_ready;

@@ -9,7 +9,7 @@ use crate::logic::event::Note;
 use crate::logic::mirror::Mirrored;
 use crate::logic::model::{Service, ServiceType};
 use crate::logic::settings::{self, Exposure, OptIn, Settings};
-use crate::logic::view::View;
+use crate::logic::view::{Role, View};
 
 /// What should happen to a source as a whole.
 pub(super) enum Intent {
@@ -182,6 +182,19 @@ fn serving_name(
             });
             name
         }
+        Ok(name) if is_of_followers(machine, view, &name) => {
+            let kept = current_name(machine, view, own);
+            let text = format!(
+                "{name} is the followers Service of {}; the leader Service needs another name, by \
+                 zen-lead.io/leader-service-name",
+                view.key.name
+            );
+            machine.said.forget(Topic::Conflict);
+            machine.said.set(Topic::Name, Some(text), |text| {
+                Note::warning(reason::INVALID_LEADER_SERVICE_NAME, text)
+            });
+            kept
+        }
         Ok(name) => {
             let is_stranger = |_: &&Arc<Service>| view.own_service(&name).is_none();
             let stranger = view.service(&name).filter(is_stranger);
@@ -215,6 +228,12 @@ fn serving_name(
             kept
         }
     }
+}
+
+/// Whether the followers are served under that name, though a user may have deleted the Service meanwhile.
+fn is_of_followers(machine: &Machine, view: &View, name: &Arc<str>) -> bool {
+    let is_known = machine.followers.name.as_ref() == Some(name);
+    view.own(Role::Followers).service(name).is_some() || is_known
 }
 
 /// The name that a source is served under already: the one the machine knows, though a user may

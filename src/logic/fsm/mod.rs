@@ -17,6 +17,7 @@
 
 mod attempt;
 mod balance;
+mod followers;
 mod incumbent;
 mod intent;
 mod notes;
@@ -28,6 +29,7 @@ mod wish;
 use std::sync::Arc;
 
 pub use attempt::Attempt;
+pub use followers::Post;
 pub(in crate::logic) use incumbent::has_record;
 pub use incumbent::published;
 pub use notes::{Said, Topic};
@@ -46,7 +48,8 @@ use super::nodes::Nodes;
 use super::settings::{Exposure, Settings};
 use super::spread::Others;
 use super::time::{Moment, Now};
-use super::view::View;
+use super::view::{Role, View};
+use followers::without_followers;
 use incumbent::Records;
 use intent::Intent;
 use serve::Served;
@@ -142,6 +145,8 @@ pub struct Machine {
     pub switched: Option<jiff::Timestamp>,
     /// Cluster addresses of the leader Service, to be asked for again if it is deleted.
     pub cluster_ips: Vec<Arc<str>>,
+    /// The followers Service.
+    pub followers: Post,
     /// The load balancer class that the leader Service was last sent into its type with.
     pub asked_class: Option<Arc<str>>,
     /// Since when the rest of a former load balancer keeps it out of that type.
@@ -189,8 +194,10 @@ pub type Released = (Arc<str>, Vec<Arc<str>>);
 pub struct Step {
     /// The machine afterwards.
     pub machine: Machine,
-    /// What should exist.
+    /// What should exist for the leader.
     pub goal: Goal,
+    /// What should exist for the followers.
+    pub followers: Goal,
     /// What users are to be told.
     pub notes: Vec<Note>,
     /// A switch that is now in the slices.
@@ -211,27 +218,32 @@ impl Machine {
         let mut released = Vec::new();
         let Served {
             goal,
+            followers,
             deadline,
             switched,
         } = match intent::read(&mut self, view, context) {
             Intent::Serve { source, name } => {
-                release_others(view, &name, &mut released);
+                release_others(view.own_services(), &name, &mut released);
                 self.remember_addresses(view, &name, context.addresses, now.moment);
+                self.post(view, &source, &name, context, &mut released, now.moment);
                 if self.must_rebuild(view, &source, &name) {
                     let primary = source.families()[0].into();
                     self.keep(view, &Records::of(view, &name, primary), now.moment);
-                    self.leave(view, &mut released).into()
+                    let followers = self.followers_meanwhile(view);
+                    Served::of(self.leave(view, &mut released), followers)
                 } else {
                     self.serve(view, context, now, &source, name, &mut report)
                 }
             }
             Intent::Leave => {
                 self.kept = None;
-                self.leave(view, &mut released).into()
+                self.release_followers(view, &mut released);
+                let followers = without_followers(view);
+                Served::of(self.leave(view, &mut released), followers)
             }
             Intent::Orphan => {
                 self.retire();
-                Goal::Untouched.into()
+                Served::of(Goal::Untouched, Goal::Untouched)
             }
         };
         self.tell_of_copies(view, &goal);
@@ -241,6 +253,7 @@ impl Machine {
             notes: self.said.take(),
             machine: self,
             goal,
+            followers,
             switched,
             released,
             report,
@@ -274,9 +287,9 @@ impl Machine {
             self.drain();
             self.enter(Phase::Unmanaged);
         }
-        self.name
-            .take()
+        [self.name.take(), self.followers.name.take()]
             .iter()
+            .flatten()
             .for_each(|old| self.remember_name(old));
         *self = Self {
             said: std::mem::take(&mut self.said),
@@ -315,8 +328,10 @@ impl Machine {
         if let Some(name) = self.name.as_ref().filter(|_| !self.cluster_ips.is_empty()) {
             released.push((Arc::clone(name), self.cluster_ips.clone()));
         }
-        release_others(view, self.name.as_deref().unwrap_or_default(), released);
-        if view.own_services().is_empty() && view.own_slices().is_empty() {
+        let name = self.name.as_deref().unwrap_or_default();
+        release_others(view.own_services(), name, released);
+        let roles = [Role::Leader, Role::Followers];
+        if roles.into_iter().all(|role| view.own(role).is_empty()) {
             self.retire();
             return Goal::Untouched;
         }
@@ -363,22 +378,32 @@ impl Machine {
         if service.metadata.deletion_timestamp.is_some() && self.phase != Phase::Draining {
             return false;
         }
-        let has_selector = !service.spec.selector.is_empty();
-        let was_born = view
-            .strangers
-            .iter()
-            .any(|stranger| stranger.was_born_of(service));
-        // A source without a policy is of a server that knows no families: nothing to compare.
-        let follows_families = source.spec.ip_family_policy.is_some();
-        service.is_headless() != (self.settings.exposure == Exposure::Headless)
-            || (follows_families && service.families().first() != source.families().first())
-            || (was_born && !has_selector)
+        is_of_another_kind(view, source, service, self.settings.exposure)
     }
 }
 
-/// Our leader Services but the one of that name: all of them are to go.
-fn release_others(view: &View, name: &str, released: &mut Vec<Released>) {
-    let others = view.own_services().iter().filter(|service| {
+/// Whether a Service of ours cannot become what it should be by a patch.
+fn is_of_another_kind(
+    view: &View,
+    source: &Service,
+    service: &Service,
+    exposure: Exposure,
+) -> bool {
+    let has_selector = !service.spec.selector.is_empty();
+    let was_born = view
+        .strangers
+        .iter()
+        .any(|stranger| stranger.was_born_of(service));
+    // A source without a policy is of a server that knows no families: nothing to compare.
+    let follows_families = source.spec.ip_family_policy.is_some();
+    service.is_headless() != (exposure == Exposure::Headless)
+        || (follows_families && service.families().first() != source.families().first())
+        || (was_born && !has_selector)
+}
+
+/// Services of ours but the one of that name: all of them are to go.
+fn release_others(own: &[Arc<Service>], name: &str, released: &mut Vec<Released>) {
+    let others = own.iter().filter(|service| {
         *service.metadata.name != *name
             && !(service.is_headless() || service.spec.cluster_ips.is_empty())
     });

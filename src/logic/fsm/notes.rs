@@ -37,6 +37,14 @@ pub enum Topic {
     Ignored,
     /// Services that look like leader Services of ours and were made by others.
     Copies,
+    /// The name asked for on behalf of the followers.
+    FollowersName,
+    /// A Service under that name that is not ours.
+    FollowersConflict,
+    /// Ports that not all followers have alike.
+    FollowersPorts,
+    /// More followers than a slice holds.
+    FollowersCount,
 }
 
 /// What has been said so far, and what is to be said now.
@@ -64,7 +72,7 @@ impl Said {
         &mut self,
         topic: Topic,
         texts: Vec<String>,
-        note: impl Fn(String) -> Note,
+        note: impl FnMut(String) -> Note,
     ) {
         let before = self.current.remove(&topic).unwrap_or_default();
         self.pending.extend(

@@ -29,6 +29,10 @@ pub struct Report {
     pub unresolved_ports: Vec<Arc<str>>,
     /// Slices that others attached to a leader Service of this source.
     pub strangers: usize,
+    /// Pods that the followers Service shows; `None` if there is not to be one.
+    pub followers: Option<usize>,
+    /// Ports that users are told of because the followers do not have them alike.
+    pub follower_ports: Vec<Arc<str>>,
 }
 
 /// A switch that a slice shows.
@@ -95,7 +99,7 @@ fn portless<'a>(view: &'a View, rules: &Rules<'_>) -> Option<&'a Arc<Pod>> {
     (!rules.ports.is_empty() && ready.clone().all(|pod| is_portless(&pod))).then_some(first)
 }
 
-fn port_name(port: &Port) -> Arc<str> {
+pub(super) fn port_name(port: &Port) -> Arc<str> {
     port.name
         .clone()
         .unwrap_or_else(|| port.port.to_string().into())
@@ -110,7 +114,7 @@ pub(super) fn unresolved(port: &Port, leader: &Pod) -> String {
     )
 }
 
-fn lacks(port: &Port, pod: &Pod) -> String {
+pub(super) fn lacks(port: &Port, pod: &Pod) -> String {
     let target = match &port.target_port {
         Some(TargetPort::Name(name)) => format!("{name:?}"),
         Some(TargetPort::Number(number)) => number.to_string(),

@@ -48,6 +48,7 @@ impl Machine {
         let led = incumbent.as_ref().map(|incumbent| &incumbent.uid);
         let verdict = elect::elect(&rules, &self.ballot(view, led), now.moment);
         report.elected(view, &rules, &verdict, incumbent.is_some());
+        let chosen = self.choose_followers(view, &rules, &verdict, led, report);
         self.attempt(&verdict, incumbent.as_ref(), context.cause);
         self.judge(&verdict, led, now);
         self.tell(view, &rules, &verdict, &name, switched.as_ref());
@@ -61,8 +62,10 @@ impl Machine {
         let class = desired.load_balancer_class.as_ref();
         let patience = self.tell_of_balancer(source, service, class, now.moment);
         deadline = deadline.into_iter().chain(patience).min();
+        let followers = self.followers_goal(view, context.mirror, &desired, chosen);
         Served {
             goal: Goal::Serve(Box::new(desired)),
+            followers,
             deadline,
             switched,
         }
@@ -193,17 +196,22 @@ impl Machine {
 
 /// The outcome of a step for a source that is served.
 pub(super) struct Served {
+    /// For the leader.
     pub(super) goal: Goal,
+    /// For the followers.
+    pub(super) followers: Goal,
     /// When to look again even if nothing happens.
     pub(super) deadline: Option<Moment>,
     /// A change of leader that the slices show.
     pub(super) switched: Option<Switched>,
 }
 
-impl From<Goal> for Served {
-    fn from(goal: Goal) -> Self {
+impl Served {
+    /// The outcome of a step without an election.
+    pub(super) fn of(goal: Goal, followers: Goal) -> Self {
         Self {
             goal,
+            followers,
             deadline: None,
             switched: None,
         }

@@ -10,7 +10,7 @@ use crate::logic::elect::{self, Hold, Rules, Verdict};
 use crate::logic::event::Note;
 use crate::logic::model::{Pod, Service};
 use crate::logic::settings::{QUOTED_MAX, Strategy};
-use crate::logic::view::View;
+use crate::logic::view::{Owned, Role, View};
 
 impl Machine {
     /// Says why there is no leader, or which ports the leader lacks. `is_lost`: the slices have just
@@ -91,7 +91,10 @@ impl Machine {
         let texts = view
             .strangers
             .iter()
-            .filter(|stranger| &*stranger.service == name)
+            .filter(|stranger| {
+                let served = [Some(name), self.followers.name.as_deref()];
+                served.contains(&Some(&*stranger.service))
+            })
             .map(|stranger| {
                 format!(
                     "EndpointSlice {} of {} is attached to Service {name} as well and may add endpoints; \
@@ -105,27 +108,33 @@ impl Machine {
         });
     }
 
-    /// Services that pass for ours and have never been served under: made by others from a leader
-    /// Service's YAML. They go as leftovers do, and their author should know why.
+    /// Services that pass for ours and have never been served under: made by others from one of our
+    /// Services' YAML. They go as leftovers do, and their author should know why.
     pub(super) fn tell_of_copies(&mut self, view: &View, goal: &Goal) {
-        let serving = self.name.clone();
-        let is_other = |service: &&Arc<Service>| Some(&service.metadata.name) != serving.as_ref();
         let mut texts = Vec::new();
-        for other in view.own_services().iter().filter(is_other) {
-            let meta = &other.metadata;
-            if view.own_slices().iter().any(|slice| slice.is_of(meta)) {
-                // It was served under by an earlier process, or by another replica.
-                self.remember_name(&meta.name);
-            } else if *goal != Goal::Untouched
-                && meta.deletion_timestamp.is_none()
-                && !self.former.contains(&meta.name)
-            {
-                texts.push(format!(
-                    "Service {} is deleted: by its owner or its labels it is a leader Service of {}, and \
-                     not the one that is served. A Service that is made from a leader Service must have \
-                     neither its ownerReferences nor the label {SOURCE_SERVICE}",
-                    meta.name, view.key.name
-                ));
+        for (role, serving, kind) in [
+            (Role::Leader, self.name.clone(), "leader"),
+            (Role::Followers, self.followers.name.clone(), "followers"),
+        ] {
+            let own = view.own(role);
+            let is_other =
+                |service: &&Arc<Service>| Some(&service.metadata.name) != serving.as_ref();
+            for other in own.services().iter().filter(is_other) {
+                let meta = &other.metadata;
+                if own.slices().iter().any(|slice| slice.is_of(meta)) {
+                    // It was served under by an earlier process, or by another replica.
+                    self.remember_name(&meta.name);
+                } else if *goal != Goal::Untouched
+                    && meta.deletion_timestamp.is_none()
+                    && !self.former.contains(&meta.name)
+                {
+                    texts.push(format!(
+                        "Service {} is deleted: by its owner or its labels it is a {kind} Service of {}, \
+                         and not the one that is served. A Service that is made from a {kind} Service must \
+                         have neither its ownerReferences nor the label {SOURCE_SERVICE}",
+                        meta.name, view.key.name
+                    ));
+                }
             }
         }
         self.said.set_all(Topic::Copies, texts, |text| {
@@ -138,14 +147,11 @@ impl Machine {
         if *goal == Goal::Untouched {
             return self.said.forget(Topic::Stuck);
         }
-        let services = view
-            .own_services()
-            .iter()
-            .map(|service| ("Service", &service.metadata));
-        let slices = view
-            .own_slices()
-            .iter()
-            .map(|slice| ("EndpointSlice", &slice.metadata));
+        let both = [Role::Leader, Role::Followers].map(|role| view.own(role));
+        let services = both.into_iter().flat_map(Owned::services);
+        let services = services.map(|service| ("Service", &service.metadata));
+        let slices = both.into_iter().flat_map(Owned::slices);
+        let slices = slices.map(|slice| ("EndpointSlice", &slice.metadata));
         let texts = services
             .chain(slices)
             .filter(|(_, meta)| meta.deletion_timestamp.is_some() && !meta.finalizers.is_empty())

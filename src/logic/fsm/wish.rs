@@ -11,7 +11,7 @@ use crate::logic::event::Note;
 use crate::logic::mirror::{Mirror, Mirrored};
 use crate::logic::model::{EndpointPort, Family, Labels, Pod, Port, Service, ServiceType};
 use crate::logic::settings::Exposure;
-use crate::logic::view::View;
+use crate::logic::view::{Owned, Role, View};
 
 impl Machine {
     pub(super) fn desired(
@@ -55,8 +55,9 @@ impl Machine {
                 _ => fitting(&self.cluster_ips, &families),
             },
             families,
+            followers: None,
             leader: verdict.leader.map(|pod| desired::Leader {
-                ports: shown_ports(view, source, &pod),
+                ports: shown_ports(view.own(Role::Leader), &source.spec.ports, &pod),
                 uid: pod.uid.clone(),
                 name: Arc::clone(&pod.name),
                 node: pod.node.clone(),
@@ -113,13 +114,13 @@ impl Machine {
     }
 }
 
-/// The ports under which clients come: those of the source, and those that our leader Services have
+/// The ports under which clients come: those of the source, and those that our Services of that role have
 /// until they are written, which may be never.
-fn shown_ports(view: &View, source: &Service, pod: &Pod) -> Vec<EndpointPort> {
-    let own = view.own_services().iter();
-    let shown = own.flat_map(|service| &service.spec.ports);
-    elect::resolve_beside(&source.spec.ports, shown, pod, |port| {
-        let slices = view.own_slices();
+pub(super) fn shown_ports(own: &Owned, ports: &[Port], pod: &Pod) -> Vec<EndpointPort> {
+    let services = own.services().iter();
+    let shown = services.flat_map(|service| &service.spec.ports);
+    elect::resolve_beside(ports, shown, pod, |port| {
+        let slices = own.slices();
         let name = port.name.as_deref().unwrap_or_default();
         let is_same = |carried: &EndpointPort| {
             carried.name.as_deref().unwrap_or_default() == name && carried.protocol == port.protocol
@@ -144,7 +145,7 @@ fn without_node_port(port: &Port) -> Port {
 }
 
 /// The addresses that may be asked for again: those that stand in the families' order.
-fn fitting(cluster_ips: &[Arc<str>], families: &[Family]) -> Vec<Arc<str>> {
+pub(super) fn fitting(cluster_ips: &[Arc<str>], families: &[Family]) -> Vec<Arc<str>> {
     let family = |ip: &str| {
         if ip.contains(':') {
             Family::IPv6

@@ -42,9 +42,15 @@ impl Slice {
     /// Whether it hangs on a Service, by its owner or by the label that kube-proxy reads.
     #[must_use]
     pub fn is_of(&self, service: &Meta) -> bool {
+        self.is_controlled_by(service)
+            || self.metadata.labels.get(SERVICE_NAME) == Some(&*service.name)
+    }
+
+    /// Whether its owner is that very Service.
+    #[must_use]
+    pub fn is_controlled_by(&self, service: &Meta) -> bool {
         let owner = self.metadata.controller();
         owner.is_some_and(|owner| owner.uid == service.uid)
-            || self.metadata.labels.get(SERVICE_NAME) == Some(&*service.name)
     }
 }
 

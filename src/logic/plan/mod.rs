@@ -25,7 +25,7 @@ use super::desired::{Desired, Goal};
 use super::model::{AddressType, Key, Meta, Service, Slice, Uid, Version};
 use super::names::Verb;
 use super::time::Moment;
-use super::view::{View, evasive_name, slice_name};
+use super::view::{Role, View, evasive_name, slice_name};
 use leave::{follow, leave, withdraw, withdraw_slice};
 
 /// An object that is written.
@@ -142,15 +142,15 @@ pub enum Lane {
     Trailing,
 }
 
-/// Plans the writes that lead from what is in view to the goal.
+/// Plans the writes that lead from what is in view to the goals for the leader and for the followers.
 #[must_use]
-pub fn plan(goal: &Goal, view: &View) -> Vec<Write> {
+pub fn plan(leader: &Goal, followers: &Goal, view: &View) -> Vec<Write> {
     let aside = Aside {
         left: &[],
         refusals: &Refusals::default(),
         now: Moment::default(),
     };
-    plan_beside(goal, view, aside).writes
+    plan_beside(leader, followers, view, aside).writes
 }
 
 /// What the rest need not wait for.
@@ -169,27 +169,43 @@ pub struct Aside<'a> {
 pub struct Plan {
     /// What may be written now.
     pub writes: Vec<Write>,
-    /// A leader Service that is to be written, and not now.
-    pub waiting: Option<Waiting>,
+    /// Services of ours that are to be written, and not now.
+    pub waiting: Vec<Waiting>,
 }
 
 impl From<Vec<Write>> for Plan {
     fn from(writes: Vec<Write>) -> Self {
         Self {
             writes,
-            waiting: None,
+            waiting: Vec::new(),
         }
     }
 }
 
 /// The same where not everything waits for everything.
 #[must_use]
-pub fn plan_beside(goal: &Goal, view: &View, aside: Aside<'_>) -> Plan {
+pub fn plan_beside(leader: &Goal, followers: &Goal, view: &View, aside: Aside<'_>) -> Plan {
+    let mut plan = plan_role(leader, Role::Leader, view, aside);
+    let rest = plan_role(followers, Role::Followers, view, aside);
+    // Two slices may be about to take the same name, of which the leader's is the one that gets it.
+    let is_taken = |write: &Write| plan.writes.iter().any(|one| one.target == write.target);
+    let writes: Vec<_> = rest
+        .writes
+        .into_iter()
+        .filter(|write| !is_taken(write))
+        .collect();
+    plan.writes.extend(writes);
+    plan.waiting.extend(rest.waiting);
+    plan
+}
+
+fn plan_role(goal: &Goal, role: Role, view: &View, aside: Aside<'_>) -> Plan {
     match goal {
         Goal::Untouched => Plan::default(),
         Goal::Withdraw => {
-            let services: Vec<_> = view.own_services().iter().collect();
-            let slices: Vec<_> = view.own_slices().iter().collect();
+            let own = view.own(role);
+            let services: Vec<_> = own.services().iter().collect();
+            let slices: Vec<_> = own.slices().iter().collect();
             withdraw(&services, &slices).into()
         }
         Goal::Serve(desired) => serve(desired, view, aside),
@@ -197,8 +213,8 @@ pub fn plan_beside(goal: &Goal, view: &View, aside: Aside<'_>) -> Plan {
 }
 
 fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Plan {
-    let own_services = view.own_services();
-    let own_slices = view.own_slices();
+    let own = view.own(desired.role());
+    let (own_services, own_slices) = (own.services(), own.slices());
     let Some(service) = own_services
         .iter()
         .find(|service| service.metadata.name == desired.name)
@@ -226,12 +242,12 @@ fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Plan {
     let is_deleting = service.metadata.deletion_timestamp.is_some();
     let is_hazard = !service.spec.selector.is_empty();
     let may_be_written = !waits || is_hazard;
-    let mut waiting = None;
+    let mut waiting = Vec::new();
     if !is_deleting && (may_be_written || !aside.refusals.is_empty()) {
         let (write, until) = service::diff(desired, service, is_shown, aside);
         if until.is_some() || (write.is_some() && !may_be_written) {
             let target = service::target(service);
-            waiting = Some(Waiting { target, until });
+            waiting.push(Waiting { target, until });
         }
         writes.extend(write.filter(|_| may_be_written));
     }

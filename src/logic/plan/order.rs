@@ -1,6 +1,7 @@
 //! Which writes of one source must not be under way together.
 
 use super::{Action, Kind, Write};
+use crate::logic::model::Family;
 use crate::logic::view::is_evasion_of;
 
 impl Write {
@@ -20,14 +21,26 @@ impl Write {
             return false;
         }
         match (self.target.kind, &self.action) {
-            // The names of slices begin with their Service's.
-            (Kind::Service, Action::Delete { .. }) => of_slice.starts_with(name),
+            (Kind::Service, Action::Delete { .. }) => may_be_of(of_slice, name),
             (Kind::Slice, Action::Create(_)) => {
                 is_evasion_of(name, of_slice) || is_evasion_of(of_slice, name)
             }
             _ => false,
         }
     }
+}
+
+/// Whether a slice of that name can belong to that Service.
+fn may_be_of(slice: &str, service: &str) -> bool {
+    let Some(rest) = slice.strip_prefix(service) else {
+        return false;
+    };
+    let both = [Family::IPv4, Family::IPv6];
+    let second = both
+        .into_iter()
+        .find_map(|family| rest.strip_prefix(family.suffix()));
+    let base = &slice[..slice.len() - second.unwrap_or(rest).len()];
+    slice == base || is_evasion_of(slice, base)
 }
 
 #[cfg(test)]
@@ -74,6 +87,10 @@ mod tests {
             ("delete Service a", "create Slice a", true),
             ("delete Service a", "patch Slice a-ipv6", true),
             ("delete Service a", "create Slice a-01234567", true),
+            ("delete Service a", "patch Slice a-ipv4-01234567", true),
+            ("delete Service a", "patch Slice a-leader", false),
+            ("delete Service a", "patch Slice a-ipv6-leader", false),
+            ("delete Service a", "patch Slice ab", false),
             ("delete Service a", "delete Slice a", false),
             ("delete Service a", "create Slice b", false),
             ("delete Service a-b", "create Slice a", false),

@@ -44,7 +44,7 @@ const ALL: [Part; 9] = [
 ];
 
 /// The annotations that say who leads.
-const IDENTITY: [&str; 6] = [
+pub(super) const IDENTITY: [&str; 6] = [
     CURRENT_LEADER,
     LEADER_POD_NAME,
     LEADER_POD_UID,

@@ -5,28 +5,31 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::patch::{Op, Wanted};
-use super::refusal::{Part, Parts, content_of};
+use super::refusal::{IDENTITY, Part, Parts, content_of};
 use super::spec::{ports, service_type, spec_ops};
 use super::{Action, Aside, Kind, Lane, Target, Write};
 use crate::logic::contract::{
-    AVOIDED_NODES, COOLING_DOWN, CURRENT_LEADER, HANDLED_SWITCHOVER, INPUTS, LAST_LEADER_POD_UID,
-    LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, MANAGED_BY, MANAGER, MIRRORED,
-    SOURCE_SERVICE,
+    AVOIDED_NODES, COOLING_DOWN, CURRENT_LEADER, FOLLOWERS, HANDLED_SWITCHOVER, INPUTS,
+    LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, MANAGED_BY, MANAGER,
+    MIRRORED, ROLE, SOURCE_SERVICE,
 };
 use crate::logic::desired::Desired;
 use crate::logic::mirror::Mirrored;
 use crate::logic::model::{Labels, Meta, Service, Uid};
 use crate::logic::settings::Exposure;
 use crate::logic::time::Moment;
+use crate::logic::view::{Role, is_marked_for_followers};
 
 pub(super) fn create(desired: &Desired) -> Write {
     let mut spec = json!({
         "type": service_type(desired.exposure),
         "ports": ports(desired),
+    });
+    if desired.role() == Role::Leader {
         // Some data planes judge an endpoint by the pod's own readiness. Whether a leader that is
         // held takes traffic is for the slice to say.
-        "publishNotReadyAddresses": true,
-    });
+        spec["publishNotReadyAddresses"] = true.into();
+    }
     if desired.exposure == Exposure::Headless {
         spec["clusterIP"] = "None".into();
     } else if let Some(first) = desired.cluster_ips.first() {
@@ -130,6 +133,9 @@ fn ops(desired: &Desired, service: &Service, leader_is_shown: bool, parts: Parts
             .filter(|key| meta.labels.get(key).is_some())
             .for_each(|key| labels.unset(key));
         lend_labels(desired, &mut labels);
+        if desired.role() == Role::Leader && is_marked_for_followers(meta) {
+            labels.unset(ROLE);
+        }
     }
     ops.extend(labels.ops("/metadata/labels", &meta.labels));
 
@@ -148,7 +154,13 @@ fn ops(desired: &Desired, service: &Service, leader_is_shown: bool, parts: Parts
     let is_disowned = owners_differ(meta, &desired.source.name, &desired.source_uid);
     let is_owned_again = is_disowned && parts.has(Part::Owner);
     if leader_is_shown && parts.has(Part::Identity) {
-        name_leader(desired, &mut annotations);
+        match desired.role() {
+            Role::Leader => name_leader(desired, &mut annotations),
+            Role::Followers => IDENTITY
+                .into_iter()
+                .filter(|key| meta.annotations.get(key).is_some())
+                .for_each(|key| annotations.unset(key)),
+        }
         let is_due = desired.record.is_outdated || is_owned_again || !ops.is_empty();
         if is_due || annotations.differ(&meta.annotations) {
             remember(desired, &meta.annotations, &mut annotations);
@@ -170,6 +182,9 @@ fn lend_labels<'a>(desired: &'a Desired, labels: &mut Wanted<'a>) {
         .for_each(|(key, value)| labels.set(key, value));
     labels.set(MANAGED_BY, MANAGER);
     labels.set(SOURCE_SERVICE, &*desired.source.name);
+    if desired.role() == Role::Followers {
+        labels.set(ROLE, FOLLOWERS);
+    }
 }
 
 fn lend_annotations<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
@@ -206,6 +221,7 @@ fn remember_keys(desired: &Desired, before: &Mirrored, parts: Parts, annotations
         } else {
             before.ranges
         },
+        followers: desired.role() == Role::Followers,
     };
     // Plain data always serializes.
     annotations.set(MIRRORED, serde_json::to_string(&lent).unwrap_or_default());

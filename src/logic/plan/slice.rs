@@ -1,36 +1,37 @@
 //! The writes of a slice.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::patch::{Op, Wanted};
 use super::service::{mirrored, owner_reference, owners_differ};
 use super::{Action, Kind, Lane, Target, Write};
 use crate::logic::contract::{
-    HANDLED_SWITCHOVER, HEADLESS, LAST_LEADER_POD_UID, LEADER_POD_UID, MANAGED_BY, MANAGER,
-    SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
+    FOLLOWERS, HANDLED_SWITCHOVER, HEADLESS, LAST_LEADER_POD_UID, LEADER_POD_UID, MANAGED_BY,
+    MANAGER, ROLE, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
 };
 use crate::logic::desired::Desired;
 use crate::logic::elect::resolve_without_pod;
 use crate::logic::fsm::has_record;
 use crate::logic::model::{
-    AddressType, Conditions, Endpoint, EndpointPort, Family, Service, Slice, TargetRef,
+    AddressType, Conditions, Endpoint, EndpointPort, Family, Service, Slice, TargetRef, Uid,
 };
 use crate::logic::settings::Exposure;
+use crate::logic::view::{Role, is_marked_for_followers};
 use crate::planted::{self, Bug};
 
 pub(super) fn create(desired: &Desired, family: Family, service: &Service, name: &str) -> Write {
-    let endpoint = endpoint(desired, family);
-    let ports = desired.leader.as_ref().map_or_else(
-        || resolve_without_pod(&desired.ports),
-        |leader| leader.ports.clone(),
-    );
+    let endpoints = endpoints(desired, family);
+    let ports =
+        shown_ports(desired).map_or_else(|| resolve_without_pod(&desired.ports), <[_]>::to_vec);
     let mut metadata = json!({
         "name": name,
         "namespace": desired.source.namespace,
         "labels": labels(desired, None).into_object(),
         "ownerReferences": [owner_reference(&service.metadata.name, &service.metadata.uid)],
     });
-    let trigger = desired.trigger.filter(|_| endpoint.is_some());
+    let trigger = desired.trigger.filter(|_| !endpoints.is_empty());
     let annotations = annotations(desired, trigger).into_object();
     if annotations.as_object().is_some_and(|map| !map.is_empty()) {
         metadata["annotations"] = annotations;
@@ -40,7 +41,7 @@ pub(super) fn create(desired: &Desired, family: Family, service: &Service, name:
         "kind": "EndpointSlice",
         "metadata": metadata,
         "addressType": AddressType::from(family),
-        "endpoints": Vec::from_iter(endpoint),
+        "endpoints": endpoints,
         "ports": ports,
     });
     let key = desired.source.sibling(name);
@@ -60,7 +61,7 @@ pub(super) fn diff(
     service: &Service,
     slice: &Slice,
 ) -> Option<Write> {
-    let wanted = Vec::from_iter(endpoint(desired, family));
+    let wanted = endpoints(desired, family);
     let moves = slice.endpoints != wanted;
     let mut ops = Vec::new();
     if moves && planted::is(Bug::EndpointAdded) && !wanted.is_empty() {
@@ -93,11 +94,19 @@ pub(super) fn diff(
         desired.trigger.filter(|_| moves),
     ));
     let lane = if moves {
-        Lane::Failover
+        lane(desired.role())
     } else {
         Lane::Ordinary
     };
     Some(patch(slice, ops, lane))
+}
+
+/// The lane of a write that moves traffic. A change among followers comes after any failover.
+fn lane(role: Role) -> Lane {
+    match role {
+        Role::Leader => Lane::Failover,
+        Role::Followers => Lane::Ordinary,
+    }
 }
 
 /// Lets the endpoint of a slice that is to go follow the leader until then: its successor may be a
@@ -109,7 +118,7 @@ pub(super) fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option
         AddressType::IPv6 => Some(Family::IPv6),
         AddressType::Other => None,
     };
-    let wanted = Vec::from_iter(family.and_then(|family| endpoint(desired, family)));
+    let wanted = family.map_or_else(Vec::new, |family| endpoints(desired, family));
     if slice.endpoints == wanted {
         return None;
     }
@@ -119,7 +128,7 @@ pub(super) fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option
     let mut ops = vec![Op::add("/endpoints", to_value(&wanted))];
     ops.extend(ports_op(desired, slice));
     ops.extend(annotation_ops(desired, slice, desired.trigger));
-    Some(patch(slice, ops, Lane::Failover))
+    Some(patch(slice, ops, lane(desired.role())))
 }
 
 /// What a slice records of its leader, for every process that comes after.
@@ -153,14 +162,19 @@ fn annotation_ops(desired: &Desired, slice: &Slice, trigger: Option<jiff::Timest
     annotations(desired, trigger).ops("/metadata/annotations", &slice.metadata.annotations)
 }
 
-/// Takes the endpoint out of a slice that cannot be deleted at once, and the record with it.
+/// Takes the endpoints out of a slice that cannot be deleted at once, and the record with them.
 pub(super) fn empty(slice: &Slice) -> Write {
     let mut ops = vec![Op::add("/endpoints", Value::Array(Vec::new()))];
     let mut annotations = Wanted::default();
     annotations.unset(TRIGGER_TIME);
     annotations.unset(LEADER_POD_UID);
     ops.extend(annotations.ops("/metadata/annotations", &slice.metadata.annotations));
-    patch(slice, ops, Lane::Failover)
+    let role = if is_marked_for_followers(&slice.metadata) {
+        Role::Followers
+    } else {
+        Role::Leader
+    };
+    patch(slice, ops, lane(role))
 }
 
 /// A patch of a slice. It clears the managedFields: without them, a patch takes the server less time
@@ -182,7 +196,29 @@ fn patch(slice: &Slice, mut ops: Vec<Op>, lane: Lane) -> Write {
     }
 }
 
-fn endpoint(desired: &Desired, family: Family) -> Option<Endpoint> {
+/// The endpoints of one family: the leader, or the followers by name.
+fn endpoints(desired: &Desired, family: Family) -> Vec<Endpoint> {
+    let Some(followers) = &desired.followers else {
+        return Vec::from_iter(leader(desired, family));
+    };
+    let pods = followers.pods.iter();
+    pods.filter_map(|pod| {
+        Some(Endpoint {
+            addresses: vec![pod.ips.of(family)?.to_string().into()],
+            conditions: Conditions {
+                ready: Some(true),
+                serving: Some(true),
+                terminating: Some(false),
+            },
+            node_name: pod.node.clone(),
+            target_ref: Some(target(desired, &pod.name, &pod.uid)),
+            ..Endpoint::default()
+        })
+    })
+    .collect()
+}
+
+fn leader(desired: &Desired, family: Family) -> Option<Endpoint> {
     let leader = desired.leader.as_ref()?;
     let address = leader.ips.of(family)?;
     Some(Endpoint {
@@ -195,14 +231,18 @@ fn endpoint(desired: &Desired, family: Family) -> Option<Endpoint> {
             terminating: Some(leader.terminating),
         },
         node_name: leader.node.clone(),
-        target_ref: Some(TargetRef {
-            kind: "Pod".into(),
-            namespace: desired.source.namespace.clone(),
-            name: leader.name.clone(),
-            uid: leader.uid.clone(),
-        }),
+        target_ref: Some(target(desired, &leader.name, &leader.uid)),
         ..Endpoint::default()
     })
+}
+
+fn target(desired: &Desired, pod: &Arc<str>, uid: &Uid) -> TargetRef {
+    TargetRef {
+        kind: "Pod".into(),
+        namespace: Arc::clone(&desired.source.namespace),
+        name: Arc::clone(pod),
+        uid: uid.clone(),
+    }
 }
 
 /// The labels of a slice. Against an existing one, keys that its Service mirrored so far and the
@@ -229,6 +269,11 @@ fn labels<'a>(desired: &'a Desired, existing: Option<(&'a Service, &'a Slice)>) 
     wanted.set(SLICE_MANAGED_BY, MANAGER);
     wanted.set(MANAGED_BY, MANAGER);
     wanted.set(SOURCE_SERVICE, &*desired.source.name);
+    if desired.role() == Role::Followers {
+        wanted.set(ROLE, FOLLOWERS);
+    } else if existing.is_some_and(|(_, slice)| is_marked_for_followers(&slice.metadata)) {
+        wanted.unset(ROLE);
+    }
     if desired.exposure == Exposure::Headless {
         wanted.set(HEADLESS, "");
     } else {
@@ -237,11 +282,19 @@ fn labels<'a>(desired: &'a Desired, existing: Option<(&'a Service, &'a Slice)>) 
     wanted
 }
 
-/// Without a leader nobody asks for the ports, and leaving them saves a change back.
+/// Without an endpoint no client needs the ports, and leaving them saves a change back.
 fn ports_op(desired: &Desired, slice: &Slice) -> Option<Op> {
-    let leader = desired.leader.as_ref()?;
-    let is_same = same_ports(&slice.ports, &leader.ports);
-    (!is_same).then(|| Op::add("/ports", to_value(&leader.ports)))
+    let ports = shown_ports(desired)?;
+    let is_same = same_ports(&slice.ports, ports);
+    (!is_same).then(|| Op::add("/ports", to_value(&ports)))
+}
+
+/// The ports of what is published; none if nothing is.
+fn shown_ports(desired: &Desired) -> Option<&[EndpointPort]> {
+    match &desired.followers {
+        Some(followers) => (!followers.pods.is_empty()).then_some(&followers.ports),
+        None => desired.leader.as_ref().map(|leader| &*leader.ports),
+    }
 }
 
 fn same_ports(a: &[EndpointPort], b: &[EndpointPort]) -> bool {

@@ -10,6 +10,7 @@ use super::refusal::{Part, Parts};
 use crate::logic::desired::Desired;
 use crate::logic::model::{Port, Service, ServiceType, TargetPort};
 use crate::logic::settings::Exposure;
+use crate::logic::view::Role;
 
 /// What brings these parts of a specification to what is desired. `ranges_are_lent`: the source ranges
 /// that it has are those of the source.
@@ -24,7 +25,8 @@ pub(super) fn spec_ops(
     if !spec.selector.is_empty() && parts.has(Part::Selector) {
         ops.push(Op::remove("/spec/selector"));
     }
-    if !spec.publish_not_ready_addresses && parts.has(Part::NotReady) {
+    let shows_not_ready = desired.role() == Role::Leader;
+    if shows_not_ready && !spec.publish_not_ready_addresses && parts.has(Part::NotReady) {
         ops.push(Op::add("/spec/publishNotReadyAddresses", true));
     }
     // The type that it has after this patch.

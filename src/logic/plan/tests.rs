@@ -43,7 +43,8 @@ fn plan_past(lab: &Lab, refusals: &Refusals) -> Plan {
         refusals,
         now: lab.world.now().moment,
     };
-    plan_beside(&lab.peek().goal, &lab.view(), aside)
+    let step = lab.peek();
+    plan_beside(&step.goal, &step.followers, &lab.view(), aside)
 }
 
 /// Edits the source, settles, compares one field of the leader Service.
@@ -873,7 +874,7 @@ fn a_leader_service_of_the_go_program_is_no_source() {
     let step = lab.peek_at(&view);
     assert_eq!(step.machine.phase.name(), "Unmanaged");
     assert_eq!(
-        (super::plan(&step.goal, &view), step.notes),
+        (super::plan(&step.goal, &step.followers, &view), step.notes),
         (vec![], vec![])
     );
 }

@@ -134,7 +134,7 @@ impl Lab {
         if let Some(deadline) = step.deadline {
             assert!(deadline > self.world.now().moment, "a deadline in the past");
         }
-        let writes = plan::plan(&step.goal, &view);
+        let writes = plan::plan(&step.goal, &step.followers, &view);
         let mut targets: Vec<_> = writes.iter().map(|write| &write.target).collect();
         targets.sort();
         targets.dedup();

@@ -12,7 +12,7 @@ use crate::logic::contract::{
 };
 use crate::logic::model::{Key, Pod, Slice};
 use crate::logic::settings;
-use crate::logic::view::{Stranger, View, sources_of};
+use crate::logic::view::{Stranger, View, is_marked_for_followers, sources_of};
 
 /// What has been parsed, by name: the version and the fact.
 pub(super) type Read<T> = RefCell<BTreeMap<String, (String, Arc<T>)>>;
@@ -67,6 +67,7 @@ impl World {
                     .get(LEADER_SERVICE_NAME)
                     .is_some();
             names.extend(settings::requested_name(source).ok().filter(|_| asks));
+            names.extend(settings::followers_name(source).ok().flatten());
         }
         // 2. Slices by labels, and under every name that a slice of those can have.
         let possible: BTreeSet<Arc<str>> = names
@@ -99,7 +100,9 @@ impl World {
             .filter_map(|name| services.get(&**name).cloned())
             .collect();
         // 4. The pods that slices name, and the machine's leader.
-        let leaders = view.slices.iter().filter_map(|slice| slice.leader());
+        let slices = view.slices.iter();
+        let leaders = slices.filter(|slice| !is_marked_for_followers(&slice.metadata));
+        let leaders = leaders.filter_map(|slice| slice.leader());
         let leading: BTreeSet<&str> = leaders.map(|leader| &*leader.name).chain(pinned).collect();
         view.referenced = leading
             .iter()

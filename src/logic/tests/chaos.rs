@@ -8,15 +8,17 @@ use serde_json::Value;
 
 use super::config;
 use super::event::{Event, Fate, any_fate, events, release};
-use crate::logic::contract::{LEADER_POD_UID, PAUSED, SERVICE_NAME, SOURCE_SERVICE, STICKY};
+use crate::logic::contract::{
+    FOLLOWERS_SERVICE_NAME, LEADER_POD_UID, PAUSED, ROLE, SERVICE_NAME, SOURCE_SERVICE, STICKY,
+};
 use crate::logic::desired::Goal;
 use crate::logic::elect;
-use crate::logic::fsm::{Phase, Step};
+use crate::logic::fsm::{self, Phase, Step};
 use crate::logic::model::{Pod, PodPhase, Service, Uid};
-use crate::logic::plan::{Action, Kind, Write};
+use crate::logic::plan::{Action, Kind, Lane, Write};
 use crate::logic::settings::{self, OptIn, Settings};
 use crate::logic::testkit::{Lab, Refusal, World, pod, source};
-use crate::logic::view::View;
+use crate::logic::view::{Role, View};
 
 /// A lab, how the cluster was a while ago, and the foreign objects in it.
 struct Arena {
@@ -70,6 +72,7 @@ impl Arena {
                 let step = self.lab.peek_at(&view);
                 check_leader(&self.lab, &step, &view);
                 let writes = self.lab.look();
+                check_order(&step, &view, &writes);
                 self.submit(&writes, fates, true);
             }
             Event::WorkOnOldNews(fates) => {
@@ -120,7 +123,7 @@ impl Arena {
 
     /// No more faults: everything comes to rest.
     fn peace(&mut self) {
-        for name in &["s", "s-leader", "main"] {
+        for name in &["s", "s-leader", "main", "ro"] {
             release(&mut self.lab.world, name);
         }
         let all = Event::Work(vec![
@@ -207,6 +210,40 @@ fn check_leader(lab: &Lab, step: &Step, view: &View) {
     }
 }
 
+fn is_for_followers(object: &Value) -> bool {
+    object["metadata"]["labels"][ROLE] == "followers"
+}
+
+/// What a write of the followers' slice may show: never the leader that the slices show; and a pod that is
+/// to lead leaves it only when they show it. Such a write takes no place of a failover.
+fn check_order(step: &Step, view: &View, writes: &[Write]) {
+    let Goal::Serve(desired) = &step.followers else {
+        return;
+    };
+    let name = step.machine.name.as_deref().unwrap_or_default();
+    let shown = fsm::published(view, name).map(|target| &target.uid);
+    let followers = desired.followers.as_ref().expect("it is their Service");
+    let follows = |uid: &Uid| followers.pods.iter().any(|pod| pod.uid == *uid);
+    assert!(!shown.is_some_and(follows), "the leader follows");
+    let own = view.own(Role::Followers);
+    if let Some(next) = step.goal.leader().filter(|next| Some(&next.uid) != shown) {
+        let slices = own.slices().iter();
+        let before = slices.flat_map(|slice| &slice.endpoints).any(|endpoint| {
+            let target = endpoint.target_ref.as_ref();
+            target.is_some_and(|target| target.uid == next.uid)
+        });
+        let stays = follows(&next.uid) || next.terminating || !before;
+        let pod = view.pod(&next.uid).expect("a leader in sight");
+        assert!(stays || !pod.ready, "{} leaves too soon", next.name);
+    }
+    let targets = own.slices().iter().map(|slice| slice.key());
+    let targets: Vec<_> = targets.collect();
+    let mut writes = writes
+        .iter()
+        .filter(|write| write.target.kind == Kind::Slice && targets.contains(&write.target.key));
+    assert!(writes.all(|write| write.lane != Lane::Failover));
+}
+
 /// What is true of every single write.
 fn check_write(write: &Write, world: &World) {
     let name = &*write.target.key.name;
@@ -227,7 +264,8 @@ fn check_write(write: &Write, world: &World) {
         Action::Create(body) => {
             let body = body.to_value();
             let endpoints = body["endpoints"].as_array().map_or(0, Vec::len);
-            assert!(object.is_none() && endpoints <= 1, "{write:#?}");
+            let is_single = endpoints <= 1 || is_for_followers(&body);
+            assert!(object.is_none() && is_single, "{write:#?}");
         }
         Action::Patch { ops, .. } => {
             let object = object.expect("an object to patch");
@@ -291,6 +329,11 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
         .iter()
         .filter(|pod| is_eligible(pod, source, settings, &lab.world))
         .collect();
+    let (followers, services): (Vec<&Value>, Vec<&Value>) =
+        services.iter().partition(|object| is_for_followers(object));
+    let (of_followers, slices): (Vec<&Value>, Vec<&Value>) =
+        slices.iter().partition(|object| is_for_followers(object));
+    check_followers(lab, view, &followers, &of_followers);
     assert_eq!(services.len(), 1, "one leader Service: {services:#?}");
     assert_eq!(
         slices.len(),
@@ -362,6 +405,81 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
     }
 }
 
+/// At rest the followers Service shows exactly every eligible pod but the leader.
+fn check_followers(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) {
+    let source = view.source.as_ref().expect("a source");
+    let asked = settings::followers_name(source).ok().flatten();
+    let is_free = |name: &str| {
+        let own = view.own(Role::Followers).service(name).is_some();
+        Some(name) != lab.machine.name.as_deref() && (own || view.service(name).is_none())
+    };
+    let name = &lab.machine.followers.name;
+    if let Some(asked) = asked.as_ref().filter(|name| is_free(name)) {
+        assert_eq!(name.as_ref(), Some(asked), "asked for and not served");
+    }
+    let Some(name) = name else {
+        assert!(services.is_empty() && slices.is_empty(), "{services:#?}");
+        return;
+    };
+    assert_eq!(services.len(), 1, "one followers Service: {services:#?}");
+    assert_eq!(services[0]["metadata"]["name"], **name);
+    let families = source.families();
+    assert_eq!(slices.len(), families.len(), "one for each family");
+    let patient = Settings {
+        min_ready: Duration::ZERO,
+        ..lab.machine.settings.clone()
+    };
+    let leader = lab.machine.leader().map(|leader| &leader.uid);
+    let eligible = view
+        .pods
+        .iter()
+        .filter(|pod| Some(&pod.uid) != leader && is_eligible(pod, source, &patient, &lab.world));
+    let eligible: Vec<_> = eligible.collect();
+    let number = |pod: &Pod| {
+        let ports = elect::resolve(&source.spec.ports, pod).0;
+        let http = ports
+            .iter()
+            .find(|port| port.name.as_deref() == Some("http"));
+        http.and_then(|port| port.port)
+    };
+    let votes = |number: u16| {
+        eligible
+            .iter()
+            .filter(|pod| self::votes_for(pod, number))
+            .count()
+    };
+    let usual = [8081, 8080].into_iter().max_by_key(|number| votes(*number));
+    for slice in slices {
+        assert_eq!(slice["metadata"]["labels"][SERVICE_NAME], **name);
+        let family = families
+            .iter()
+            .find(|family| slice["addressType"] == family.to_string());
+        let family = *family.expect("a family of the source");
+        let wanted: Vec<String> = eligible
+            .iter()
+            .filter(|pod| number(pod).is_none_or(|number| Some(number) == usual))
+            .filter(|pod| pod.ips.of(family).is_some())
+            .map(|pod| pod.name.to_string())
+            .collect();
+        let endpoints = slice["endpoints"].as_array().cloned().unwrap_or_default();
+        let shown: Vec<String> = endpoints
+            .iter()
+            .map(|endpoint| {
+                endpoint["targetRef"]["name"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect();
+        assert_eq!(shown, wanted, "the followers");
+    }
+}
+
+fn votes_for(pod: &Pod, number: u16) -> bool {
+    let mut ports = pod.ports.iter();
+    ports.any(|port| &*port.name == "web" && port.number == number)
+}
+
 fn check_slice(slice: &Value, service: &Value, source: &Service, leader: Option<&Pod>) {
     assert_eq!(
         slice["metadata"]["labels"][SERVICE_NAME],
@@ -398,6 +516,7 @@ fn remembers(lab: &Lab) -> bool {
         settings::opt_in(&source) == OptIn::Unclear
             || (!problems.is_empty() && settings != lab.machine.settings)
             || settings::requested_name(&source).is_err()
+            || settings::followers_name(&source).is_err()
     })
 }
 
@@ -429,7 +548,10 @@ fn leaves_no_history(event: &Event) -> bool {
         Event::Annotate(key, value) => {
             let is_plain =
                 !value.is_some_and(|value| matches!(value, "?" | "{" | "No" | "s" | "node-spread"));
+            let is_contested = *key == FOLLOWERS_SERVICE_NAME
+                && value.is_some_and(|value| matches!(value, "main" | "s-leader"));
             is_plain
+                && !is_contested
                 && !key.ends_with("-delay")
                 && !key.ends_with("-duration")
                 && ![STICKY, PAUSED].contains(key)

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::logic::contract::{
-    ENABLED, FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
-    LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, MIN_READY_DURATION, MIRRORED, PAUSED,
-    PREFERRED_LEADER, SERVICE_NAME, SOURCE_SERVICE, STICKY, STRATEGY,
+    ENABLED, FAILOVER_MIN_DELAY, FOLLOWERS_SERVICE_NAME, LEADER_SERVICE_ANNOTATIONS,
+    LEADER_SERVICE_NAME, LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, MIN_READY_DURATION,
+    MIRRORED, PAUSED, PREFERRED_LEADER, SERVICE_NAME, SOURCE_SERVICE, STICKY, STRATEGY,
 };
 use crate::logic::plan::Kind;
 use crate::logic::testkit::{World, pod, set_key, source};
@@ -90,7 +90,7 @@ pub(crate) enum ForeignEvent {
 }
 
 pub(crate) const PODS: [&str; 4] = ["a", "b", "c", "d"];
-const NAMES: [&str; 2] = ["s-leader", "main"];
+const NAMES: [&str; 3] = ["s-leader", "main", "ro"];
 
 fn pods() -> impl Strategy<Value = Event> {
     let name = prop::sample::select(&PODS[..]);
@@ -131,6 +131,18 @@ fn annotations() -> impl Strategy<Value = Event> {
         (
             LEADER_SERVICE_NAME,
             &[None, None, Some("main"), Some("No"), Some("s")],
+        ),
+        (
+            FOLLOWERS_SERVICE_NAME,
+            &[
+                None,
+                Some("ro"),
+                Some("ro"),
+                Some("ro"),
+                Some("main"),
+                Some("s-leader"),
+                Some("No"),
+            ],
         ),
         (
             LEADER_SERVICE_TYPE,
@@ -228,6 +240,10 @@ fn others() -> impl Strategy<Value = Event> {
         F::Slice("s-leader"),
         F::Slice("s-leader-ipv6"),
         F::Slice("main"),
+        F::Service("ro"),
+        F::Slice("ro"),
+        F::DeleteService("ro"),
+        F::DeleteSlice("ro"),
         F::DeleteService("main"),
         F::DeleteService("s-leader"),
         F::DeleteSlice("s-leader"),

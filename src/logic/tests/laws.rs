@@ -283,7 +283,7 @@ proptest! {
                 turned.referenced.reverse();
                 let again = lab.peek_at(&turned);
                 prop_assert_eq!(&step.machine.phase, &again.machine.phase);
-                let (one, other) = (plan::plan(&step.goal, &view), plan::plan(&again.goal, &turned));
+                let (one, other) = (plan::plan(&step.goal, &step.followers, &view), plan::plan(&again.goal, &again.followers, &turned));
                 prop_assert_eq!(one, other, "in any order");
                 lab.round();
             }

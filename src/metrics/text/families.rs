@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType::{Counter, Gauge, Histogram, Info};
 use super::{ATTEMPTS, BUILD, MetricFamily, Outcome, REASONS, ServiceStats, of};
 use crate::logic::names::{State, Verb};
 
-pub(super) static FAMILIES: [MetricFamily; 40] = [
+pub(super) static FAMILIES: [MetricFamily; 41] = [
     MetricFamily {
         name: "zen_lead_leader_duration_seconds",
         kind: Gauge,
@@ -332,6 +332,18 @@ pub(super) static FAMILIES: [MetricFamily; 40] = [
         kind: Gauge,
         help: "EndpointSlices that others attached to the leader Service.",
         lines: |facts, lines| facts.whole(lines, |s| s.foreign_slices.load(Relaxed).into()),
+    },
+    MetricFamily {
+        name: "zen_lead_followers",
+        kind: Gauge,
+        help: "Pods that the followers Service shows.",
+        lines: |facts, lines| {
+            let mut followed = facts.managed().filter_map(|(key, stats)| {
+                let followers = stats.followers()?;
+                Some((key, followers))
+            });
+            followed.try_for_each(|(key, count)| lines.whole(&of(key), count.into()))
+        },
     },
     MetricFamily {
         name: "zen_lead_leader_guarded",

@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use super::{Cell, Drive};
 use crate::logic::addresses::Addresses;
 use crate::logic::budget::{BudgetScope, Guard, Spent};
-use crate::logic::desired::Goal;
 use crate::logic::fsm::{Attempt, Cause, Context, Machine, Step};
 use crate::logic::heal::Restrained;
 use crate::logic::model::Key;
@@ -47,7 +46,7 @@ impl Drive {
     pub(super) fn plan(
         cell: &mut Cell,
         is_active: bool,
-        goal: &Goal,
+        step: &Step,
         view: &View,
         now: Moment,
     ) -> Restrained {
@@ -62,7 +61,7 @@ impl Drive {
                 refusals,
                 now,
             };
-            plan::plan_beside(goal, view, aside)
+            plan::plan_beside(&step.goal, &step.followers, view, aside)
         };
         let Plan {
             mut writes,
@@ -85,7 +84,7 @@ impl Drive {
             restrained.until = restrained.until.into_iter().chain(again.until).min();
         }
         cell.refusals.keep(&wanted);
-        let due = waiting.and_then(|waiting| waiting.until);
+        let due = waiting.iter().filter_map(|waiting| waiting.until).min();
         restrained.until = restrained.until.into_iter().chain(due).min();
         restrained
     }
@@ -162,7 +161,12 @@ impl Drive {
     /// The cluster addresses that a leader Service had are not to be had any more.
     pub fn forget_addresses(&self, source: &Key, service: &Key) {
         if let Some(cell) = self.cells.get(source).map(|cell| Arc::clone(&cell)) {
-            cell.lock().machine.cluster_ips.clear();
+            let machine = &mut cell.lock().machine;
+            if machine.followers.name.as_ref() == Some(&service.name) {
+                machine.followers.cluster_ips.clear();
+            } else {
+                machine.cluster_ips.clear();
+            }
         }
         self.together.shared.lock().addresses.forget(service);
     }

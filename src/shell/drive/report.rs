@@ -8,12 +8,13 @@ use super::{Cell, Drive};
 use crate::board::{Board, LeaderChange, Row};
 use crate::logic::contract::reason;
 use crate::logic::duration::Brief;
+use crate::logic::event::Note;
 use crate::logic::fsm::{Machine, Phase, Report, Step, Switched};
 use crate::logic::model::{Key, Meta, Pod, Service};
 use crate::logic::names::Reason;
 use crate::logic::plan::{Target, Write};
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::View;
+use crate::logic::view::{Owned, Role, View};
 use crate::metrics::{Figures, LeaderFigures, ServiceStats};
 
 /// How many steps `/debug/state` shows.
@@ -41,6 +42,8 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         unresolved_ports,
         strangers,
         is_guarded,
+        followers,
+        follower_ports,
         ..
     } = &step.report;
     let machine = &step.machine;
@@ -56,11 +59,12 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         leader,
         leader_service: is_served && !view.own_services().is_empty(),
         slices: if is_served {
-            count(view.own_slices().len())
+            count(view.own_slices().len() + view.own(Role::Followers).slices().len())
         } else {
             0
         },
         guarded: *is_guarded,
+        followers: followers.map(count),
     });
     stats.foreign_slices(count(*strangers));
     if !is_active {
@@ -75,11 +79,14 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         Some(false) if machine.settings.sticky => stats.sticky_missed(),
         _ => {}
     }
-    let says = |event| step.notes.iter().any(|note| note.reason == event);
-    if says(reason::PORT_RESOLUTION_FAILED) {
-        for port in unresolved_ports {
-            stats.port_unresolved(port);
-        }
+    let is_told = |note: &&Note| note.reason == reason::PORT_RESOLUTION_FAILED;
+    let of_leader = if step.notes.iter().filter(is_told).count() > follower_ports.len() {
+        unresolved_ports
+    } else {
+        &Vec::new()
+    };
+    for port in of_leader.iter().chain(follower_ports) {
+        stats.port_unresolved(port);
     }
     if let Some(switched) = &step.switched
         && let Some(reason) = switched.reason
@@ -188,6 +195,7 @@ impl Drive {
                 "leader": leader,
                 "settings": format!("{:?}", machine.settings),
                 "leaderService": machine.name,
+                "followersService": machine.followers.name,
                 "lastLeader": machine.last.as_ref().map(ToString::to_string),
                 "attempt": machine.attempt.as_ref().map(|attempt| format!("{attempt:?}")),
             },
@@ -226,13 +234,22 @@ fn facts(view: &View, now: Moment) -> Value {
             "selector": source.spec.selector.iter().collect::<std::collections::BTreeMap<_, _>>(),
         })
     };
-    let services = view.own_services();
-    let slices = view.own_slices();
+    let services = |own: &Owned| -> Value {
+        let all = own.services().iter();
+        all.map(|service| object(&service.metadata)).collect()
+    };
+    let slices = |own: &Owned| -> Value {
+        let all = own.slices().iter();
+        all.map(|slice| object(&slice.metadata)).collect()
+    };
+    let (leader, followers) = (view.own(Role::Leader), view.own(Role::Followers));
     json!({
         "source": view.source.as_ref().map(source),
         "pods": view.pods.iter().map(pod).collect::<Vec<_>>(),
-        "leaderServices": services.iter().map(|service| object(&service.metadata)).collect::<Vec<_>>(),
-        "slices": slices.iter().map(|slice| object(&slice.metadata)).collect::<Vec<_>>(),
+        "leaderServices": services(leader),
+        "slices": slices(leader),
+        "followersServices": services(followers),
+        "followersSlices": slices(followers),
         "foreignSlices": view.strangers.iter().map(|stranger| &stranger.name).collect::<Vec<_>>(),
     })
 }

@@ -88,14 +88,18 @@ fn foreign_slice(world: &mut World, name: &str) {
 
 /// What the native controller makes of a selector: it copies the Service's labels.
 pub(in crate::logic) fn native(world: &mut World) {
-    let Some(service) = world.services.get("s-leader").cloned() else {
+    native_of(world, "s-leader");
+}
+
+pub(super) fn native_of(world: &mut World, name: &str) {
+    let Some(service) = world.services.get(name).cloned() else {
         return;
     };
     let mut labels = service["metadata"]["labels"].clone();
-    labels[SERVICE_NAME] = "s-leader".into();
+    labels[SERVICE_NAME] = name.into();
     labels[SLICE_MANAGED_BY] = "endpointslice-controller.k8s.io".into();
     let owner = json!({
-        "apiVersion": "v1", "kind": "Service", "name": "s-leader",
+        "apiVersion": "v1", "kind": "Service", "name": name,
         "uid": service["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
     });
     let endpoint = |ip: &str, name: &str| json!({"addresses": [ip], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": name}});

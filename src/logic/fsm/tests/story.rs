@@ -18,7 +18,7 @@ use crate::logic::testkit::{Lab, pod, source};
 pub(super) type Act = fn(&mut Lab);
 
 /// A source with these annotations besides `enabled`.
-fn asking(annotations: &[(&str, &str)]) -> Value {
+pub(super) fn asking(annotations: &[(&str, &str)]) -> Value {
     let mut body = source("s");
     for (key, value) in annotations {
         body["metadata"]["annotations"][*key] = (*value).into();

@@ -167,7 +167,7 @@ impl Server {
             lab.look();
             let plan = plan_past(lab, &self.refusals);
             let mut wanted: Vec<_> = plan.writes.iter().map(|it| it.target.clone()).collect();
-            wanted.extend(plan.waiting.map(|waiting| waiting.target));
+            wanted.extend(plan.waiting.into_iter().map(|waiting| waiting.target));
             self.refusals.keep(&wanted);
             if plan.writes.is_empty() {
                 return;
