@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::report::{Judged, Report};
+use super::report::{FollowersReport, Judged, Report};
 use super::status::{age, span};
 use super::table;
-use crate::logic::contract::SOURCE_SERVICE;
+use crate::logic::contract::{ROLE, SOURCE_SERVICE};
 use crate::logic::elect::{Candidate, Obstacle};
 use crate::logic::model::Pod;
 use crate::logic::settings::Strategy;
@@ -21,6 +21,9 @@ pub(super) fn text(judged: &Judged, now: Now) -> String {
     let mut text = format!("Service {}: {}\n", judged.view.key, headline(judged));
     if judged.is_managed {
         let _ = writeln!(text, "Leader: {}", leader(report, now));
+        if let Some(followers) = &report.followers {
+            let _ = writeln!(text, "Followers: {}", self::followers(followers));
+        }
         let _ = writeln!(text, "Rules: {}", rules(judged));
     }
     if !judged.candidates.is_empty() {
@@ -63,7 +66,8 @@ fn headline(judged: &Judged) -> String {
         return if judged.is_managed { gone } else { never }.into();
     };
     if let Some(of) = source.metadata.labels.get(SOURCE_SERVICE) {
-        return format!("the leader Service of {of}, and no source itself");
+        let role = source.metadata.labels.get(ROLE).unwrap_or("leader");
+        return format!("the {role} Service of {of}, and no source itself");
     }
     if !judged.is_managed {
         return "not opted in (zen-lead.io/enabled is not \"true\")".into();
@@ -91,6 +95,14 @@ fn leader(report: &Report, now: Now) -> String {
         let _ = write!(text, ", since {since} ({})", age(since, now.wall));
     }
     text
+}
+
+fn followers(followers: &FollowersReport) -> String {
+    let pods = match &*followers.pods {
+        [] => "none".into(),
+        pods => pods.join(", "),
+    };
+    format!("{pods} by {}", followers.service)
 }
 
 fn rules(judged: &Judged) -> String {

@@ -1,13 +1,13 @@
 //! What a source comes to: judged by a fresh machine on what the cluster holds, as the controller
 //! does after a restart. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::logic::addresses::Addresses;
-use crate::logic::contract::{AVOIDED_NODES, LAST_SWITCH_TIME, LEADER_POD_UID};
+use crate::logic::contract::{AVOIDED_NODES, LAST_SWITCH_TIME, LEADER_POD_UID, SERVICE_NAME};
 use crate::logic::elect::Candidate;
 use crate::logic::event::Severity;
 use crate::logic::fsm::{self, Cause, Context, Machine, Phase, Step};
@@ -18,7 +18,7 @@ use crate::logic::record;
 use crate::logic::settings::{self, OptIn, Settings};
 use crate::logic::spread::{Others, Spread};
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::View;
+use crate::logic::view::{Role, View};
 use crate::store::Store;
 
 /// A source and what the controller's code makes of it.
@@ -73,6 +73,16 @@ pub(super) struct Report {
     pub(super) refused: bool,
     /// What is wrong, in the words of the controller's own Warning events.
     pub(super) problems: Vec<String>,
+    /// What the followers Service publishes; null while there is none.
+    pub(super) followers: Option<FollowersReport>,
+}
+
+/// A followers Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct FollowersReport {
+    pub(super) service: Arc<str>,
+    /// The pods that its slices name.
+    pub(super) pods: Vec<Arc<str>>,
 }
 
 /// A published pod.
@@ -157,7 +167,8 @@ impl<'a> Judge<'a> {
                 .get(crate::logic::contract::SOURCE_SERVICE);
             is_source.is_none() && settings::opt_in(source) != OptIn::No
         });
-        let is_managed = wants || !view.own_services().is_empty() || !view.own_slices().is_empty();
+        let mut roles = [Role::Leader, Role::Followers].into_iter();
+        let is_managed = wants || roles.any(|role| !view.own(role).is_empty());
         let report = self.report(&view, &step, &candidates);
         Judged {
             settings: machine.settings.clone(),
@@ -215,6 +226,7 @@ impl<'a> Judge<'a> {
                 .filter(|note| note.severity == Severity::Warning)
                 .map(|note| format!("{}: {}", note.reason, note.message))
                 .collect(),
+            followers: followers(view, machine),
             leader,
         }
     }
@@ -285,6 +297,21 @@ fn leader(view: &View, shown: &TargetRef) -> Leader {
         node: endpoint.and_then(|endpoint| endpoint.node_name.clone()),
         since: since.map(str::to_owned),
     }
+}
+
+fn followers(view: &View, machine: &Machine) -> Option<FollowersReport> {
+    let own = view.own(Role::Followers);
+    let service = own.service(machine.followers.name.as_ref()?)?;
+    let name = &service.metadata.name;
+    let slices = own.slices().iter();
+    let of_it = slices.filter(|slice| slice.metadata.labels.get(SERVICE_NAME) == Some(name));
+    let endpoints = of_it.flat_map(|slice| &slice.endpoints);
+    let targets = endpoints.filter_map(|endpoint| endpoint.target_ref.as_ref());
+    let pods: BTreeSet<_> = targets.map(|target| Arc::clone(&target.name)).collect();
+    Some(FollowersReport {
+        service: Arc::clone(name),
+        pods: pods.into_iter().collect(),
+    })
 }
 
 /// What is decided by the facts and not published.

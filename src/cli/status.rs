@@ -33,7 +33,7 @@ impl Columns {
             headings.insert(0, "NAMESPACE");
         }
         if self.is_wide {
-            headings.extend(["NEXT", "ADDRESS", "NODE", "STRATEGY", "NOTES"]);
+            headings.extend(["NEXT", "ADDRESS", "NODE", "STRATEGY", "FOLLOWERS", "NOTES"]);
         }
         headings
     }
@@ -63,6 +63,10 @@ impl Columns {
                 text(leader.and_then(|leader| leader.address.as_deref())),
                 text(leader.and_then(|leader| leader.node.as_deref())),
                 report.strategy.into(),
+                report.followers.as_ref().map_or_else(
+                    || "-".into(),
+                    |followers| format!("{} by {}", followers.pods.len(), followers.service),
+                ),
                 if notes.is_empty() {
                     "-".into()
                 } else {
@@ -141,7 +145,7 @@ pub(super) fn reason_of(message: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Count, Leader};
+    use super::super::report::{Count, FollowersReport, Leader};
     use super::*;
 
     fn report() -> Report {
@@ -171,6 +175,10 @@ mod tests {
             guarded: false,
             refused: false,
             problems: Vec::new(),
+            followers: Some(FollowersReport {
+                service: "web-ro".into(),
+                pods: vec!["web-1".into()],
+            }),
         }
     }
 
@@ -213,8 +221,8 @@ jobs      -                Electing,Paused,Pending!   -        -       0/0      
         assert_eq!(
             columns(true, true).table(&reports[..1], now),
             "\
-NAMESPACE   SERVICE   LEADER SERVICE   STATE     LEADER   SINCE   ELIGIBLE   LAST REASON   NEXT    ADDRESS    NODE   STRATEGY   NOTES
-shop        web       web-leader       Serving   web-0    3m      2/3        notReady      web-1   10.0.0.1   n1     oldest     -
+NAMESPACE   SERVICE   LEADER SERVICE   STATE     LEADER   SINCE   ELIGIBLE   LAST REASON   NEXT    ADDRESS    NODE   STRATEGY   FOLLOWERS     NOTES
+shop        web       web-leader       Serving   web-0    3m      2/3        notReady      web-1   10.0.0.1   n1     oldest     1 by web-ro   -
 "
         );
         let line = columns(false, true).lines(&reports[1..], now);
@@ -235,6 +243,7 @@ shop        web       web-leader       Serving   web-0    3m      2/3        not
                 "next": "web-1", "pods": {"eligible": 2, "matching": 3}, "strategy": "oldest",
                 "sticky": true, "paused": false, "preferredLeader": null,
                 "lastReason": "notReady", "pending": null, "guarded": false, "problems": [],
+                "followers": {"service": "web-ro", "pods": ["web-1"]},
             }],
         });
         assert_eq!(list(&[report()]), expected);

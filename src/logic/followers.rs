@@ -12,7 +12,7 @@ pub const FOLLOWERS_MAX: usize = 1_000;
 
 /// The outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choice {
+pub struct Selection {
     /// What is to be shown.
     pub followers: Followers,
     /// How many pods fit, shown or not.
@@ -46,7 +46,10 @@ type Votes = BTreeMap<PortKey, BTreeMap<u16, usize>>;
 /// for one of them than most pods stays out (of equally many the lower number counts), and a port that
 /// one of the others does not have is left out.
 #[must_use]
-pub fn choose(mut eligible: Vec<Arc<Pod>>, resolve: impl Fn(&Pod) -> Vec<EndpointPort>) -> Choice {
+pub fn choose(
+    mut eligible: Vec<Arc<Pod>>,
+    resolve: impl Fn(&Pod) -> Vec<EndpointPort>,
+) -> Selection {
     eligible.sort_by(|a, b| a.name.cmp(&b.name));
     let resolved: Vec<_> = eligible.iter().map(|pod| resolve(pod)).collect();
     let votes = votes(&resolved);
@@ -55,24 +58,23 @@ pub fn choose(mut eligible: Vec<Arc<Pod>>, resolve: impl Fn(&Pod) -> Vec<Endpoin
         let most = numbers.iter().rev().max_by_key(|(_, votes)| **votes);
         most.map(|(number, _)| *number)
     };
-    let mut choice = Choice::default();
+    let mut choice = Selection::default();
     let mut kept: Vec<Vec<EndpointPort>> = Vec::new();
     for (pod, ports) in eligible.into_iter().zip(resolved) {
         let differing = ports.iter().find_map(|port| {
             let (number, usual) = (port.port?, usual(port)?);
             (number != usual).then(|| (key(port), number, usual))
         });
-        match differing {
-            Some((port, number, usual)) => choice.odd.push(Odd {
+        if let Some((port, number, usual)) = differing {
+            choice.odd.push(Odd {
                 pod,
                 port,
                 number,
                 usual,
-            }),
-            None => {
-                choice.followers.pods.push(pod);
-                kept.push(ports);
-            }
+            });
+        } else {
+            choice.followers.pods.push(pod);
+            kept.push(ports);
         }
     }
     let lacks = |at: &usize, port: &EndpointPort| !kept[*at].contains(port);
@@ -117,7 +119,7 @@ mod tests {
     use crate::logic::elect;
     use crate::logic::testkit::{Lab, PodSpec, pod, source};
 
-    fn chosen(pods: impl IntoIterator<Item = PodSpec>, is_reversed: bool) -> Choice {
+    fn chosen(pods: impl IntoIterator<Item = PodSpec>, is_reversed: bool) -> Selection {
         let mut source = source("s");
         source["spec"]["ports"] = serde_json::json!([
             {"name": "http", "port": 80, "targetPort": "web"},
@@ -133,7 +135,7 @@ mod tests {
         choose(pods, |pod| elect::resolve(&ports, pod).0)
     }
 
-    fn summary(choice: &Choice) -> String {
+    fn summary(choice: &Selection) -> String {
         let name = |pod: &Arc<Pod>| pod.name.to_string();
         let names: Vec<_> = choice.followers.pods.iter().map(name).collect();
         let ports: Vec<_> = choice

@@ -1,15 +1,18 @@
 //! What one source sees of the cluster, and which of the objects in sight are ours.
 
+mod owned;
+
 use std::sync::Arc;
 
 use super::contract::{
-    FOLLOWERS, FOLLOWERS_SERVICE_NAME, LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER,
-    ROLE, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE,
+    FOLLOWERS_SERVICE_NAME, LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SERVICE_NAME,
+    SLICE_MANAGED_BY, SOURCE_SERVICE,
 };
 use super::follow::Lease;
 use super::mirror::Mirrored;
 use super::model::{Family, Key, Meta, OwnerReference, Pod, Service, Slice, Uid};
 use crate::planted::{self, Bug};
+pub use owned::{Owned, Role, is_marked_for_followers};
 
 /// A snapshot of all facts that concern one source.
 #[derive(Clone, Debug)]
@@ -33,49 +36,6 @@ pub struct View {
     pub lease: Lease,
     leader: Owned,
     followers: Owned,
-}
-
-/// What the objects of ours are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// They publish the leader.
-    Leader,
-    /// They publish every eligible pod but the leader.
-    Followers,
-}
-
-/// What is ours of the objects in sight, for one role and by name.
-#[derive(Clone, Debug, Default)]
-pub struct Owned {
-    services: Vec<Arc<Service>>,
-    slices: Vec<Arc<Slice>>,
-}
-
-impl Owned {
-    /// The Services.
-    #[must_use]
-    pub fn services(&self) -> &[Arc<Service>] {
-        &self.services
-    }
-
-    /// The slices.
-    #[must_use]
-    pub fn slices(&self) -> &[Arc<Slice>] {
-        &self.slices
-    }
-
-    /// The Service of that name.
-    #[must_use]
-    pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
-        let mut services = self.services.iter();
-        services.find(|service| &*service.metadata.name == name)
-    }
-
-    /// Whether there is nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.slices.is_empty()
-    }
 }
 
 /// A slice that is not ours and bears the name of a leader Service.
@@ -348,12 +308,6 @@ impl View {
             .flat_map(|name| [evasive_name(&self.key, &name), name])
             .collect()
     }
-}
-
-/// Whether a label says that an object of ours is for the followers.
-#[must_use]
-pub fn is_marked_for_followers(meta: &Meta) -> bool {
-    meta.labels.get(ROLE) == Some(FOLLOWERS)
 }
 
 /// Contract name of a slice: the leader Service's own for the first family, with an ending for a

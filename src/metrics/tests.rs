@@ -25,7 +25,7 @@ fn serving(since: i64) -> Figures {
         leader_service: true,
         slices: 2,
         guarded: false,
-        followers: None,
+        followers: Some(2),
     }
 }
 
@@ -218,6 +218,7 @@ fn every_name_type_and_label_of_the_contract() {
         ("zen_lead_is_active", "gauge", ""),
         ("zen_lead_foreign_endpointslices", "gauge", service),
         ("zen_lead_leader_guarded", "gauge", service),
+        ("zen_lead_followers", "gauge", service),
         ("zen_lead_failovers_held", "counter", service),
         ("process_cpu_seconds", "counter", ""),
         ("process_resident_memory_bytes", "gauge", ""),
@@ -458,5 +459,21 @@ fn a_leader_that_is_guarded_counts_once() {
             read("zen_lead_failovers_held_total"),
         );
         assert_eq!(got, (gauge, counter));
+    }
+}
+
+#[test]
+fn a_service_without_a_followers_service_has_no_such_series() {
+    let metrics = Metrics::new(500);
+    metrics.active(true);
+    let web = metrics.service(&Key::new("shop", "web"));
+    for (followers, expected) in [(Some(0), Some(0.0)), (Some(2), Some(2.0)), (None, None)] {
+        web.decided(&Figures {
+            followers,
+            ..serving(10)
+        });
+        let (_, samples) = samples(&metrics.encode(now(20)));
+        let name = "zen_lead_followers{namespace=\"shop\",service=\"web\"}";
+        assert_eq!(samples.get(name).copied(), expected);
     }
 }

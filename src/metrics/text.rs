@@ -192,6 +192,14 @@ impl Facts {
             .try_for_each(|(key, stats)| lines.whole(&of(key), value(stats)))
     }
 
+    /// What not every Service has.
+    fn some(&self, lines: &mut Lines, value: fn(&ServiceStats) -> Option<u32>) -> fmt::Result {
+        let values = self.managed().map(|(key, stats)| (key, value(stats)));
+        values
+            .filter_map(|(key, value)| Some((key, value?)))
+            .try_for_each(|(key, value)| lines.whole(&of(key), value.into()))
+    }
+
     /// The sum over a namespace.
     fn sum(&self, lines: &mut Lines, value: fn(&ServiceStats) -> u64) -> fmt::Result {
         let managed: Vec<_> = self.managed().collect();

@@ -241,9 +241,7 @@ impl Drive {
         let writes = restrained.writes;
 
         let leader = step.machine.leader().map(|leader| &leader.pod);
-        let (name, followers) = (&step.machine.name, &step.machine.followers.name);
-        self.store
-            .pin(source, leader, name.as_ref(), followers.as_ref());
+        self.store.pin(source, leader, step.machine.names());
         let is_served = step.machine.phase != Phase::Unmanaged;
         let waits = is_over_limit && self.store.concerns(source);
         self.count_place(source, was_served, is_served, waits);

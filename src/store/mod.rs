@@ -224,16 +224,10 @@ impl Store {
 
     /// Remembers which pod a source has as leader, and the names that it and its followers are served
     /// under: it sees them, whatever their labels, and hears of them.
-    pub fn pin(
-        &self,
-        source: &Key,
-        pod: Option<&Arc<str>>,
-        name: Option<&Arc<str>>,
-        followers: Option<&Arc<str>>,
-    ) {
+    pub fn pin(&self, source: &Key, pod: Option<&Arc<str>>, names: [Option<&Arc<str>>; 2]) {
         if let Some(mut namespace) = self.namespaces.get_mut(&source.namespace) {
             namespace.pin(&source.name, pod);
-            namespace.hold(&source.name, name, followers);
+            namespace.hold(&source.name, names);
         }
     }
 

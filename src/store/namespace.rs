@@ -370,12 +370,7 @@ impl Namespace {
     }
 
     /// Remembers the names that a source is served under, so that news arrive of their holders.
-    pub(super) fn hold(
-        &mut self,
-        source: &Arc<str>,
-        leader: Option<&Arc<str>>,
-        followers: Option<&Arc<str>>,
-    ) {
+    pub(super) fn hold(&mut self, source: &Arc<str>, [leader, followers]: [Option<&Arc<str>>; 2]) {
         let leader = leader.filter(|name| self.requested.of(source) != Some(name));
         self.served.point(source, leader);
         let followers = followers.filter(|name| self.requested_followers.of(source) != Some(name));

@@ -140,7 +140,7 @@ fn a_leader_that_ends_is_told_from_one_that_is_deleted() {
         let labels = format!(r#"{{"app":"{app}"}}"#);
         ignore(store.put_service(service(app, 1, ON, &labels, ""), Origin::Watch));
         ignore(store.put_pod(pod(app, 2, &labels, true), now()));
-        store.pin(&key(app), Some(&app.into()), None, None);
+        store.pin(&key(app), Some(&app.into()), [None, None]);
         labels
     };
     let seen = |app: &str| {
@@ -157,7 +157,7 @@ fn a_leader_that_ends_is_told_from_one_that_is_deleted() {
     assert_eq!(seen("ended"), Some((true, false)));
     assert_eq!(store.put_pod(pod("ended", 2, &labels, true), now()), []);
     assert_eq!(seen("ended"), Some((true, false)), "older news are no news");
-    store.pin(&key("ended"), None, None, None);
+    store.pin(&key("ended"), None, [None, None]);
     assert_eq!(seen("ended"), None, "nothing is left once it leads no more");
 
     let labels = led("deleted");
@@ -180,7 +180,7 @@ fn a_leader_that_ends_is_told_from_one_that_is_deleted() {
     );
 
     led("follower");
-    store.pin(&key("follower"), None, None, None);
+    store.pin(&key("follower"), None, [None, None]);
     assert_eq!(
         names(&store.lose_pod(&key("follower"), &Version::Number(3))),
         ["follower"]
@@ -193,11 +193,11 @@ fn a_leader_is_seen_and_reported_whatever_its_labels() {
     let store = Store::default();
     ignore(store.put_service(service("a", 1, ON, r#"{"app":"a"}"#, ""), Origin::Watch));
     ignore(store.put_pod(pod("p", 2, r#"{"app":"x"}"#, true), now()));
-    store.pin(&key("a"), Some(&"p".into()), None, None);
+    store.pin(&key("a"), Some(&"p".into()), [None, None]);
     let view = store.view(&key("a"));
     assert!(view.pods.is_empty() && view.pod(&"uid-p".into()).is_some());
     assert_eq!(names(&store.remove_pod(&key("p"), None)), ["a"]);
-    store.pin(&key("a"), None, None, None);
+    store.pin(&key("a"), None, [None, None]);
     assert_eq!(
         store.put_pod(pod("p", 3, r#"{"app":"x"}"#, false), now()),
         []
@@ -234,9 +234,9 @@ fn a_source_that_is_served_under_a_name_hears_of_the_service_that_takes_it() {
         is_seen
     };
     assert!(!is_taken(), "no source requests it");
-    store.pin(&key("a"), None, Some(&"old".into()), None);
+    store.pin(&key("a"), None, [Some(&"old".into()), None]);
     assert!(is_taken(), "it is served under it");
-    store.pin(&key("a"), None, None, None);
+    store.pin(&key("a"), None, [None, None]);
     assert!(!is_taken(), "and is so no more");
 }
 

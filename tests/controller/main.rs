@@ -6,6 +6,7 @@ mod support;
 
 mod drift;
 mod failover;
+mod followers;
 mod idle;
 mod lifecycle;
 mod metrics;

@@ -66,6 +66,7 @@ async fn every_metric_moves() {
     world
         .source("web")
         .port("admin", 81, "admin".to_owned())
+        .annotation("zen-lead.io/followers-service-name", "web-ro")
         .create();
     world.pods("web", &["a", "b", "c"]);
     // A list takes too long.
@@ -142,5 +143,5 @@ async fn every_metric_moves() {
     sleep(ms(1)).await;
     seen.look(&world);
     assert_eq!(seen.still(), Vec::<&str>::new());
-    assert!(seen.families.len() >= 40, "{:?}", seen.families);
+    assert!(seen.families.len() >= 41, "{:?}", seen.families);
 }

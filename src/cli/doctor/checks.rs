@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::super::report::Judged;
 use super::super::status::age;
+use crate::logic::view::{Owned, Role};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,16 +222,11 @@ pub(super) fn source(judged: &Judged) -> Vec<Finding> {
     let about = |text: &str| format!("Service {key}: {text}");
     let mut findings = Vec::new();
     if !judged.is_wanted {
-        let services = judged.view.own_services();
-        let slices = judged.view.own_slices();
-        let names = services
-            .iter()
-            .map(|own| format!("Service {}", own.metadata.name));
-        let names = names.chain(
-            slices
-                .iter()
-                .map(|own| format!("EndpointSlice {}", own.metadata.name)),
-        );
+        let both = [Role::Leader, Role::Followers].map(|role| judged.view.own(role));
+        let services = both.into_iter().flat_map(Owned::services);
+        let names = services.map(|own| format!("Service {}", own.metadata.name));
+        let slices = both.into_iter().flat_map(Owned::slices);
+        let names = names.chain(slices.map(|own| format!("EndpointSlice {}", own.metadata.name)));
         let names: Vec<String> = names.collect();
         let text = format!(
             "left over: {}; a controller at work removes them",

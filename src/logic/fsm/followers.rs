@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use super::notes::Topic;
+use super::rebuild::is_of_another_kind;
 use super::report::{Report, lacks, port_name};
 use super::wish::{fitting, shown_ports};
-use super::{Context, Machine, Released, is_of_another_kind, release_others};
+use super::{Context, Machine, Released, release_others};
 use crate::logic::contract::{SERVICE_NAME, reason};
 use crate::logic::desired::{self, Desired, Followers, Goal, Record};
 use crate::logic::elect::{self, Rules, Verdict};
 use crate::logic::event::Note;
-use crate::logic::followers::{self, Choice, FOLLOWERS_MAX};
+use crate::logic::followers::{self, FOLLOWERS_MAX, Selection};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{AddressType, Labels, Pod, Service, Slice, Uid};
 use crate::logic::settings::{self, Exposure};
@@ -30,7 +31,7 @@ pub struct Post {
 }
 
 /// What is to be published beside the leader, before it is known whether its Service can stay.
-pub(super) struct Chosen(Option<Choice>);
+pub(super) struct Chosen(Option<Selection>);
 
 impl Machine {
     /// Reads which name the followers Service is to have, and what it is known by. `leader` is the name of
@@ -52,7 +53,9 @@ impl Machine {
         if self.followers.name.as_ref() != Some(&name) {
             self.followers.cluster_ips.clear();
             let old = self.followers.name.replace(Arc::clone(&name));
-            old.iter().for_each(|old| self.remember_name(old));
+            if let Some(old) = old {
+                self.remember_name(&old);
+            }
         }
         let service = view.own(Role::Followers).service(&name);
         let service = service.filter(|service| !service.is_headless());
@@ -190,7 +193,7 @@ impl Machine {
         &mut self,
         view: &View,
         rules: &Rules<'_>,
-        choice: &Choice,
+        choice: &Selection,
         name: &str,
         report: &mut Report,
     ) {

@@ -21,6 +21,7 @@ mod followers;
 mod incumbent;
 mod intent;
 mod notes;
+mod rebuild;
 mod report;
 mod serve;
 mod tell;
@@ -45,7 +46,7 @@ use super::mirror::Mirror;
 use super::model::{Service, Uid};
 use super::names::State;
 use super::nodes::Nodes;
-use super::settings::{Exposure, Settings};
+use super::settings::Settings;
 use super::spread::Others;
 use super::time::{Moment, Now};
 use super::view::{Role, View};
@@ -270,6 +271,12 @@ impl Machine {
         }
     }
 
+    /// The names that the source and its followers are served under.
+    #[must_use]
+    pub fn names(&self) -> [Option<&Arc<str>>; 2] {
+        [self.name.as_ref(), self.followers.name.as_ref()]
+    }
+
     fn enter(&mut self, next: Phase) {
         debug_assert!(
             self.phase.may_become(&next),
@@ -367,38 +374,6 @@ impl Machine {
             self.cluster_ips = former.of(&key, &view.key.name, now).to_vec();
         }
     }
-
-    /// Whether the leader Service stands under the right name and yet has to be deleted first: the
-    /// cluster address is immutable, so is the primary family, and the slices that a selector made
-    /// go only with the Service that had it.
-    fn must_rebuild(&self, view: &View, source: &Service, name: &str) -> bool {
-        let Some(service) = view.own_service(name) else {
-            return false;
-        };
-        if service.metadata.deletion_timestamp.is_some() && self.phase != Phase::Draining {
-            return false;
-        }
-        is_of_another_kind(view, source, service, self.settings.exposure)
-    }
-}
-
-/// Whether a Service of ours cannot become what it should be by a patch.
-fn is_of_another_kind(
-    view: &View,
-    source: &Service,
-    service: &Service,
-    exposure: Exposure,
-) -> bool {
-    let has_selector = !service.spec.selector.is_empty();
-    let was_born = view
-        .strangers
-        .iter()
-        .any(|stranger| stranger.was_born_of(service));
-    // A source without a policy is of a server that knows no families: nothing to compare.
-    let follows_families = source.spec.ip_family_policy.is_some();
-    service.is_headless() != (exposure == Exposure::Headless)
-        || (follows_families && service.families().first() != source.families().first())
-        || (was_born && !has_selector)
 }
 
 /// Services of ours but the one of that name: all of them are to go.

@@ -337,13 +337,7 @@ pub(super) static FAMILIES: [MetricFamily; 41] = [
         name: "zen_lead_followers",
         kind: Gauge,
         help: "Pods that the followers Service shows.",
-        lines: |facts, lines| {
-            let mut followed = facts.managed().filter_map(|(key, stats)| {
-                let followers = stats.followers()?;
-                Some((key, followers))
-            });
-            followed.try_for_each(|(key, count)| lines.whole(&of(key), count.into()))
-        },
+        lines: |facts, lines| facts.some(lines, ServiceStats::followers),
     },
     MetricFamily {
         name: "zen_lead_leader_guarded",

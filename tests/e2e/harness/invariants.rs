@@ -9,7 +9,7 @@ use super::api::Kind;
 use super::objects::{annotation, endpoints, is_our_slice, label, summary, text};
 use super::observe::{Change, Log};
 
-/// At most one endpoint per leader Service and family; only addresses that the named pod had;
+/// At most one endpoint per leader Service and family; each pod once in a slice of followers; only addresses that the named pod had;
 /// every endpoint with all three conditions; no leader Service that asks to be served itself.
 pub fn check(log: &Log) -> Result<()> {
     let mut addresses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -55,6 +55,16 @@ pub fn check(log: &Log) -> Result<()> {
 fn single(slices: &BTreeMap<&str, &Value>) -> Result<()> {
     let mut published: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for slice in slices.values() {
+        if label(slice, "zen-lead.io/role") == Some("followers") {
+            let pods = endpoints(slice).iter();
+            let uids: BTreeSet<_> = pods.map(|pod| text(pod, "/targetRef/uid")).collect();
+            ensure!(
+                uids.len() == endpoints(slice).len(),
+                "a follower twice: {}",
+                summary(Kind::Slice, slice)
+            );
+            continue;
+        }
         let service = label(slice, "kubernetes.io/service-name").unwrap_or_default();
         let family = text(slice, "/addressType");
         *published.entry((service, family)).or_default() += endpoints(slice).len();

@@ -6,6 +6,7 @@ mod drain;
 mod drift;
 mod dual;
 mod failover;
+mod followers;
 mod guard;
 mod hygiene;
 mod kinds;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Scenario> {
         guard::ALL,
         drain::ALL,
         failover::ALL,
+        followers::ALL,
         tracked::ALL,
         last_resort::ALL,
         parts::ALL,
