@@ -72,7 +72,8 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     let clients = Clients {
         watch: transport::watching(api.clone(), &tuning, config.namespaces.len())?,
         write: transport::client(api.clone(), &tuning)?,
-        lease: transport::client(api, &tuning)?,
+        lease: transport::client(api.clone(), &tuning)?,
+        follow: transport::watching(api, &tuning, config.namespaces.len())?,
     };
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));

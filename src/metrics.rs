@@ -171,6 +171,19 @@ impl Metrics {
         watch
     }
 
+    /// A watch loop has ended. Its restarts stay counted, its lag does not.
+    pub fn unwatch(&self, ended: &Arc<WatchStats>) {
+        let mut watches = self.watches.lock();
+        watches.retain(|watch| !Arc::ptr_eq(watch, ended));
+        let mut others = watches.iter();
+        if let Some(other) = others.find(|watch| watch.resource == ended.resource) {
+            let mut sums = other.restarts.lock();
+            for (reason, count) in &*ended.restarts.lock() {
+                *sums.entry(reason).or_default() += count;
+            }
+        }
+    }
+
     /// One scrape, family by family. What it yields, joined, is one `OpenMetrics` text.
     #[must_use]
     pub fn scrape(&self, now: Now) -> Scrape {

@@ -7,6 +7,7 @@
 
 mod election;
 mod feeds;
+mod follow;
 mod hub;
 mod lookout;
 mod nodes;
@@ -61,6 +62,8 @@ pub struct Clients {
     pub write: Client,
     /// For the Lease: its watch and its renewals.
     pub lease: Client,
+    /// For watches of Leases that Services follow, of which there may be many.
+    pub follow: Client,
 }
 
 /// What is in flight at once on the connection for writes, unless a flag asks for more. Beyond what
@@ -216,6 +219,7 @@ impl Controller {
         self.sweep(&mut parts, scopes);
         self.watch_lease(&mut parts);
         self.watch_the_nodes(&mut parts);
+        self.follow_leases(&mut parts);
         let (client, writer) = (self.clients.write.clone(), self.writer.clone());
         let poster = self.poster;
         parts.spawn("events", async move {

@@ -14,6 +14,7 @@ pub mod followers;
 pub mod fsm;
 pub mod handover;
 pub mod heal;
+pub mod lease_feeds;
 pub mod mirror;
 pub mod model;
 pub mod names;

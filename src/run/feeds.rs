@@ -336,7 +336,7 @@ fn when_changed(pod: &Pod, now: Now) -> jiff::Timestamp {
         .unwrap_or(now.wall)
 }
 
-fn say_failed(resource: &'static str, failure: &Failure, retry_in: Duration) {
+pub(super) fn say_failed(resource: &'static str, failure: &Failure, retry_in: Duration) {
     if !retry_in.is_zero() {
         tracing::warn!(resource, %failure, ?retry_in, "cannot watch; trying again");
     } else if failure.class() == FailureClass::Gone {

@@ -13,6 +13,7 @@ use super::Controller;
 use super::feeds::skipped;
 use super::parts::TaskSet;
 use crate::logic::fsm::Cause;
+use crate::logic::lease_feeds::NODE_LEASES;
 use crate::logic::model::{Lease, Node, Object as _};
 use crate::logic::nodes::{Heartbeats, Patience};
 use crate::logic::reflect::Change;
@@ -22,8 +23,6 @@ use crate::shell::api::{self, ListError, Scope};
 use crate::shell::drive::Drive;
 use crate::shell::watch::Selectors;
 
-/// Where kubelets renew the Leases of their nodes, each under the name of its node.
-const NODE_LEASES: &str = "kube-node-lease";
 /// How often to look for nodes that have fallen silent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the server has for an answer before a node is considered down.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::logic::time::{Moment, Now};
 
 /// So often a loop that waits says that it is alive; a small part of what `/healthz` allows.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Where the wall clock comes from: the system's, or a simulation's.
 pub type Wall = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;

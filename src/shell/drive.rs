@@ -4,6 +4,7 @@
 mod deadlines;
 mod decide;
 mod doubt;
+mod followed;
 mod quota;
 mod report;
 
@@ -93,6 +94,8 @@ pub struct Drive {
     /// When to look at which source again. Locked for one insertion or removal.
     deadlines: Mutex<Deadlines>,
     earlier: Notify,
+    /// Notified when other Leases are followed than before.
+    followed: Arc<Notify>,
     /// Locked for one look-up; never together with `deadlines`.
     rooms: Mutex<BTreeMap<Arc<str>, Room>>,
     /// Since when this replica writes, in microseconds of [`Moment`].
@@ -142,6 +145,7 @@ impl Drive {
             ),
             deadlines: Mutex::default(),
             earlier: Notify::new(),
+            followed: Arc::default(),
             rooms: Mutex::default(),
             writes_since: AtomicI64::new(i64::MIN),
             together: Together::default(),
@@ -240,8 +244,7 @@ impl Drive {
         };
         let writes = restrained.writes;
 
-        let leader = step.machine.leader().map(|leader| &leader.pod);
-        self.store.pin(source, leader, step.machine.names());
+        self.remember(source, &step.machine, &view);
         let is_served = step.machine.phase != Phase::Unmanaged;
         let waits = is_over_limit && self.store.concerns(source);
         self.count_place(source, was_served, is_served, waits);
@@ -284,6 +287,7 @@ impl Drive {
     fn forget(&self, source: &Key, cell: &mut Cell) {
         self.set_deadline(source, cell, None);
         self.cells.remove(source);
+        self.note_followed(source, None, false);
         self.metrics.forget(source);
         if let Some(board) = &self.board {
             board.forget(source);

@@ -7,6 +7,7 @@
 mod ended;
 mod few;
 mod intern;
+mod leases;
 mod look;
 mod names;
 mod namespace;
@@ -22,13 +23,16 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
+use parking_lot::Mutex;
 
+pub use leases::FollowChange;
 pub use news::Origin;
 
 use crate::logic::model::{Key, Pod, Service, Slice, Version};
 use crate::logic::time::Now;
 use crate::logic::view::{Stranger, View};
 use crate::planted::{self, Bug};
+use leases::FollowedLeases;
 use namespace::{Namespace, Touched};
 
 /// Fixed, so that the order of iteration does not depend on the machine.
@@ -38,6 +42,8 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub struct Store {
     namespaces: DashMap<Arc<str>, Namespace, FixedState>,
+    /// Locked for one look-up or one change, never together with a namespace.
+    leases: Mutex<FollowedLeases>,
 }
 
 /// How many objects a namespace has.
@@ -61,6 +67,7 @@ impl Default for Store {
                 FixedState::default(),
                 SHARDS,
             ),
+            leases: Mutex::default(),
         }
     }
 }
@@ -281,6 +288,12 @@ impl Store {
     /// What a source sees now.
     #[must_use]
     pub fn view(&self, key: &Key) -> View {
+        let mut view = self.view_of_namespace(key);
+        view.lease = self.lease_of(key);
+        view
+    }
+
+    fn view_of_namespace(&self, key: &Key) -> View {
         match self.namespaces.get(&key.namespace) {
             Some(namespace) if !namespace.is_late() => return namespace.view(key),
             Some(_) => {}

@@ -63,8 +63,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one whose connections are called `watch<name>`, `write<name>` and
-    /// `lease<name>`.
+    /// Starts one whose connections are called `watch<name>`, `write<name>`, `lease<name>` and
+    /// `follow<name>`.
     pub fn launch(kube: &SimKube, name: &str, seed: u64, began: Instant, flags: &str) -> Self {
         let epoch = Options::default().epoch;
         let clock = Clock::new(Arc::new(move || epoch + began.elapsed()));
@@ -86,6 +86,7 @@ impl Replica {
             watch: kube.client_named(&format!("watch{name}")),
             write: kube.client_named(&format!("write{name}")),
             lease: kube.client_named(&format!("lease{name}")),
+            follow: kube.client_named(&format!("follow{name}")),
         };
         let controller = Controller::new(config, clients, around, Arc::clone(&metrics));
         let (stop, stopped) = oneshot::channel();

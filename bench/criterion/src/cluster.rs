@@ -108,6 +108,7 @@ impl Cluster {
             watch: cluster.kube.client_named("watch"),
             write: cluster.kube.client_named("write"),
             lease: cluster.kube.client_named("lease"),
+            follow: cluster.kube.client_named("follow"),
         };
         let controller = crate::controller(clients);
         let (stop, stopped) = oneshot::channel();

@@ -159,6 +159,7 @@ impl Replica {
             watch: kube.client_named(name),
             write: kube.client_named(name),
             lease: kube.client_named(name),
+            follow: kube.client_named(name),
         };
         let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
         let controller = Controller::new(Arc::clone(config), clients, around, Arc::clone(&metrics));

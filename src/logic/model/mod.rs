@@ -3,6 +3,7 @@
 //! The serde structs read only the fields that a decision needs; everything else is skipped
 //! without allocating. `null` lists read as empty, since the API server writes them so.
 
+mod followed;
 mod lease;
 mod meta;
 mod node;
@@ -12,6 +13,7 @@ mod slice;
 mod text;
 mod uid;
 
+pub use followed::FollowedLease;
 pub use lease::{Lease, LeaseSpec};
 pub use meta::{Key, Labels, Meta, Object, OwnerReference, Version};
 pub use node::Node;

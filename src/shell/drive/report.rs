@@ -9,6 +9,7 @@ use crate::board::{Board, LeaderChange, Row};
 use crate::logic::contract::reason;
 use crate::logic::duration::Brief;
 use crate::logic::event::Note;
+use crate::logic::follow::Lease;
 use crate::logic::fsm::{Machine, Phase, Report, Step, Switched};
 use crate::logic::model::{Key, Meta, Pod, Service};
 use crate::logic::names::Reason;
@@ -250,8 +251,22 @@ fn facts(view: &View, now: Moment) -> Value {
         "slices": slices(leader),
         "followersServices": services(followers),
         "followersSlices": slices(followers),
+        "lease": followed(&view.lease, now),
         "foreignSlices": view.strangers.iter().map(|stranger| &stranger.name).collect::<Vec<_>>(),
     })
+}
+
+/// What is known of the Lease that the source follows, if it follows one.
+fn followed(lease: &Lease, now: Moment) -> Value {
+    match lease {
+        Lease::Unread => Value::Null,
+        Lease::Absent(why) => format!("{why:?}").into(),
+        Lease::Present(fact) => json!({
+            "holder": fact.holder,
+            "durationSeconds": fact.duration.map(|span| span.as_secs()),
+            "changedBeforeSeconds": now.since(fact.changed).as_secs_f64(),
+        }),
+    }
 }
 
 fn describe(trace: &Trace) -> Value {

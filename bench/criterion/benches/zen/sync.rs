@@ -102,6 +102,7 @@ fn first_sync(server: &Arc<Canned>) -> Duration {
             watch: server.client(),
             write: server.client(),
             lease: server.client(),
+            follow: server.client(),
         };
         let controller = zen_bench::controller(clients);
         let readiness = controller.readiness();

@@ -33,7 +33,8 @@ pub(super) fn start(kubeconfig: PathBuf, clock: &Clock, outlet: &Outlet) -> anyh
         let clients = Clients {
             watch: transport::client(api.clone(), &tuning)?,
             write: transport::client(api.clone(), &tuning)?,
-            lease: transport::client(api, &tuning)?,
+            lease: transport::client(api.clone(), &tuning)?,
+            follow: transport::client(api, &tuning)?,
         };
         let around = Surroundings {
             clock: Clock::system(),

@@ -1,0 +1,61 @@
+//! What concerns a source beside its own objects: its leader, whatever its labels, the name that it is
+//! served under, and the Lease that it follows, by the last valid word of its annotations.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::Drive;
+use crate::logic::follow::Lease;
+use crate::logic::fsm::{Machine, Phase};
+use crate::logic::model::Key;
+use crate::logic::view::View;
+use crate::store::FollowChange;
+
+impl Drive {
+    /// Notified when other Leases are followed than before.
+    #[must_use]
+    pub fn followed(&self) -> Arc<Notify> {
+        Arc::clone(&self.followed)
+    }
+
+    /// Notes after a step what a source wants to hear of.
+    pub(super) fn remember(&self, source: &Key, machine: &Machine, view: &View) {
+        let leader = machine.leader().map(|leader| &leader.pod);
+        self.store.pin(source, leader, machine.names());
+        let follow = match machine.phase {
+            Phase::Electing | Phase::Serving(_) => machine.settings.follow.as_ref(),
+            Phase::Unmanaged | Phase::Draining => None,
+        };
+        let lease = follow
+            .and_then(|follow| follow.lease(&source.namespace))
+            .filter(|lease| self.may_follow(source, lease));
+        self.note_followed(source, lease.as_ref(), awaits_write(view));
+    }
+
+    /// Notes which Lease a source follows. A step that finds out about another one has seen nothing of
+    /// it: it is repeated if something is known, and a watch has to tell otherwise.
+    pub(super) fn note_followed(&self, source: &Key, lease: Option<&Key>, awaits_write: bool) {
+        let change = self.store.follow(source, lease, awaits_write);
+        if change != FollowChange::AsBefore {
+            self.followed.notify_one();
+        }
+        if change == FollowChange::Known {
+            self.schedule(source.clone(), self.clock.moment());
+        }
+    }
+
+    fn may_follow(&self, source: &Key, lease: &Key) -> bool {
+        let allowed = &self.settings.follow_lease_namespaces;
+        lease.namespace == source.namespace || allowed.contains(&lease.namespace)
+    }
+}
+
+/// Whether the next write of the Lease counts even if it only renews: a pod that has appeared since the
+/// last one is named by none before.
+fn awaits_write(view: &View) -> bool {
+    match &view.lease {
+        Lease::Present(fact) => view.pods.iter().any(|pod| pod.ready_since > fact.changed),
+        Lease::Unread | Lease::Absent(_) => false,
+    }
+}
