@@ -128,4 +128,4 @@ macro_rules! twins {
     };
 }
 
-twins! { annotations config duration frames lease names page pod ports service slice status }
+twins! { annotations config duration frames lease names page pod ports protobuf protobuf_frames service slice status }

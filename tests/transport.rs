@@ -266,11 +266,11 @@ async fn get(client: &Client, path: &str) -> Result<api::Answer, CallError> {
     api::unary(client, api::get(path.to_owned()), PATIENCE).await
 }
 
-async fn watch(client: &Client) -> api::Lines<Thing> {
+async fn watch(client: &Client) -> api::Frames<Thing> {
     watch_at(client, "/api/v1/watch".to_owned()).await
 }
 
-async fn watch_at(client: &Client, path: String) -> api::Lines<Thing> {
+async fn watch_at(client: &Client, path: String) -> api::Frames<Thing> {
     let mut lines = api::open::<Thing>(client, api::get(path), PATIENCE)
         .await
         .expect("a stream");

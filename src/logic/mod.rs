@@ -20,6 +20,7 @@ pub mod model;
 pub mod names;
 pub mod nodes;
 pub mod plan;
+pub mod protobuf;
 pub mod rate_limit;
 pub mod record;
 pub mod reflect;

@@ -44,7 +44,7 @@ use crate::logic::model::{Key, Version};
 
 pub use failure::{Failure, FailureClass, RestartReason};
 pub use machine::Reflector;
-pub use wire::{ApiStatus, Bookmark, Cause, Frame, Page, Tombstone, Unreadable};
+pub use wire::{ApiStatus, Bookmark, Cause, Encoding, Frame, Page, Tombstone, Unreadable};
 
 /// The names a list has shown.
 pub type Keys = HashSet<Key, FixedState>;
@@ -79,7 +79,7 @@ pub enum Response<T> {
     Page(Page<T>),
     /// The stream is open: the status line was 200.
     Opened,
-    /// One line of the stream.
+    /// One event of the stream.
     Frame(Frame<T>),
     /// The stream has ended in good order.
     Closed {

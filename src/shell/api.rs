@@ -1,34 +1,34 @@
-//! Raw requests to the API server: paths, one answer within a time limit, and a stream of lines.
+//! Raw requests to the API server: paths, one answer within a time limit, and a stream of frames.
 //! Retries nothing, logs nothing and reads no clock; a leaf that every other file of `shell` may use.
 
+mod frames;
 mod list;
 
 use std::fmt::Write as _;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use http::{Request, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube_client::Client;
 use kube_client::client::Body;
 
 use crate::logic::model::Object;
-use crate::logic::reflect::Frame;
+use crate::logic::reflect::Encoding;
 
+pub use self::frames::{Frames, StreamError};
+pub use self::list::{ListError, list};
 pub use crate::logic::reflect::{ApiStatus, Cause};
-pub use list::{ListError, list};
 
 /// Longest answer that is read: a page of 500 large objects. Only there so that a server gone mad
 /// cannot take all memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// Longest line of a watch that is read. The server's own limit for one object is 1.5 MiB.
-const LINE_BYTES_MAX: usize = 32 << 20;
-
-/// A line buffer larger than this is given back once it is empty.
-const BUFFER_BYTES_KEPT: usize = 64 << 10;
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf,application/json";
+const PROTOBUF_TRIMMED: &str = "application/vnd.kubernetes.protobuf;drop=metadata.managedFields,\
+     application/json;drop=metadata.managedFields";
 
 /// Which namespaces are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// All of the body.
     pub body: Bytes,
+    /// How the body is written.
+    pub encoding: Encoding,
     /// The header of that name, if it is a number of seconds.
     pub retry_after: Option<Duration>,
 }
@@ -108,16 +110,17 @@ pub enum OpenError {
     Status(ApiStatus),
 }
 
-/// Sends `request` and returns the body as lines once a 200 has come, within `timeout`.
+/// Sends `request` and returns the body as frames once a 200 has come, within `timeout`.
 pub async fn open<T: Object>(
     client: &Client,
     request: Request<Vec<u8>>,
     timeout: Duration,
-) -> Result<Lines<T>, OpenError> {
+) -> Result<Frames<T>, OpenError> {
     let exchange = async {
         let response = send(client, request).await?;
         if response.status() == StatusCode::OK {
-            Ok(Lines::new(response.into_body()))
+            let encoding = encoding(response.headers());
+            Ok(Frames::new(response.into_body(), encoding))
         } else {
             Err(OpenError::Status(collect(response).await?.to_status()))
         }
@@ -139,6 +142,7 @@ async fn collect(response: Response<Body>) -> Result<Answer, CallError> {
     let retry_after = retry_after
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
+    let encoding = encoding(response.headers());
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
     let body = body.collect().await.map_err(|error| {
         CallError::Transport(if error.is::<LengthLimitError>() {
@@ -150,8 +154,15 @@ async fn collect(response: Response<Body>) -> Result<Answer, CallError> {
     Ok(Answer {
         status,
         body: body.to_bytes(),
+        encoding,
         retry_after,
     })
+}
+
+fn encoding(headers: &HeaderMap) -> Encoding {
+    let named = headers.get(header::CONTENT_TYPE);
+    let named = named.and_then(|value| value.to_str().ok());
+    Encoding::of(named.unwrap_or_default())
 }
 
 /// An error and its causes in one line. Libraries differ in whether a cause is already part of the
@@ -205,8 +216,23 @@ pub fn with_query(mut path: String, query: &[(&str, &str)]) -> String {
 pub fn get(uri: String) -> Request<Vec<u8>> {
     let mut request = Request::new(Vec::new());
     *request.uri_mut() = http::Uri::try_from(uri).unwrap_or_default();
-    let json = header::HeaderValue::from_static("application/json");
+    let json = HeaderValue::from_static(JSON);
     request.headers_mut().insert(header::ACCEPT, json);
+    request
+}
+
+/// The same, for a list or a watch of such objects in an encoding. Of two that it knows the server takes the
+/// first one, and says so in its answer; a parameter that it does not know it ignores.
+#[must_use]
+pub fn get_as<T: Object>(uri: String, encoding: Encoding) -> Request<Vec<u8>> {
+    let mut request = get(uri);
+    let accept = match (encoding, T::READS_MANAGED_FIELDS) {
+        (Encoding::Json, _) => return request,
+        (Encoding::Protobuf, true) => PROTOBUF,
+        (Encoding::Protobuf, false) => PROTOBUF_TRIMMED,
+    };
+    let accept = HeaderValue::from_static(accept);
+    request.headers_mut().insert(header::ACCEPT, accept);
     request
 }
 
@@ -217,95 +243,6 @@ fn percent_encode(into: &mut String, text: &str) {
         } else {
             // Writing to a String cannot fail.
             let _ = write!(into, "%{byte:02X}");
-        }
-    }
-}
-
-/// Why a stream ended before the server ended it.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    /// The server said so in its last line.
-    #[error("{0}")]
-    Status(ApiStatus),
-    /// The connection broke.
-    #[error("{0}")]
-    Transport(String),
-    /// A line longer than anything an API server stores.
-    #[error("a watch line of more than {} MiB", LINE_BYTES_MAX >> 20)]
-    TooLong,
-}
-
-/// The frames of a watch, cut out of its body wherever that was split.
-#[derive(Debug)]
-pub struct Lines<T> {
-    body: Body,
-    buffer: BytesMut,
-    /// How much of the buffer is known to hold no end of line.
-    scanned: usize,
-    frames: PhantomData<fn() -> T>,
-}
-
-impl<T: Object> Lines<T> {
-    /// Reads from `body`.
-    #[must_use]
-    pub fn new(body: Body) -> Self {
-        Self {
-            body,
-            buffer: BytesMut::new(),
-            scanned: 0,
-            frames: PhantomData,
-        }
-    }
-
-    /// The next frame; `None` at the end, where a line that was cut off is dropped.
-    ///
-    /// Cancel-safe, as [`Self::fill`] is.
-    pub async fn next_frame(&mut self) -> Result<Option<Frame<T>>, StreamError> {
-        loop {
-            if let Some(frame) = self.buffered() {
-                return frame.map(Some);
-            }
-            if !self.fill().await? {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// The next frame that has already arrived in full.
-    pub fn buffered(&mut self) -> Option<Result<Frame<T>, StreamError>> {
-        while let Some(at) = memchr::memchr(b'\n', &self.buffer[self.scanned..]) {
-            let end = self.scanned + at;
-            let line = self.buffer[..end].trim_ascii();
-            let frame = (!line.is_empty()).then(|| Frame::parse(line));
-            self.buffer.advance(end + 1);
-            self.scanned = 0;
-            if frame.is_some() {
-                return frame.map(|frame| frame.map_err(StreamError::Status));
-            }
-        }
-        self.scanned = self.buffer.len();
-        None
-    }
-
-    /// Waits for more bytes; `false` at the end of the stream. Cancel-safe: the only await takes
-    /// nothing out of the body before it is ready.
-    pub async fn fill(&mut self) -> Result<bool, StreamError> {
-        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_BYTES_KEPT {
-            self.buffer = BytesMut::new();
-        }
-        match self.body.frame().await {
-            Some(Ok(part)) => {
-                if let Ok(data) = part.into_data() {
-                    self.buffer.extend_from_slice(&data);
-                    let too_long = self.buffer.len() > LINE_BYTES_MAX;
-                    if too_long && memchr::memchr(b'\n', &data).is_none() {
-                        return Err(StreamError::TooLong);
-                    }
-                }
-                Ok(true)
-            }
-            Some(Err(error)) => Err(StreamError::Transport(chain(&error))),
-            None => Ok(false),
         }
     }
 }
@@ -360,35 +297,6 @@ mod tests {
             path(Some("n"), Some("a/b")),
             format!("{base}/namespaces/n/things/a%2Fb")
         );
-    }
-
-    #[tokio::test]
-    async fn lines_are_cut_out_and_blank_ones_skipped() {
-        let line = r#"{"type":"ADDED","object":{"metadata":{"name":"a"}}}"#;
-        let text = format!("\n{line}\r\n \n{line}\n{line}");
-        let mut lines = Lines::<Thing>::new(Body::from(text.into_bytes()));
-        for _ in 0..2 {
-            let frame = lines.next_frame().await.expect("a good stream");
-            assert!(matches!(frame, Some(Frame::Applied(_))));
-        }
-        let end = lines.next_frame().await.expect("a good end");
-        assert!(end.is_none(), "the last line was cut off");
-    }
-
-    #[tokio::test]
-    async fn a_line_without_end_is_an_error() {
-        let body = Body::from(vec![b'x'; LINE_BYTES_MAX + 1]);
-        let error = Lines::<Thing>::new(body).next_frame().await;
-        let error = error.err().expect("too long");
-        assert_eq!(error.to_string(), "a watch line of more than 32 MiB");
-    }
-
-    #[tokio::test]
-    async fn many_lines_at_once_are_not_too_long() {
-        let mut body = vec![b' '; LINE_BYTES_MAX];
-        body.push(b'\n');
-        let mut lines = Lines::<Thing>::new(Body::from(body));
-        assert!(lines.next_frame().await.expect("no error").is_none());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! 5 s). Only an HTTP/1.1 peer whose kernel lives while its process hangs is left to the last
 //! resort; a list, a request or the opening of a watch has a time limit of its own.
 
+mod ask;
 mod beat;
 
 use std::convert::Infallible;
@@ -18,22 +19,19 @@ use std::time::Duration;
 
 use kube_client::Client;
 
-use self::beat::{beating, from_call, from_stream};
-use super::api::{self, Lines, OpenError, Scope};
+use self::beat::{beating, from_stream};
+use super::api::{Frames, Scope, StreamError};
 use super::departure::Departures;
 use crate::logic::backoff::Backoff;
 use crate::logic::model::Object;
 use crate::logic::reflect::{
-    Change, Failure, Frame, Page, Reflector, Request, Response, RestartReason,
+    Change, Encoding, Failure, Frame, Reflector, Request, Response, RestartReason,
 };
 use crate::logic::time::{Moment, Now};
 
 /// After this many changes in one go, other tasks of the thread get their turn: some 5 ms of
 /// parsing, so that a relist of 100,000 pods does not hold up a failover.
 const CHANGES_PER_TURN: u32 = 256;
-
-/// Objects per page of a list, as client-go asks for.
-const PAGE_OBJECTS: &str = "500";
 
 /// What the server leaves out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +45,7 @@ pub struct Selectors {
 /// Time limits and back-off of one watch.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
-    /// For one page of a list, for the opening of a stream, and between two lines of a streaming
+    /// For one page of a list, for the opening of a stream, and between two frames of a streaming
     /// list that is not complete yet.
     pub list_timeout: Duration,
     /// The longest `timeoutSeconds` that the server is asked for; up to a tenth is taken off at
@@ -57,6 +55,8 @@ pub struct WatchOptions {
     pub silence: Duration,
     /// Between attempts.
     pub backoff: Backoff,
+    /// What the server is asked for where it has a choice. It may answer in JSON all the same.
+    pub encoding: Encoding,
     /// Writes that a change gave rise to: they leave before the next change is read.
     pub departures: Departures,
 }
@@ -68,6 +68,7 @@ impl Default for WatchOptions {
             watch_timeout: Duration::from_secs(290),
             silence: Duration::from_secs(5),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
+            encoding: Encoding::default(),
             departures: Departures::default(),
         }
     }
@@ -129,8 +130,13 @@ pub async fn run<T: Object>(
 ) -> Infallible {
     let mut reflector = Reflector::new(source.options.backoff.clone());
     let mut request = reflector.request();
+    let encoding = match T::PROTOBUF {
+        Some(_) => source.options.encoding,
+        None => Encoding::Json,
+    };
     let mut watch = Watch {
         source,
+        encoding,
         apply,
         observe,
         clock,
@@ -146,6 +152,8 @@ pub async fn run<T: Object>(
 
 struct Watch<T, A, O, C, J> {
     source: Source,
+    /// What is asked for: JSON from the first answer on that refused protobuf, or could not be read.
+    encoding: Encoding,
     apply: A,
     observe: O,
     clock: C,
@@ -181,7 +189,7 @@ where
                 Response::Waited
             }
             Request::List { continue_token } => {
-                let mut query = vec![("limit", PAGE_OBJECTS)];
+                let mut query = vec![("limit", ask::PAGE_OBJECTS)];
                 query.extend(continue_token.as_deref().map(|token| ("continue", token)));
                 let uri = self.uri(query);
                 self.list(uri).await
@@ -203,25 +211,6 @@ where
         (reflector, request)
     }
 
-    /// One page of a list.
-    async fn list(&mut self, uri: String) -> Response<T> {
-        let request = api::get(uri);
-        let timeout = self.source.options.list_timeout;
-        let call = api::unary(&self.source.client, request, timeout);
-        let answer = match beating(&mut self.observe, None, call).await {
-            Some(Ok(answer)) => answer,
-            Some(Err(error)) => return Response::Failed(from_call(error)),
-            None => return Response::Failed(Failure::Timeout),
-        };
-        if !answer.status.is_success() {
-            return Response::Failed(Failure::Status(answer.to_status()));
-        }
-        match Page::parse(&answer.body) {
-            Ok(page) => Response::Page(page),
-            Err(reason) => Response::Failed(Failure::Malformed(reason.into())),
-        }
-    }
-
     /// A stream, from its opening to its end.
     async fn stream(
         &mut self,
@@ -234,8 +223,8 @@ where
         let opened = self.open(request, seconds).await;
         let opened_at = (self.clock)().moment;
         let mut received = opened_at;
-        let mut lines = match opened {
-            Ok(lines) => lines,
+        let mut frames = match opened {
+            Ok(frames) => frames,
             Err(failure) => {
                 let (reflector, next) = self
                     .step(reflector, Response::Failed(failure), received)
@@ -257,7 +246,7 @@ where
             } else {
                 silence
             };
-            response = match self.read(&mut lines, limit, &mut received).await {
+            response = match self.read(&mut frames, limit, &mut received).await {
                 Ok(Some(frame)) => Response::Frame(frame),
                 Ok(None) => Response::Closed {
                     after: (self.clock)().moment.since(opened_at),
@@ -273,71 +262,33 @@ where
     /// The next frame; notes when its last bytes arrived.
     async fn read(
         &mut self,
-        lines: &mut Lines<T>,
+        frames: &mut Frames<T>,
         limit: Duration,
         received: &mut Moment,
     ) -> Result<Option<Frame<T>>, Failure> {
         loop {
-            if let Some(frame) = lines.buffered() {
-                return frame.map(Some).map_err(from_stream);
+            if let Some(frame) = frames.buffered() {
+                return frame.map(Some).map_err(|error| self.unread(error));
             }
-            match beating(&mut self.observe, Some(limit), lines.fill()).await {
+            match beating(&mut self.observe, Some(limit), frames.fill()).await {
                 Some(Ok(true)) => {
                     *received = (self.clock)().moment;
                     (self.observe)(WatchNote::Received(*received));
                 }
                 Some(Ok(false)) => return Ok(None),
-                Some(Err(error)) => return Err(from_stream(error)),
+                Some(Err(error)) => return Err(self.unread(error)),
                 None => return Err(Failure::Timeout),
             }
         }
     }
 
-    async fn open(&mut self, request: &Request, seconds: u64) -> Result<Lines<T>, Failure> {
-        let seconds = seconds.to_string();
-        let version = match request {
-            Request::Watch { version } => Some(version.to_string()),
-            _ => None,
-        };
-        let mut query = vec![
-            ("watch", "true"),
-            ("allowWatchBookmarks", "true"),
-            ("timeoutSeconds", &*seconds),
-        ];
-        match &version {
-            Some(version) => query.push(("resourceVersion", version)),
-            None => query.extend([
-                ("sendInitialEvents", "true"),
-                ("resourceVersionMatch", "NotOlderThan"),
-            ]),
+    /// Why nothing more of a stream can be read. One that makes no sense is asked for as JSON next time.
+    fn unread(&mut self, error: StreamError) -> Failure {
+        let failure = from_stream(error);
+        if matches!(failure, Failure::Malformed(_)) {
+            self.encoding = Encoding::Json;
         }
-        let request = api::get(self.uri(query));
-        let timeout = self.source.options.list_timeout;
-        let call = api::open(&self.source.client, request, timeout);
-        match beating(&mut self.observe, None, call).await {
-            Some(opened) => opened.map_err(|error| match error {
-                OpenError::Call(error) => from_call(error),
-                OpenError::Status(status) => Failure::Status(status),
-            }),
-            None => Err(Failure::Timeout),
-        }
-    }
-
-    fn uri<'a>(&'a self, mut query: Vec<(&'a str, &'a str)>) -> String {
-        let Selectors { label, field } = &self.source.selectors;
-        query.extend(label.iter().map(|text| ("labelSelector", &**text)));
-        query.extend(field.iter().map(|text| ("fieldSelector", &**text)));
-        api::with_query(api::path::<T>(self.source.scope.namespace(), None), &query)
-    }
-
-    /// One object of any kind of content: a server must not look through all of them for one that
-    /// matches. A name stays, since the right to read may be that to this one object.
-    fn check_uri(&self) -> String {
-        let field = self.source.selectors.field.as_deref();
-        let name = field.filter(|field| field.starts_with("metadata.name="));
-        let mut query = vec![("limit", "1")];
-        query.extend(name.map(|name| ("fieldSelector", name)));
-        api::with_query(api::path::<T>(self.source.scope.namespace(), None), &query)
+        failure
     }
 
     /// Takes one response through the machine; `None` means that the stream is to be read on.

@@ -227,6 +227,22 @@ pub(super) fn lease(c: &mut Choices) -> Value {
     lease
 }
 
+pub(super) fn node(c: &mut Choices) -> Value {
+    let mut spec = Map::new();
+    maybe(c, &mut spec, "unschedulable", |c| c.once_in(2).into());
+    optional_list(c, &mut spec, "taints", |c| {
+        let key = c.pick(&[
+            "node.kubernetes.io/unschedulable",
+            "karpenter.sh/disrupted",
+            "gpu",
+        ]);
+        json!({ "key": key, "effect": "NoSchedule" })
+    });
+    let mut node = json!({ "metadata": metadata(c), "spec": spec });
+    noise(c, &mut node);
+    node
+}
+
 pub(super) fn metadata(c: &mut Choices) -> Value {
     let mut meta = Map::new();
     meta.insert("name".into(), c.pick(&["a", "web-0", "x.y"]).into());

@@ -14,7 +14,7 @@ use kube_client::Client;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use zen_lead::logic::model::{Object, Pod, Service, Slice};
-use zen_lead::logic::reflect::Frame;
+use zen_lead::logic::reflect::{Encoding, Frame};
 use zen_lead::shell::api::{self, ApiStatus, StreamError};
 
 use super::build;
@@ -74,7 +74,14 @@ fn typed(kind: &str, object: &Value) -> String {
 }
 
 fn one_kind<T: Object + Clone + std::fmt::Debug + PartialEq>(cuts: &[u8], stream: &[u8]) {
-    let (expected, ended) = plain::<T>(stream);
+    let (expected, ended) = plain::<T>(Encoding::Json, stream);
+    let (read, end) = read::<T>(Encoding::Json, split(cuts, stream));
+    assert_eq!(read, expected);
+    assert_eq!(end, ended);
+}
+
+/// A stream in up to 65 chunks.
+pub(super) fn split(cuts: &[u8], stream: &[u8]) -> VecDeque<Bytes> {
     let mut chunks = VecDeque::new();
     let mut rest = stream;
     for cut in cuts.iter().cycle().take(64) {
@@ -83,22 +90,39 @@ fn one_kind<T: Object + Clone + std::fmt::Debug + PartialEq>(cuts: &[u8], stream
         rest = after;
     }
     chunks.push_back(Bytes::copy_from_slice(rest));
-    let (read, end) = read::<T>(chunks);
-    assert_eq!(read, expected);
-    assert_eq!(end, ended);
+    chunks
+}
+
+/// The events of a stream, without one that is cut off at the end.
+fn events(encoding: Encoding, stream: &[u8]) -> Vec<&[u8]> {
+    if encoding == Encoding::Json {
+        let mut lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
+        lines.pop();
+        return lines.into_iter().map(<[u8]>::trim_ascii).collect();
+    }
+    let (mut events, mut rest) = (Vec::new(), stream);
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let length = u32::from_be_bytes(*length) as usize;
+        let Some((event, after)) = after.split_at_checked(length) else {
+            break;
+        };
+        events.push(event);
+        rest = after;
+    }
+    events
 }
 
 /// The frames of a stream up to its end or to its first `ERROR`, from the whole of its bytes.
-fn plain<T: Object>(stream: &[u8]) -> (Vec<Frame<T>>, Option<ApiStatus>) {
-    let mut lines: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
-    lines.pop(); // cut off
+pub(super) fn plain<T: Object>(
+    encoding: Encoding,
+    stream: &[u8],
+) -> (Vec<Frame<T>>, Option<ApiStatus>) {
     let mut frames = Vec::new();
-    for line in lines {
-        let line = line.trim_ascii();
-        if line.is_empty() {
+    for event in events(encoding, stream) {
+        if event.is_empty() {
             continue;
         }
-        match Frame::parse(line) {
+        match Frame::read(encoding, event) {
             Ok(frame) => frames.push(frame),
             Err(status) => return (frames, Some(status)),
         }
@@ -106,8 +130,12 @@ fn plain<T: Object>(stream: &[u8]) -> (Vec<Frame<T>>, Option<ApiStatus>) {
     (frames, None)
 }
 
-/// The same through the client, in these chunks.
-fn read<T: Object>(chunks: VecDeque<Bytes>) -> (Vec<Frame<T>>, Option<ApiStatus>) {
+/// The same through the client, in these chunks. A frame that announces more than any server sends ends
+/// the stream.
+pub(super) fn read<T: Object>(
+    encoding: Encoding,
+    chunks: VecDeque<Bytes>,
+) -> (Vec<Frame<T>>, Option<ApiStatus>) {
     thread_local! {
         static RUNTIME: RefCell<Runtime> = RefCell::new(
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"),
@@ -115,7 +143,13 @@ fn read<T: Object>(chunks: VecDeque<Bytes>) -> (Vec<Frame<T>>, Option<ApiStatus>
     }
     let service = tower::service_fn(move |_| {
         let body = Chunks(chunks.clone());
-        async move { Ok::<_, Infallible>(http::Response::new(body)) }
+        let mut response = http::Response::new(body);
+        if encoding == Encoding::Protobuf {
+            let kind = "application/vnd.kubernetes.protobuf;stream=watch";
+            let kind = http::HeaderValue::from_static(kind);
+            response.headers_mut().insert("content-type", kind);
+        }
+        async move { Ok::<_, Infallible>(response) }
     });
     RUNTIME.with_borrow(|runtime| {
         runtime.block_on(async {
@@ -127,7 +161,7 @@ fn read<T: Object>(chunks: VecDeque<Bytes>) -> (Vec<Frame<T>>, Option<ApiStatus>
             loop {
                 match lines.next_frame().await {
                     Ok(Some(frame)) => frames.push(frame),
-                    Ok(None) => return (frames, None),
+                    Ok(None) | Err(StreamError::TooLong) => return (frames, None),
                     Err(StreamError::Status(status)) => return (frames, Some(status)),
                     Err(why) => panic!("{why}"),
                 }

@@ -16,6 +16,7 @@ mod lists;
 mod names;
 mod objects;
 mod ports;
+mod protobuf;
 
 pub use annotations::annotations;
 pub use config::config;
@@ -25,12 +26,13 @@ pub use lists::{page, status};
 pub use names::names;
 pub use objects::{lease, pod, service, slice};
 pub use ports::ports;
+pub use protobuf::{protobuf, protobuf_frames};
 
 /// A check: panics when something does not hold.
 pub type Check = fn(&[u8]);
 
 /// All checks, by the names of their fuzz targets and of their folders in the corpus.
-pub const CHECKS: [(&str, Check); 12] = [
+pub const CHECKS: [(&str, Check); 14] = [
     ("annotations", annotations),
     ("config", config),
     ("duration", duration),
@@ -40,6 +42,8 @@ pub const CHECKS: [(&str, Check); 12] = [
     ("page", page),
     ("pod", pod),
     ("ports", ports),
+    ("protobuf", protobuf),
+    ("protobuf_frames", protobuf_frames),
     ("service", service),
     ("slice", slice),
     ("status", status),

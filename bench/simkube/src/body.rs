@@ -4,12 +4,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 
+use crate::api::accept::Form;
 use crate::api::status::ApiError;
 use crate::audit::Audited;
 use crate::fault::ConnectionReset;
+use crate::protobuf;
 use crate::store::Object;
 use crate::watch::WatchBody;
 
@@ -120,6 +122,43 @@ pub(crate) fn object_response(code: StatusCode, object: &Object) -> Response<Sim
     let mut out = Vec::new();
     object.write_full(&mut out);
     respond(code, SimBody::full(out))
+}
+
+/// A body in this form; a table is JSON.
+pub(crate) fn formed(form: Form, body: SimBody) -> Response<SimBody> {
+    let mut response = respond(StatusCode::OK, body);
+    if form == Form::Protobuf {
+        let protobuf = HeaderValue::from_static(protobuf::MEDIA_TYPE);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, protobuf);
+    }
+    response
+}
+
+/// The same for a stream of watch events.
+pub(crate) fn streamed(form: Form, body: SimBody) -> Response<SimBody> {
+    let mut response = respond(StatusCode::OK, body);
+    if form == Form::Protobuf {
+        let protobuf = HeaderValue::from_static("application/vnd.kubernetes.protobuf;stream=watch");
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, protobuf);
+    }
+    response
+}
+
+/// A refusal in the form that was asked for.
+pub(crate) fn failure_as(form: Form, error: &ApiError) -> Response<SimBody> {
+    let response = failure(error);
+    if form != Form::Protobuf {
+        return response;
+    }
+    let (mut parts, _) = response.into_parts();
+    let protobuf = HeaderValue::from_static(protobuf::MEDIA_TYPE);
+    parts.headers.insert(header::CONTENT_TYPE, protobuf);
+    let body = SimBody::full(protobuf::encode_status(&error.body()));
+    Response::from_parts(parts, body)
 }
 
 pub(crate) fn failure(error: &ApiError) -> Response<SimBody> {

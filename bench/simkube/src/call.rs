@@ -11,13 +11,16 @@ use tokio::time::Instant;
 
 use crate::access::rbac::Wish;
 use crate::access::{self, User, review};
+use crate::api::accept::Form;
 use crate::api::path::{self, Query, Target, Verb};
 use crate::api::selector;
 use crate::api::status::{self, ApiError};
 use crate::audit::{Audited, Stage};
-use crate::body::{SimBody, json_response, object_response, respond};
+use crate::body::{SimBody, formed, json_response, object_response, respond, streamed};
 use crate::discovery;
 use crate::fault::RequestInfo;
+use crate::options::Protobuf;
+use crate::protobuf;
 use crate::server::Core;
 use crate::state::State;
 use crate::store::{Object, text};
@@ -38,8 +41,8 @@ pub(crate) struct Call {
     /// The method exists on what the path names.
     served: bool,
     content_type: String,
-    /// The client would rather print than parse.
-    table: bool,
+    /// The form of the answer.
+    form: Result<Form, ApiError>,
     caller: Caller,
     token: String,
     pub(crate) agent: String,
@@ -50,7 +53,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(client: &str, parts: Parts, body: Bytes) -> Self {
+    pub(crate) fn new(client: &str, parts: Parts, body: Bytes, served: Protobuf) -> Self {
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
         let query = Query::parse(&raw_query);
         let path = parts.uri.path().to_owned();
@@ -59,7 +62,10 @@ impl Call {
         let agent = header_text(&parts.headers, header::USER_AGENT);
         Self {
             client: client.to_owned(),
-            table: table::is_wanted(header_text(&parts.headers, header::ACCEPT)),
+            form: target.as_ref().map_or(Ok(Form::Json), |target| {
+                let accept = header_text(&parts.headers, header::ACCEPT);
+                Form::of(accept, target, served)
+            }),
             caller: Caller::from_query(&query, agent),
             token: access::bearer(&parts.headers).to_owned(),
             agent: agent.to_owned(),
@@ -75,6 +81,11 @@ impl Call {
             target,
             body,
         }
+    }
+
+    /// The form of the answer; JSON if there is none that the client accepts.
+    pub(crate) fn form(&self) -> Form {
+        self.form.clone().unwrap_or_default()
     }
 
     /// The same with `dryRun=All`.
@@ -158,12 +169,18 @@ impl Call {
         past: Option<Instant>,
     ) -> Result<Response<SimBody>, ApiError> {
         let object = state.read(target, past)?;
-        if !self.table {
-            return Ok(object_response(StatusCode::OK, &object));
+        match self.form() {
+            Form::Json => Ok(object_response(StatusCode::OK, &object)),
+            Form::Table => {
+                let metadata = json!({"resourceVersion": object.rv.to_string()});
+                let out = table::write(target.kind, &metadata, &[&object], state.wall());
+                Ok(json_response(out))
+            }
+            Form::Protobuf => {
+                let out = protobuf::body(target.kind, object.message());
+                Ok(formed(Form::Protobuf, SimBody::full(out)))
+            }
         }
-        let metadata = json!({"resourceVersion": object.rv.to_string()});
-        let out = table::write(target.kind, &metadata, &[&object], state.wall());
-        Ok(json_response(out))
     }
 
     fn delete(&self, state: &mut State, target: &Target) -> Result<Response<SimBody>, ApiError> {
@@ -245,17 +262,18 @@ impl Call {
             return self.answer_apart(state);
         };
         self.admit(state, target)?;
+        let form = self.form.clone()?;
         let Target {
             kind, namespace, ..
         } = target;
         match self.verb {
             Verb::Get => self.get(state, target, past),
             Verb::List => state
-                .list(target, &self.query, self.past_of_list(past), self.table)
-                .map(json_response),
+                .list(target, &self.query, self.past_of_list(past), form)
+                .map(|body| formed(form, SimBody::full(body))),
             Verb::Watch => {
-                let body = state.open_watch(core, &self.client, target, &self.query, self.table)?;
-                Ok(respond(StatusCode::OK, SimBody::watch(body)))
+                let body = state.open_watch(core, &self.client, target, &self.query, form)?;
+                Ok(streamed(form, SimBody::watch(body)))
             }
             Verb::Create => {
                 if kind.is_namespaced() && namespace.is_empty() {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::api::kind::Kind;
 use crate::api::status::ApiError;
+use crate::protobuf;
 use crate::store::{Compacted, Object};
 use crate::table;
 
@@ -51,6 +52,18 @@ impl Next {
         }
         out.extend_from_slice(b"}\n");
         out
+    }
+
+    /// The same as protobuf, with its length in front.
+    pub(crate) fn render_protobuf(&self, kind: Kind) -> Vec<u8> {
+        let body = match &self.object {
+            Content::Object(object) => protobuf::body(kind, object.message()),
+            Content::Bookmark { initial_end } => {
+                let bookmark = bookmark(kind, self.rv, *initial_end);
+                protobuf::encode(kind, &serde_json::from_str(&bookmark).unwrap_or_default())
+            }
+        };
+        protobuf::event(self.event, &body)
     }
 }
 

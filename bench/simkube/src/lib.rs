@@ -114,8 +114,9 @@
 //! a merge patch; cluster addresses and node ports are given out in order instead of at random; there
 //! are no controllers but the garbage collector and the namespace controller ([`SimKube::gc`]), which
 //! run when they are called; admission is a function ([`Admission`]) and no policy; unknown fields are
-//! dropped without a warning header; what the JSON decoder complains of is said in other words. Deleting a
-//! collection, protobuf and subresources other than `status` are refused.
+//! dropped without a warning header; what the JSON decoder complains of is said in other words. Pods, Services,
+//! slices, nodes and Leases are read as protobuf too, as far as [`protobuf`] names their fields, and written
+//! as JSON only. Deleting a collection and subresources other than `status` are refused.
 
 mod access;
 mod api;
@@ -130,6 +131,7 @@ mod frames;
 mod loopback;
 mod options;
 pub mod program;
+pub mod protobuf;
 mod read;
 mod record;
 mod rules;
@@ -153,7 +155,7 @@ pub use fault::{
 };
 pub use fixture::Backup;
 pub use loopback::Authority;
-pub use options::{Admission, Expiry, Options, Refusal, Rule, WallClock};
+pub use options::{Admission, Expiry, Options, Protobuf, Refusal, Rule, WallClock};
 pub use record::Record;
 pub use server::{SimKube, SimService};
 pub use write::gc::Controllers;

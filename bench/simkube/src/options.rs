@@ -21,6 +21,18 @@ pub enum Expiry {
     Status,
 }
 
+/// What a server makes of requests for protobuf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protobuf {
+    /// It answers in protobuf, as every API server does.
+    #[default]
+    Served,
+    /// It does not know the media type, and takes the next one that the client accepts.
+    Unknown,
+    /// It answers 406 wherever the media type is named.
+    Refused,
+}
+
 /// A request that RBAC refuses. Empty strings match everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
@@ -101,6 +113,8 @@ pub struct Options {
     pub managed_fields: bool,
     /// `OwnerReferencesPermissionEnforcement`: `blockOwnerDeletion: true` is refused.
     pub owner_reference_enforcement: bool,
+    /// What is made of requests for protobuf.
+    pub protobuf: Protobuf,
     /// Bodies are sent in pieces of at most so many bytes.
     pub chunk: Option<usize>,
     /// Requests that RBAC refuses.
@@ -136,6 +150,7 @@ impl Default for Options {
             auto_namespaces: false,
             managed_fields: false,
             owner_reference_enforcement: false,
+            protobuf: Protobuf::Served,
             chunk: None,
             deny: Vec::new(),
             rbac: false,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::api::accept::Form;
 use crate::api::kind::Kind;
 use crate::api::path::{Query, Target};
 use crate::api::selector::Selector;
 use crate::api::status::ApiError;
 use crate::api::violation::Violations;
+use crate::protobuf;
 use crate::state::State;
 use crate::store::{Key, Object, Snapshot, in_range};
 use crate::table;
@@ -139,13 +141,13 @@ impl State {
             .unwrap_or_default()
     }
 
-    /// A collection as JSON, as a table if the client wants to print it.
+    /// A collection in one of the forms.
     pub(crate) fn list(
         &self,
         target: &Target,
         query: &Query,
         past: Option<Instant>,
-        table: bool,
+        form: Form,
     ) -> Result<Vec<u8>, ApiError> {
         validate_options(query, false, self.options.watch_list)?;
         let kind = target.kind;
@@ -194,14 +196,21 @@ impl State {
             .write()
         });
         let remaining = (left > 0 && plain).then_some(left);
-        if table {
-            let mut metadata = json!({"resourceVersion": rv.to_string()});
-            if let Some(token) = go_on {
-                metadata["continue"] = token.into();
-            }
+        if form == Form::Json {
+            return Ok(write_list(kind, rv, go_on.as_deref(), remaining, &page));
+        }
+        let mut metadata = json!({"resourceVersion": rv.to_string()});
+        if let Some(token) = go_on {
+            metadata["continue"] = token.into();
+        }
+        if form == Form::Table {
             return Ok(table::write(kind, &metadata, &page, self.wall()));
         }
-        Ok(write_list(kind, rv, go_on.as_deref(), remaining, &page))
+        if let Some(count) = remaining {
+            metadata["remainingItemCount"] = count.into();
+        }
+        let items = page.iter().map(|object| &object.message()[..]);
+        Ok(protobuf::list(kind, &metadata, items))
     }
 
     /// The resourceVersion of what a list shows, and the state itself if it is not that of now.

@@ -18,7 +18,7 @@ use crate::access::User;
 use crate::api::path::Verb;
 use crate::api::status::ApiError;
 use crate::audit::{Audited, Auditor, Stage};
-use crate::body::{SimBody, failure};
+use crate::body::{SimBody, failure, failure_as};
 use crate::call::Call;
 use crate::fault::{Committed, ConnectionReset, Faults, NoFaults, Observer, RequestInfo, Verdict};
 use crate::options::Options;
@@ -180,7 +180,8 @@ impl SimKube {
             let error = ApiError::too_large(self.core.options.body_limit);
             return Ok(failure(&error));
         };
-        let mut call = Call::new(client, parts, body.to_bytes());
+        let served = self.core.options.protobuf;
+        let mut call = Call::new(client, parts, body.to_bytes(), served);
         let info = self.admit_call(&mut call);
         let verdict = self.core.faults().on_request(&info);
         self.carry_out(&call, &info, verdict).await
@@ -316,7 +317,7 @@ impl SimKube {
     fn apply(&self, call: &Call, info: &RequestInfo, past: Option<Instant>) -> Response<SimBody> {
         let core = &self.core;
         let answer = core.transact_for(Some(info), |state| call.answer(state, core, past));
-        let response = answer.unwrap_or_else(|error| failure(&error));
+        let response = answer.unwrap_or_else(|error| failure_as(call.form(), &error));
         self.note(info.number, response.status().as_u16(), true);
         self.account(call, info, response)
     }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::kind::Kind;
+use crate::protobuf;
 
 pub(crate) use backup::Saved;
 
@@ -31,6 +32,8 @@ pub(crate) struct Object {
     pub(crate) rv: u64,
     /// The fields as JSON without the opening brace: written once, sent to every watcher.
     tail: OnceLock<Bytes>,
+    /// The same as protobuf.
+    message: OnceLock<Bytes>,
 }
 
 impl Object {
@@ -40,6 +43,7 @@ impl Object {
             value,
             rv,
             tail: OnceLock::new(),
+            message: OnceLock::new(),
         }
     }
 
@@ -60,6 +64,12 @@ impl Object {
             }
             Bytes::from(json)
         })
+    }
+
+    /// The object as a protobuf message.
+    pub(crate) fn message(&self) -> &Bytes {
+        let encode = || Bytes::from(protobuf::message_of(self.kind, &self.value));
+        self.message.get_or_init(encode)
     }
 
     /// Appends the object with `kind` and `apiVersion` in front.

@@ -9,11 +9,6 @@ use serde_json::{Value, json};
 use crate::api::kind::Kind;
 use crate::store::{Object, text};
 
-/// Whether a client would rather have a table.
-pub(crate) fn is_wanted(accept: &str) -> bool {
-    accept.contains("as=Table")
-}
-
 /// A table of objects; `metadata` is that of the list.
 pub(crate) fn write(
     kind: Kind,

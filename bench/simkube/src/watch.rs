@@ -13,12 +13,14 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::api::accept::Form;
 use crate::api::kind::Kind;
 use crate::api::selector::Selector;
 use crate::api::status::ApiError;
 use crate::audit::{Audited, Stage};
 use crate::fault::{ConnectionReset, FrameInfo, FrameVerdict};
 use crate::frames::{Content, Next, Step, too_old};
+use crate::protobuf;
 use crate::server::Core;
 use crate::store::{Change, Compacted, Object, text};
 
@@ -35,8 +37,8 @@ pub(crate) struct WatchBody {
     shape: Kind,
     namespace: String,
     selector: Selector,
-    /// Objects are sent as rows.
-    table: bool,
+    /// The form of its events.
+    form: Form,
     /// Changes up to this one have been dealt with.
     cursor: u64,
     /// Objects that were there at the start and are still to be sent.
@@ -168,8 +170,11 @@ impl WatchBody {
     }
 
     fn render(&self, next: &Next) -> Vec<u8> {
-        let now = self.table.then(|| self.core.state.lock().wall());
-        next.render(self.shape, now)
+        match self.form {
+            Form::Json => next.render(self.shape, None),
+            Form::Table => next.render(self.shape, Some(self.core.state.lock().wall())),
+            Form::Protobuf => next.render_protobuf(self.shape),
+        }
     }
 
     /// Queues bytes, in pieces if the options want to test a client's reassembly.
@@ -185,9 +190,14 @@ impl WatchBody {
 
     /// The last thing that a watch says.
     fn expire(&mut self, error: &ApiError) {
-        let mut line = b"{\"type\":\"ERROR\",\"object\":".to_vec();
-        line.extend_from_slice(&error.body());
-        line.extend_from_slice(b"}\n");
+        let line = if self.form == Form::Protobuf {
+            protobuf::event("ERROR", &protobuf::encode_status(&error.body()))
+        } else {
+            let mut line = b"{\"type\":\"ERROR\",\"object\":".to_vec();
+            line.extend_from_slice(&error.body());
+            line.extend_from_slice(b"}\n");
+            line
+        };
         self.push(&line);
         self.end = Some(End::Clean);
     }

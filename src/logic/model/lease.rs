@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::meta::{Key, Meta, Object, Version};
+use super::meta::{FromProtobuf, Key, Meta, Object, Version};
+use super::protobuf;
 use super::uid::Uid;
 
 /// What is known of the Lease.
@@ -58,6 +59,8 @@ impl Lease {
 impl Object for Lease {
     const RESOURCE: &'static str = "leases";
     const API: &'static str = "/apis/coordination.k8s.io/v1";
+    const PROTOBUF: Option<FromProtobuf<Self>> = Some(protobuf::lease);
+    const READS_MANAGED_FIELDS: bool = false;
 
     fn key(&self) -> Key {
         self.metadata.key()

@@ -9,6 +9,7 @@ use serde::de::{
 
 use super::text::{Text, text};
 use super::uid::Uid;
+use crate::logic::protobuf::Malformed;
 
 /// Namespace and name of an object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,9 +117,16 @@ impl<'de> Deserialize<'de> for Version {
 pub struct Labels(Option<Arc<[Entry]>>);
 
 /// A key and its value.
-type Entry = (Arc<str>, Arc<str>);
+pub(super) type Entry = (Arc<str>, Arc<str>);
 
 impl Labels {
+    /// An entry as it is kept. The largest annotation by far is never of use here, so its text is not.
+    /// Its key stays, since a map that reads as empty would be written again as a whole.
+    pub(super) fn entry(key: &str, text: &str) -> Entry {
+        let is_kept = key != "kubectl.kubernetes.io/last-applied-configuration";
+        (key.into(), if is_kept { text } else { "" }.into())
+    }
+
     /// The value under `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
@@ -200,11 +208,7 @@ impl<'de> Deserialize<'de> for Labels {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
                 let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(8));
                 while let Some((key, value)) = map.next_entry::<Text<'_>, Option<Text<'_>>>()? {
-                    // By far the largest annotation, and never of use here. The key stays, since a
-                    // map that reads as empty would be written anew as a whole.
-                    let is_wanted = key.0 != "kubectl.kubernetes.io/last-applied-configuration";
-                    let value = value.filter(|_| is_wanted).unwrap_or_default();
-                    entries.push((key.shared(), value.shared()));
+                    entries.push(Labels::entry(&key.0, &value.unwrap_or_default().0));
                 }
                 Ok(entries.into_iter().collect())
             }
@@ -289,12 +293,19 @@ pub struct OwnerReference {
     pub block_owner_deletion: bool,
 }
 
+/// Reads an object from the protobuf message of its kind.
+pub type FromProtobuf<T> = fn(&[u8]) -> Result<T, Malformed>;
+
 /// An object that can be watched: how its frames parse and what tells two of them apart.
 pub trait Object: DeserializeOwned + Send + 'static {
     /// Plural name as in the path, for instance `pods`.
     const RESOURCE: &'static str;
     /// Path of the group and version, for instance `/api/v1`.
     const API: &'static str;
+    /// Reads it from protobuf. Without this, only JSON is asked for.
+    const PROTOBUF: Option<FromProtobuf<Self>> = None;
+    /// Whether it matters that there are `managedFields`. If not, the server is asked to leave them out.
+    const READS_MANAGED_FIELDS: bool = true;
 
     /// Namespace and name.
     fn key(&self) -> Key;

@@ -8,6 +8,7 @@ mod lease;
 mod meta;
 mod node;
 mod pod;
+mod protobuf;
 mod service;
 mod slice;
 mod text;
@@ -15,7 +16,7 @@ mod uid;
 
 pub use followed::FollowedLease;
 pub use lease::{Lease, LeaseSpec};
-pub use meta::{Key, Labels, Meta, Object, OwnerReference, Version};
+pub use meta::{FromProtobuf, Key, Labels, Meta, Object, OwnerReference, Version};
 pub use node::Node;
 pub use pod::{Addresses, NamedPort, Pod, PodPhase, may_be_published};
 pub use service::{Family, Port, Protocol, Service, ServiceSpec, ServiceType, TargetPort};

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::meta::{Key, Meta, Object, Version, list};
+use super::meta::{FromProtobuf, Key, Meta, Object, Version, list};
+use super::protobuf;
 use super::uid::Uid;
 
 /// Taints that mark a node for removal: the scheduler's own mark of a cordoned node, and those of
@@ -30,6 +31,8 @@ pub struct Node {
 impl Object for Node {
     const RESOURCE: &'static str = "nodes";
     const API: &'static str = "/api/v1";
+    const PROTOBUF: Option<FromProtobuf<Self>> = Some(protobuf::node);
+    const READS_MANAGED_FIELDS: bool = false;
 
     fn key(&self) -> Key {
         self.key.clone()
@@ -45,16 +48,31 @@ impl Object for Node {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wire = Wire::deserialize(deserializer)?;
-        let is_departure = |taint: &Taint| DEPARTURES.contains(&&*taint.key);
-        Ok(Self {
-            leaves: wire.spec.unschedulable.unwrap_or_default()
-                || wire.spec.taints.iter().any(is_departure)
-                || wire.metadata.deletion_timestamp.is_some(),
-            key: wire.metadata.key(),
-            uid: wire.metadata.uid,
-            version: wire.metadata.resource_version,
-        })
+        let is_marked = wire.spec.unschedulable.unwrap_or_default()
+            || wire
+                .spec
+                .taints
+                .iter()
+                .any(|taint| is_departure(&taint.key));
+        Ok(Self::new(wire.metadata, is_marked))
     }
+}
+
+impl Node {
+    /// A node that is marked for its removal, or not.
+    pub(super) fn new(metadata: Meta, is_marked: bool) -> Self {
+        Self {
+            leaves: is_marked || metadata.deletion_timestamp.is_some(),
+            key: metadata.key(),
+            uid: metadata.uid,
+            version: metadata.resource_version,
+        }
+    }
+}
+
+/// Whether a taint of this key marks a node for removal.
+pub(super) fn is_departure(key: &str) -> bool {
+    DEPARTURES.contains(&key)
 }
 
 #[derive(Deserialize)]

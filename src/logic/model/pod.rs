@@ -1,11 +1,12 @@
 //! A pod, reduced to what an election needs.
 
+mod protobuf;
 mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::meta::{Key, Labels, Object, Version};
+use super::meta::{FromProtobuf, Key, Labels, Object, Version};
 use super::service::{Family, Protocol};
 use super::uid::Uid;
 use crate::logic::time::{Moment, Now};
@@ -193,6 +194,8 @@ impl Pod {
 impl Object for Pod {
     const RESOURCE: &'static str = "pods";
     const API: &'static str = "/api/v1";
+    const PROTOBUF: Option<FromProtobuf<Self>> = Some(protobuf::pod);
+    const READS_MANAGED_FIELDS: bool = false;
 
     fn key(&self) -> Key {
         self.key()

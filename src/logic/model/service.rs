@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::meta::{Key, Labels, Meta, Object, Version, kept_list};
+use super::meta::{FromProtobuf, Key, Labels, Meta, Object, Version, kept_list};
+use super::protobuf;
 use super::uid::Uid;
 use crate::logic::contract::LOAD_BALANCER_CLEANUP;
 
@@ -111,6 +112,7 @@ impl Service {
 impl Object for Service {
     const RESOURCE: &'static str = "services";
     const API: &'static str = "/api/v1";
+    const PROTOBUF: Option<FromProtobuf<Self>> = Some(protobuf::service);
 
     fn key(&self) -> Key {
         self.metadata.key()

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::meta::{Key, Meta, Object, Version, kept_list};
+use super::meta::{FromProtobuf, Key, Meta, Object, Version, kept_list};
+use super::protobuf;
 use super::service::{Family, Protocol};
 use super::uid::Uid;
 use crate::logic::contract::SERVICE_NAME;
@@ -57,6 +58,7 @@ impl Slice {
 impl Object for Slice {
     const RESOURCE: &'static str = "endpointslices";
     const API: &'static str = "/apis/discovery.k8s.io/v1";
+    const PROTOBUF: Option<FromProtobuf<Self>> = Some(protobuf::slice);
 
     fn key(&self) -> Key {
         self.metadata.key()

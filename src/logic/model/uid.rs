@@ -27,7 +27,7 @@ const UUID_BYTES: usize = 36;
 
 impl Default for Uid {
     fn default() -> Self {
-        Self(Form::Text("".into()))
+        Self(Form::Text(Arc::default()))
     }
 }
 

@@ -1,7 +1,11 @@
 //! What an API server says in a list, a watch and an error, read from bytes.
 //!
 //! Reading never gives up on more than one object: what does not parse becomes [`Unreadable`], with
-//! as much of its metadata as there is.
+//! as much of its metadata as there is. The server says in which of two encodings it answers; both mean the
+//! same.
+
+mod json;
+mod protobuf;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +14,33 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::logic::model::{Key, Labels, Object, Uid, Version};
+use self::json::{AnyEvent, Event, List, Status};
+use crate::logic::model::{Key, Object, Uid, Version};
 
-/// One line of a watch.
+/// How an API server writes what it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// Lines of JSON: also what anything in front of the server answers.
+    #[default]
+    Json,
+    /// Protobuf behind a prefix; in a watch each event behind its length.
+    Protobuf,
+}
+
+impl Encoding {
+    /// The encoding that the header `Content-Type` names.
+    #[must_use]
+    pub fn of(content_type: &str) -> Self {
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case("application/vnd.kubernetes.protobuf") {
+            Self::Protobuf
+        } else {
+            Self::Json
+        }
+    }
+}
+
+/// One event of a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<T> {
     /// `ADDED` or `MODIFIED`: no decision tells them apart.
@@ -97,7 +125,19 @@ pub struct Cause {
 }
 
 impl<T: Object> Frame<T> {
-    /// Reads one line.
+    /// Reads one event in this encoding.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::parse`].
+    pub fn read(encoding: Encoding, event: &[u8]) -> Result<Self, ApiStatus> {
+        match encoding {
+            Encoding::Json => Self::parse(event),
+            Encoding::Protobuf => protobuf::frame(event),
+        }
+    }
+
+    /// Reads one line of JSON.
     ///
     /// # Errors
     ///
@@ -124,18 +164,37 @@ impl<T: Object> Frame<T> {
 }
 
 impl<T: Object> Page<T> {
-    /// Reads one page. In one pass if all of it parses; else object by object.
+    /// Reads one page in this encoding.
     ///
     /// # Errors
     ///
     /// When the answer as a whole is no list, or has no version to watch from.
+    pub fn read(encoding: Encoding, body: &[u8]) -> Result<Self, String> {
+        match encoding {
+            Encoding::Json => Self::parse(body),
+            Encoding::Protobuf => {
+                let page = protobuf::page(body).map_err(|error| error.to_string())?;
+                page.checked()
+            }
+        }
+    }
+
+    /// Reads one page of JSON. In one pass if all of it parses; else object by object.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::read`].
     pub fn parse(body: &[u8]) -> Result<Self, String> {
         let page = match serde_json::from_slice::<List<T>>(body) {
             Ok(list) => Self::new(list.metadata, list.items.unwrap_or_default(), Vec::new()),
             Err(_) => Self::parse_each(body).map_err(|error| error.to_string())?,
         };
-        if is_known(&page.version) {
-            Ok(page)
+        page.checked()
+    }
+
+    fn checked(self) -> Result<Self, String> {
+        if is_known(&self.version) {
+            Ok(self)
         } else {
             Err("a list without a resourceVersion".into())
         }
@@ -168,9 +227,13 @@ impl<T: Object> Page<T> {
 }
 
 impl ApiStatus {
-    /// Reads the body of an answer that says `code` in its status line; the status line wins.
+    /// Reads the body of an answer that says `code` in its status line; the status line wins. The body
+    /// itself shows its encoding: a server and what is in front of it need not use the same.
     #[must_use]
     pub fn parse(code: u16, body: &[u8]) -> Self {
+        if let Some(status) = protobuf::status(body) {
+            return Self { code, ..status };
+        }
         let status = match serde_json::from_slice::<Status>(body) {
             Ok(status) => status.into(),
             // Not from an API server but from something in front of it; a page of HTML, perhaps.
@@ -235,26 +298,6 @@ fn is_known(version: &Version) -> bool {
     }
 }
 
-// What follows has the shape of the JSON. Servers write "type" first, which saves serde from
-// buffering the object.
-
-#[derive(Deserialize)]
-#[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
-enum Event<T> {
-    Added(T),
-    Modified(T),
-    Deleted(Skeleton),
-    Bookmark(BookmarkObject),
-    Error(Status),
-}
-
-#[derive(Deserialize)]
-struct AnyEvent {
-    #[serde(rename = "type")]
-    kind: Option<Box<str>>,
-    object: Option<Skeleton>,
-}
-
 /// The least that can be said about any object.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -296,97 +339,12 @@ impl Skeleton {
     }
 }
 
-#[derive(Deserialize)]
-struct BookmarkObject {
-    metadata: BookmarkHead,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct BookmarkHead {
-    resource_version: Version,
-    annotations: Labels,
-}
-
-impl BookmarkObject {
-    fn into_frame<T>(self) -> Frame<T> {
-        let BookmarkHead {
-            resource_version: version,
-            annotations,
-        } = self.metadata;
-        if !is_known(&version) {
-            let reason = "a bookmark without a resourceVersion".into();
-            return Frame::Unreadable(Skeleton::default().unreadable(reason));
-        }
-        Frame::Bookmark(Bookmark {
-            version,
-            initial_events_end: annotations.get("k8s.io/initial-events-end") == Some("true"),
-        })
-    }
-}
-
-#[derive(Deserialize)]
-struct List<T> {
-    metadata: ListHead,
-    // Bound by the parser's caller: `T` may borrow.
-    items: Option<Vec<T>>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ListHead {
     resource_version: Version,
     #[serde(rename = "continue")]
     continue_token: Option<Box<str>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Status {
-    code: Option<u16>,
-    reason: Option<Box<str>>,
-    message: Option<Box<str>>,
-    details: Option<Details>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Details {
-    retry_after_seconds: Option<u64>,
-    causes: Option<Vec<CauseObject>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct CauseObject {
-    reason: Option<Box<str>>,
-    message: Option<Box<str>>,
-    field: Option<Box<str>>,
-}
-
-impl From<Status> for ApiStatus {
-    fn from(status: Status) -> Self {
-        let details = status.details.unwrap_or_default();
-        let seconds = details.retry_after_seconds.filter(|seconds| *seconds > 0);
-        let causes = details.causes.unwrap_or_default();
-        Self {
-            code: status.code.unwrap_or_default(),
-            reason: status.reason.unwrap_or_default(),
-            message: status.message.unwrap_or_default(),
-            retry_after: seconds.map(Duration::from_secs),
-            causes: causes.into_iter().map(Cause::from).collect(),
-        }
-    }
-}
-
-impl From<CauseObject> for Cause {
-    fn from(cause: CauseObject) -> Self {
-        Self {
-            reason: cause.reason.unwrap_or_default(),
-            message: cause.message.unwrap_or_default(),
-            field: cause.field.unwrap_or_default(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ impl ApiError {
             403 => Self::new(403, "Forbidden", "forbidden: injected"),
             404 => Self::no_such_path(),
             405 => Self::method_not_allowed(),
+            406 => Self::not_acceptable(true),
             409 => Self::new(409, "Conflict", "the server reported a conflict"),
             410 => Self::expired("The resourceVersion for the provided list is too old."),
             413 => Self::too_large(3_145_728),

@@ -1,5 +1,6 @@
 //! What the wire says: kinds, paths, queries, selectors, error bodies. No state.
 
+pub(crate) mod accept;
 mod injected;
 pub(crate) mod kind;
 pub(crate) mod path;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::WatchBody;
+use crate::api::accept::Form;
 use crate::api::path::{Query, Target};
 use crate::api::selector::Selector;
 use crate::api::status::ApiError;
@@ -25,7 +26,7 @@ impl State {
         client: &str,
         target: &Target,
         query: &Query,
-        table: bool,
+        form: Form,
     ) -> Result<WatchBody, ApiError> {
         read::validate_options(query, true, self.options.watch_list)?;
         let kind = target.kind.stored();
@@ -56,7 +57,7 @@ impl State {
             shape: target.kind,
             namespace: target.namespace.clone(),
             selector,
-            table,
+            form,
             cursor: start.cursor,
             initial: start.initial,
             initial_end: (streaming && bookmarks).then_some(now),

@@ -74,35 +74,35 @@ impl From<Wire> for Pod {
 }
 
 #[derive(Deserialize)]
-struct Wire {
-    metadata: Metadata,
+pub(super) struct Wire {
+    pub(super) metadata: Metadata,
     #[serde(default)]
-    spec: Spec,
+    pub(super) spec: Spec,
     #[serde(default)]
-    status: Status,
+    pub(super) status: Status,
 }
 
 /// The metadata of a pod: less than of what we write ourselves.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Metadata {
+pub(super) struct Metadata {
     #[serde(deserialize_with = "text")]
-    namespace: Arc<str>,
+    pub(super) namespace: Arc<str>,
     #[serde(deserialize_with = "text")]
-    name: Arc<str>,
-    uid: Uid,
-    resource_version: Version,
-    creation_timestamp: Option<jiff::Timestamp>,
-    deletion_timestamp: Option<jiff::Timestamp>,
-    deletion_grace_period_seconds: Option<i64>,
-    labels: Labels,
-    annotations: Priority,
-    owner_references: OfJob,
+    pub(super) name: Arc<str>,
+    pub(super) uid: Uid,
+    pub(super) resource_version: Version,
+    pub(super) creation_timestamp: Option<jiff::Timestamp>,
+    pub(super) deletion_timestamp: Option<jiff::Timestamp>,
+    pub(super) deletion_grace_period_seconds: Option<i64>,
+    pub(super) labels: Labels,
+    pub(super) annotations: Priority,
+    pub(super) owner_references: OfJob,
 }
 
 /// Whether one of the owners is a controlling Job, read without keeping the list.
 #[derive(Default)]
-struct OfJob(bool);
+pub(super) struct OfJob(pub(super) bool);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,7 +151,7 @@ impl<'de> Deserialize<'de> for OfJob {
 
 /// The one annotation that counts, read without keeping the others.
 #[derive(Default)]
-struct Priority(Option<Box<str>>);
+pub(super) struct Priority(pub(super) Option<Box<str>>);
 
 impl<'de> Deserialize<'de> for Priority {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -183,22 +183,22 @@ impl<'de> Deserialize<'de> for Priority {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Spec {
+pub(super) struct Spec {
     #[serde(deserialize_with = "some_text")]
-    node_name: Option<Arc<str>>,
+    pub(super) node_name: Option<Arc<str>>,
     #[serde(deserialize_with = "list")]
-    containers: Vec<Container>,
+    pub(super) containers: Vec<Container>,
     #[serde(deserialize_with = "list")]
-    init_containers: Vec<Container>,
+    pub(super) init_containers: Vec<Container>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Container {
+pub(super) struct Container {
     #[serde(default, deserialize_with = "list")]
-    ports: Vec<ContainerPort>,
+    pub(super) ports: Vec<ContainerPort>,
     #[serde(default, rename = "restartPolicy", deserialize_with = "is_always")]
-    restarts: bool,
+    pub(super) restarts: bool,
 }
 
 /// Whether a restart policy says that an init container runs beside the others.
@@ -207,37 +207,37 @@ fn is_always<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Erro
     Ok(policy.is_some_and(|policy| policy.0 == "Always"))
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ContainerPort {
+pub(super) struct ContainerPort {
     #[serde(default, deserialize_with = "some_text")]
-    name: Option<Arc<str>>,
+    pub(super) name: Option<Arc<str>>,
     #[serde(rename = "containerPort")]
-    number: u16,
+    pub(super) number: u16,
     #[serde(default)]
-    protocol: Protocol,
+    pub(super) protocol: Protocol,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Status {
-    phase: PodPhase,
+pub(super) struct Status {
+    pub(super) phase: PodPhase,
     #[serde(rename = "podIP")]
-    pod_ip: Address,
+    pub(super) pod_ip: Address,
     #[serde(rename = "podIPs", deserialize_with = "list")]
-    pod_ips: Vec<Ip>,
-    conditions: Conditions,
+    pub(super) pod_ips: Vec<Ip>,
+    pub(super) conditions: Conditions,
 }
 
 #[derive(Deserialize)]
-struct Ip {
+pub(super) struct Ip {
     #[serde(default)]
-    ip: Address,
+    pub(super) ip: Address,
 }
 
 /// A text that is no address (there is none in practice) counts as a missing one.
 #[derive(Default)]
-struct Address(Option<IpAddr>);
+pub(super) struct Address(pub(super) Option<IpAddr>);
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -248,10 +248,10 @@ impl<'de> Deserialize<'de> for Address {
 
 /// The two conditions that count, read without keeping the list.
 #[derive(Default)]
-struct Conditions {
-    ready: bool,
-    ready_transition: Option<jiff::Timestamp>,
-    disrupted: bool,
+pub(super) struct Conditions {
+    pub(super) ready: bool,
+    pub(super) ready_transition: Option<jiff::Timestamp>,
+    pub(super) disrupted: bool,
 }
 
 #[derive(Deserialize)]
