@@ -4,6 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+use zen_lead::logic::follow::Follow;
+use zen_lead::logic::model::Labels;
+use zen_lead::logic::settings::{self, Settings};
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -120,6 +125,56 @@ fn every_annotation_is_told_of() {
             assert!(text.lines().any(is_row), "{page}: {key}");
         }
     }
+}
+
+/// The fenced blocks of a page in one language.
+fn blocks<'a>(page: &'a str, language: &str) -> impl Iterator<Item = &'a str> {
+    let opening = format!("\n```{language}\n");
+    let starts: Vec<_> = page.match_indices(&opening).collect();
+    starts.into_iter().map(move |(at, fence)| {
+        let block = &page[at + fence.len()..];
+        let end = block.find("\n```").expect("a fence that is closed");
+        &block[..=end]
+    })
+}
+
+/// The examples are copied into clusters: each is read without a complaint, follows something, and selects
+/// every member instead of the leader.
+#[test]
+fn the_examples_of_following_are_read() {
+    let page = read(&root().join("docs/FOLLOW.md"));
+    let mut examples = 0;
+    for block in blocks(&page, "yaml") {
+        let objects: Vec<Value> = serde_saphyr::from_multiple(block).expect(block);
+        for service in objects.iter().filter(|object| object["kind"] == "Service") {
+            let pairs = |pointer: &str| {
+                let all = service.pointer(pointer).and_then(Value::as_object);
+                let texts = all.into_iter().flatten();
+                texts
+                    .map(move |(key, value)| (key.clone(), value.as_str().expect(block).to_owned()))
+            };
+            let annotations: Labels = pairs("/metadata/annotations").collect();
+            let (settings, problems) = settings::read(&annotations, &Settings::default());
+            assert!(problems.is_empty(), "{problems:?} in\n{block}");
+            assert_eq!(annotations.get("zen-lead.io/enabled"), Some("true"));
+            match settings.follow.as_ref().expect(block) {
+                Follow::Label { key, .. } => {
+                    assert!(pairs("/spec/selector").count() > 0, "{block}");
+                    assert!(
+                        pairs("/spec/selector").all(|(one, _)| *one != **key),
+                        "{block}"
+                    );
+                }
+                Follow::Lease { .. } => {}
+                Follow::Unclear => panic!("unclear in\n{block}"),
+            }
+            examples += 1;
+        }
+    }
+    assert!(
+        examples >= 6,
+        "only {examples} found: is this test reading?"
+    );
 }
 
 /// A release has a section of its own, and what comes next has a place.
