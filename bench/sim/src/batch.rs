@@ -134,6 +134,30 @@ impl Batch {
     }
 }
 
+/// Edges of the state machine.
+const EDGES: [&str; 8] = [
+    "Unmanaged→Electing",
+    "Electing→Serving",
+    "Serving→Serving",
+    "Serving→Electing",
+    "Electing→Draining",
+    "Serving→Draining",
+    "Draining→Unmanaged",
+    "Draining→Electing",
+];
+/// Reasons of failovers.
+const REASONS: [&str; 9] = [
+    "notReady",
+    "terminating",
+    "deleted",
+    "disrupted",
+    "noIP",
+    "unlabelled",
+    "strategy",
+    "switchover",
+    "noneReady",
+];
+
 /// Every event, fault, edge and reason that there is.
 #[must_use]
 pub fn kinds() -> BTreeSet<String> {
@@ -148,6 +172,11 @@ pub fn kinds() -> BTreeSet<String> {
         "watches broken",
         "Partition",
         "ServerRestart",
+        "Restore",
+        "Freeze Ports",
+        "Freeze Type",
+        "Freeze Labels",
+        "Freeze Annotations",
         "NodeSilent",
         "NodesSilent",
         "Pause",
@@ -159,6 +188,12 @@ pub fn kinds() -> BTreeSet<String> {
     ];
     let others_too = [
         "looks in between",
+        "look, Ports refused",
+        "look, Type refused",
+        "look, Labels refused",
+        "look, Annotations refused",
+        "restore noticed",
+        "looks after a restore",
         "hand-over from a node that leaves",
         "node taken for down",
         "node heard of again",
@@ -170,27 +205,6 @@ pub fn kinds() -> BTreeSet<String> {
         "take-over after a crash",
         "take-over after a stop",
     ];
-    let edges = [
-        "Unmanaged→Electing",
-        "Electing→Serving",
-        "Serving→Serving",
-        "Serving→Electing",
-        "Electing→Draining",
-        "Serving→Draining",
-        "Draining→Unmanaged",
-        "Draining→Electing",
-    ];
-    let reasons = [
-        "notReady",
-        "terminating",
-        "deleted",
-        "disrupted",
-        "noIP",
-        "unlabelled",
-        "strategy",
-        "switchover",
-        "noneReady",
-    ];
     let events = event::KINDS.iter().map(|event| format!("event {event}"));
     troubles
         .into_iter()
@@ -198,8 +212,8 @@ pub fn kinds() -> BTreeSet<String> {
         .chain(frames)
         .chain(others_too.map(str::to_owned))
         .chain(others.map(|fault| format!("fault {fault}")))
-        .chain(edges.map(|edge| format!("edge {edge}")))
-        .chain(reasons.map(|reason| format!("reason {reason}")))
+        .chain(EDGES.map(|edge| format!("edge {edge}")))
+        .chain(REASONS.map(|reason| format!("reason {reason}")))
         .collect()
 }
 

@@ -46,6 +46,10 @@ pub enum Fault {
     /// The API server is killed and started again: for a while nothing reaches it, and then it has no
     /// history, so that what resumes gets a 410.
     ServerRestart { for_ms: u64 },
+    /// The API server ends. After a while it is back, with a backup of etcd that was made this long before.
+    Restore { lost_ms: u64, for_ms: u64 },
+    /// For a while, admission refuses what changes this part of a leader Service.
+    Freeze { field: Field, for_ms: u64 },
     /// A replica is not scheduled for a while (SIGSTOP, a frozen machine).
     Pause { whom: Whom, for_ms: u64 },
     /// A replica's wall clock jumps by so many seconds.
@@ -100,6 +104,23 @@ pub enum Whom {
     /// This one, counted round.
     Number(u8),
 }
+
+/// A part of a leader Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Names and numbers of its ports.
+    Ports,
+    /// Its type.
+    Type,
+    /// A label that is mirrored.
+    Labels,
+    /// An annotation that is mirrored.
+    Annotations,
+}
+
+/// All there are.
+pub(crate) const FIELDS: [Field; 4] =
+    [Field::Ports, Field::Type, Field::Labels, Field::Annotations];
 
 /// What happens to requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +274,8 @@ impl Fault {
             | Self::Silence { for_ms, .. }
             | Self::Partition { for_ms, .. }
             | Self::ServerRestart { for_ms }
+            | Self::Restore { for_ms, .. }
+            | Self::Freeze { for_ms, .. }
             | Self::Pause { for_ms, .. } => for_ms,
             Self::Crash { down_ms, .. }
             | Self::CrashInRequest { down_ms, .. }
@@ -269,6 +292,7 @@ impl Fault {
             Self::Frames { trouble, .. } => format!("frame {trouble:?}"),
             Self::Silence { nodes, .. } if nodes.0.is_power_of_two() => "NodeSilent".into(),
             Self::Silence { .. } => "NodesSilent".into(),
+            Self::Freeze { field, .. } => format!("Freeze {field:?}"),
             Self::Unwatch { broken: false, .. } => "watches closed".into(),
             Self::Unwatch { broken: true, .. } => "watches broken".into(),
             Self::CrashInRequest {

@@ -1,6 +1,7 @@
 //! A schedule: what happens when, drawn from a seed, and small enough to be taken apart.
 
 mod nodes;
+mod rare;
 
 use std::collections::BTreeSet;
 
@@ -131,10 +132,15 @@ impl Plan {
         };
         let mut own = nodes::chance(seed);
         nodes::ask(&mut own, &mut world);
+        let mut rarely = rare::chance(seed);
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));
         steps.extend(faults(&mut chance, &world));
         nodes::befall(&mut own, &world, &mut steps);
+        // Silent nodes are judged where nothing else goes wrong.
+        if world.node_leases.is_none() {
+            rare::befall(&mut rarely, &mut steps);
+        }
         // Stable: what is drawn first happens first.
         steps.sort_by_key(|step| step.at_ms);
         Self { seed, world, steps }

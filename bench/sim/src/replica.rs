@@ -185,6 +185,13 @@ impl Replica {
         }
     }
 
+    /// Whether the watch of this resource has noticed that etcd was restored.
+    pub(crate) fn has_noticed(&self, resource: &str) -> bool {
+        let page = self.metrics.encode(self.clock.now());
+        let labels = format!("{{resource=\"{resource}\",reason=\"restored\"}} ");
+        page.contains(&format!("zen_lead_watch_restarts_total{labels}"))
+    }
+
     /// Has it look at these sources, though there is no news.
     pub(crate) fn look_at(&self, sources: impl IntoIterator<Item = Key>) {
         let now = self.clock.moment();

@@ -90,6 +90,7 @@ impl Troubles {
             | Fault::Lag { for_ms, .. }
             | Fault::Partition { for_ms, .. }
             | Fault::ServerRestart { for_ms }
+            | Fault::Restore { for_ms, .. }
             | Fault::Blackout { for_ms, .. } => for_ms,
             Fault::CrashInRequest {
                 of_writes,
@@ -210,7 +211,9 @@ impl Faults for Troubles {
         let mut chance = Chance::new(self.seed ^ number.wrapping_mul(0x2545_f491_4f6c_dd1d));
         for fault in self.active(&frame.client) {
             match fault {
-                Fault::Partition { broken: true, .. } | Fault::ServerRestart { .. } => {
+                Fault::Partition { broken: true, .. }
+                | Fault::ServerRestart { .. }
+                | Fault::Restore { .. } => {
                     return FrameVerdict::Cut { bytes: 0 };
                 }
                 Fault::Partition { broken: false, .. } => {
@@ -256,7 +259,7 @@ impl Faults for Troubles {
 fn is_cut_off(fault: &Fault) -> Option<bool> {
     match fault {
         Fault::Partition { broken, .. } => Some(*broken),
-        Fault::ServerRestart { .. } => Some(true),
+        Fault::ServerRestart { .. } | Fault::Restore { .. } => Some(true),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use simkube::{Committed, Kind};
 use tokio::time::Instant;
 
+use super::STALE_MAX;
 use super::nodes::Nodes;
 use super::sight::{Floor, History, Sight, Version};
 use crate::event::{SOURCES, is_foreign, name_of};
@@ -64,6 +65,8 @@ pub(super) struct Ledger {
     /// By name of an object: when a request for it last came to nothing.
     pub(super) delayed: BTreeMap<String, Instant>,
     pub(super) forbidden: Option<Instant>,
+    /// When etcd was restored.
+    pub(super) restored: Option<Instant>,
     /// When the holder of the Lease asked for its last renewal that was done.
     pub(super) renewed: BTreeMap<String, Instant>,
     /// The replicas that live, and whether each may write.
@@ -98,6 +101,9 @@ pub(super) struct Seen {
     pub(super) services: Floor,
     /// When its life began.
     pub(super) life: Option<Instant>,
+    /// By kind: the latest version on a watch, and the latest one before the server was restored.
+    pub(super) shown: BTreeMap<Kind, u64>,
+    pub(super) lost: BTreeMap<Kind, u64>,
     /// It has asked for nothing yet.
     pub(super) is_new: bool,
 }
@@ -153,7 +159,8 @@ impl Ledger {
         } else if change.new.is_some_and(is_foreign) {
             self.foreign
                 .insert((change.kind, name.clone()), object.clone());
-        } else if change.new.is_none() {
+        } else {
+            // It is gone, or a restore has brought back an object of ours in its place.
             self.foreign.remove(&(change.kind, name.clone()));
         }
         self.note_handled(change, &name, now);
@@ -269,6 +276,12 @@ impl Ledger {
         self.former.extend(gone);
         *leaders = published;
         Ok(())
+    }
+
+    /// Whether a replica may still act on a history that is lost.
+    pub(super) fn is_restored_lately(&self) -> bool {
+        let now = Instant::now();
+        self.restored.is_some_and(|at| now < at + 2 * STALE_MAX)
     }
 
     pub(super) fn rv_at(&self, then: Option<Instant>) -> u64 {

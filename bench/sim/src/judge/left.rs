@@ -56,7 +56,8 @@ impl Ledger {
         else {
             return Ok(());
         };
-        let is_touched = self.touched.is_some_and(|at| now < at + STALE_MAX);
+        let is_touched =
+            self.touched.is_some_and(|at| now < at + STALE_MAX) || self.is_restored_lately();
         // What was decided stays decided while its write is tried again.
         let is_late = self.is_delayed(name, fact, now);
         let is_young = asked
@@ -193,6 +194,9 @@ impl Ledger {
         reason: &str,
     ) -> Result<(), String> {
         let now = Instant::now();
+        if self.is_restored_lately() {
+            return Ok(());
+        }
         let name = source.rsplit('/').next().unwrap_or_default();
         let recent = |at: Instant| now < at + STALE_MAX;
         let versions = self.pods.get(from).map_or(&[][..], Vec::as_slice);

@@ -133,6 +133,30 @@ impl Judge {
         inner.forbidden = Some(Instant::now());
     }
 
+    /// Etcd is restored: what a replica has seen is of a history that is lost, and it may still believe
+    /// any of it for a while.
+    pub(crate) fn restored(&self) {
+        let mut inner = self.inner.lock();
+        let now = Instant::now();
+        inner.restored = Some(now);
+        inner.forbidden = Some(now);
+        // Each replica looks at each object again.
+        inner.faults.extend([now; 6]);
+        for seen in inner.seen.values_mut() {
+            seen.lost = std::mem::take(&mut seen.shown);
+            seen.pods.begin(0);
+            seen.services.begin(0);
+        }
+    }
+
+    /// The version of the lost history that a watch of a client had reached for certain.
+    pub(crate) fn shown_before_restore(&self, client: &str, kind: Kind) -> u64 {
+        let inner = self.inner.lock();
+        let seen = inner.seen.get(client);
+        let rv = seen.and_then(|seen| seen.lost.get(&kind));
+        rv.copied().unwrap_or_default()
+    }
+
     /// Looks through all requests in the end.
     pub(crate) fn check_requests(&self, all: &[Record]) -> Result<(), String> {
         self.inner.lock().check_requests(all)
@@ -175,6 +199,8 @@ impl Judge {
         }
         let mut inner = self.inner.lock();
         let seen = inner.seen.entry(frame.client.clone()).or_default();
+        let shown = seen.shown.entry(frame.kind).or_default();
+        *shown = frame.rv.max(*shown);
         let floor = match frame.kind {
             Kind::Pod => &mut seen.pods,
             Kind::Service => &mut seen.services,

@@ -49,7 +49,7 @@ impl Ledger {
         let Some(asked) = asked else {
             return Err("a write that no replica asked for".into());
         };
-        if self.may_stay(&fact.source, uid, asked.life, now) {
+        if self.is_restored_lately() || self.may_stay(&fact.source, uid, asked.life, now) {
             return Ok(());
         }
         let mut asked = *asked;

@@ -3,6 +3,7 @@
 
 mod objects;
 mod ops;
+mod refused;
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use crate::judge::{self, Judge};
 use self::objects::{check_service, check_slice};
 pub(crate) use self::ops::kept;
 use self::ops::was_handed_over;
+pub(crate) use self::refused::check_refused;
 
 const SOURCE: &str = "zen-lead.io/source-service";
 const SERVICE: &str = "kubernetes.io/service-name";

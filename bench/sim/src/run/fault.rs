@@ -7,12 +7,18 @@ use tokio::time::Instant;
 
 use super::host::LEASE_NS;
 use super::kubelet::lead;
+use super::rare::Mark;
 use super::{Due, Stage};
 use crate::fault::{Fault, Whom};
 
 impl Stage {
     /// `is_calm`: before it, nothing was wrong for a while.
-    pub(super) async fn fault(&mut self, fault: &Fault, is_calm: bool) -> Result<(), String> {
+    pub(super) async fn fault(
+        &mut self,
+        fault: &Fault,
+        is_calm: bool,
+        mark: Mark,
+    ) -> Result<(), String> {
         let what = fault.kind();
         // Silent nodes are what is looked for, everything else may hide them.
         if !matches!(fault, Fault::Silence { .. }) {
@@ -46,6 +52,15 @@ impl Stage {
                     self.kube.break_watches(kind);
                 }
                 self.after(for_ms, Due::Forget(Kind::Pod));
+            }
+            Fault::Restore { for_ms, .. } => {
+                self.count(format!("fault {what}"));
+                self.troubles.begin(fault, None);
+                self.shut_down(for_ms, mark);
+            }
+            Fault::Freeze { field, for_ms } => {
+                self.freeze(field, format!("fault {what}"), mark);
+                self.after(for_ms, Due::Thaw(mark));
             }
             Fault::CrashInRequest { whom, .. } => {
                 let host = &self.hosts[self.host(whom)];
@@ -152,7 +167,7 @@ impl Stage {
         self.hosts[host].resume();
     }
 
-    async fn crash(&mut self, host: usize, down_ms: u64) {
+    pub(super) async fn crash(&mut self, host: usize, down_ms: u64) {
         self.trouble_for(down_ms);
         self.judge.trouble(Instant::now());
         self.trace

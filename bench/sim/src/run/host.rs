@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use simkube::SimKube;
+use simkube::{Kind, SimKube};
 use zen_lead::config::{Config, Flags};
 use zen_lead::logic::model::Key;
 use zen_lead::shell::lease::Tenure;
@@ -85,6 +85,17 @@ impl Host {
     pub(super) fn says_active(&self) -> bool {
         let replica = self.replica.as_ref();
         replica.is_some_and(|replica| replica.metrics.is_active())
+    }
+
+    /// The number of the present life.
+    pub(super) fn life(&self) -> Option<u64> {
+        self.is_up().then_some(self.lives)
+    }
+
+    /// Whether the watch of this kind has noticed that etcd was restored.
+    pub(super) fn has_noticed(&self, kind: Kind) -> bool {
+        let replica = self.replica.as_ref();
+        replica.is_some_and(|replica| replica.has_noticed(kind.plural()))
     }
 
     /// For the judge to ask.

@@ -4,6 +4,8 @@ mod fault;
 mod host;
 mod kubelet;
 mod lease;
+mod rare;
+mod rest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +16,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::host::{Host, LEASE_NS};
 use self::kubelet::Kubelets;
+use self::rare::{Frozen, Mark, Saved};
 use crate::event::{NS, SOURCES};
+use crate::fault::Fault;
 use crate::judge::Judge;
 use crate::oracle;
 use crate::plan::{Plan, SPAN_MS, What};
@@ -25,11 +29,6 @@ use crate::trouble::Troubles;
 const PEACE: Duration = Duration::from_mins(1);
 /// A look in between: so long without an event, after a minute without a fault.
 const CALM_MS: u64 = 30_000;
-/// So long after that nothing may be written any more.
-const QUIET: Duration = Duration::from_secs(30);
-/// And so long after every replica was told to look again.
-const QUIET_AGAIN: Duration = Duration::from_secs(5);
-
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -99,6 +98,16 @@ enum Due {
     },
     /// If nothing has happened for a while, everything has to be as it should.
     Look,
+    /// A backup is made.
+    BackUp,
+    /// The server is back with it.
+    Restore(Mark),
+    /// By now every replica has noticed, unless another fault came in between.
+    Noticed(Mark),
+    /// A replica that has not noticed is restarted.
+    Remedy,
+    /// What was refused is let through.
+    Thaw(Mark),
 }
 
 struct Stage {
@@ -119,6 +128,8 @@ struct Stage {
     faults: u64,
     /// So long the Lease lasts.
     lease_ms: u64,
+    saved: Option<Saved>,
+    frozen: Option<Frozen>,
     counts: BTreeMap<String, u64>,
 }
 
@@ -149,6 +160,8 @@ impl Stage {
             troubled: Instant::now(),
             faults: 0,
             lease_ms: 4_000 * u64::from(plan.world.renewal_s),
+            saved: None,
+            frozen: None,
             counts: BTreeMap::new(),
         };
         for host in 0..stage.hosts.len() {
@@ -156,6 +169,9 @@ impl Stage {
         }
         for (at, step) in plan.steps.iter().enumerate() {
             stage.plan(step.at_ms, Due::Step(at));
+            if let What::Fault(Fault::Restore { lost_ms, .. }) = step.what {
+                stage.plan(step.at_ms.saturating_sub(lost_ms), Due::BackUp);
+            }
         }
         if let Some(every) = plan.world.collector_ms {
             stage.plan(every, Due::Collect);
@@ -220,23 +236,6 @@ impl Stage {
         self.check_rest().await
     }
 
-    /// A replica that has come to rest stays so, and finds nothing to do when asked to look again. A leader
-    /// that only an empty budget keeps is no rest: it is replaced once there is something in the budget.
-    async fn check_rest(&mut self) -> Result<(), String> {
-        let kept = oracle::kept(&self.kube, &self.judge);
-        let before = self.writes(&kept);
-        self.wait_until(Instant::now() + QUIET).await?;
-        for host in &self.hosts {
-            host.look_again();
-        }
-        self.wait_until(Instant::now() + QUIET_AGAIN).await?;
-        let after = self.writes(&kept);
-        if after.len() > before.len() {
-            return Err(format!("it still writes: {:?}", &after[before.len()..]));
-        }
-        Ok(())
-    }
-
     /// Waits, unless something is wrong.
     async fn wait_until(&mut self, until: Instant) -> Result<(), String> {
         while !self.is_reached(until).await? {}
@@ -268,25 +267,6 @@ impl Stage {
         }
     }
 
-    /// Every request that was to change a Service or a slice, but for those of these leader Services.
-    fn writes(&self, but: &BTreeSet<String>) -> Vec<String> {
-        let writes = self.kube.writes().into_iter();
-        let is_left_out = |name: &str| but.iter().any(|service| name.starts_with(service));
-        writes
-            .filter(|record| matches!(record.kind, Some(Kind::Service | Kind::EndpointSlice)))
-            .filter(|record| !is_left_out(&record.name))
-            .map(|record| {
-                format!(
-                    "{} {} {} -> {}",
-                    record.verb.name(),
-                    record.kind.map_or("", Kind::name),
-                    record.name,
-                    record.status
-                )
-            })
-            .collect()
-    }
-
     async fn happen(&mut self, plan: &Plan, due: &Due) -> Result<(), String> {
         match due {
             Due::Step(at) => match &plan.steps[*at].what {
@@ -305,8 +285,9 @@ impl Stage {
                     self.trace.say(&format!("fault {fault:?}"));
                     let is_calm = self.is_calm();
                     self.faults += 1;
+                    let mark = self.mark(self.troubled);
                     self.trouble_for(fault.lasts_ms());
-                    self.fault(fault, is_calm).await?;
+                    self.fault(fault, is_calm, mark).await?;
                 }
             },
             Due::Start(host) => self.start(*host),
@@ -323,6 +304,11 @@ impl Stage {
                 self.kube.break_watches(*kind);
             }
             Due::Look => self.look()?,
+            Due::BackUp => self.back_up(),
+            Due::Restore(mark) => self.restore(*mark),
+            Due::Noticed(mark) => self.check_noticed(*mark)?,
+            Due::Remedy => self.remedy().await,
+            Due::Thaw(mark) => self.thaw(*mark)?,
             Due::TakenOver { after, faults } => self.check_taken_over(after, *faults)?,
             Due::Collect => {
                 self.kube.gc();
@@ -372,6 +358,7 @@ impl Stage {
     fn make_peace(&mut self) {
         self.trace.say("peace");
         self.troubles.end();
+        self.kube.set_admission(None);
         self.denied.clear();
         self.deny();
         self.kubelets.recover();
