@@ -188,6 +188,7 @@ pub fn kinds() -> BTreeSet<String> {
     ];
     let others_too = [
         "looks in between",
+        "managedFields cleared",
         "look, Ports refused",
         "look, Type refused",
         "look, Labels refused",

@@ -70,6 +70,8 @@ pub struct World {
     /// Between two renewals of the Lease; it lasts four times as long. One is the default, and takes
     /// as much of a run's time as all the rest.
     pub renewal_s: u8,
+    /// The server keeps managedFields.
+    pub managed_fields: bool,
     /// The garbage collector comes by so often, or never.
     pub collector_ms: Option<u64>,
 }
@@ -129,10 +131,12 @@ impl Plan {
             budget: chance.pick(&[ANY_NUMBER, ANY_NUMBER, ANY_NUMBER, FEW, SOON_FULL]),
             leave_cordoned: false,
             node_leases: None,
+            managed_fields: false,
         };
         let mut own = nodes::chance(seed);
         nodes::ask(&mut own, &mut world);
         let mut rarely = rare::chance(seed);
+        world.managed_fields = rarely.percent(30);
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));
         steps.extend(faults(&mut chance, &world));
@@ -160,6 +164,7 @@ impl Plan {
             },
             history: world.history,
             chunk: world.chunk,
+            managed_fields: world.managed_fields,
             log_limit: 20_000,
             ..Options::default()
         }

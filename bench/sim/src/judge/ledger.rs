@@ -246,6 +246,9 @@ impl Ledger {
             is_marked: labels[SOURCE].is_string()
                 && object["metadata"]["ownerReferences"].is_array(),
         };
+        if by_us && change.old.is_some() && change.new.is_some_and(is_tracked) {
+            return Err(format!("slice {name} is patched and keeps managedFields"));
+        }
         if by_us && change.new.is_some() {
             self.check_published(change, object, name, &fact, now)?;
             self.check_left(change, name, &fact, now)?;
@@ -290,6 +293,12 @@ impl Ledger {
             .partition_point(|(at, _)| then.is_none_or(|then| *at <= then));
         at.checked_sub(1).map_or(0, |at| self.clock[at].1)
     }
+}
+
+/// Whether the server notes which client wrote which field of an object.
+pub(super) fn is_tracked(object: &Value) -> bool {
+    let entries = object["metadata"]["managedFields"].as_array();
+    entries.is_some_and(|entries| !entries.is_empty())
 }
 
 /// Identities of the pods that a slice publishes; an endpoint without one counts as itself.

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::brief::brief;
-use self::ledger::{Asked, Ledger, Seen};
+use self::ledger::{Asked, Ledger, Seen, is_tracked};
 use self::nodes::Nodes;
 pub(crate) use self::nodes::leaves;
 use crate::event::{SOURCES, name_of};
@@ -324,6 +324,10 @@ impl Observer for Judge {
                 name_of(object),
                 brief(change.kind, change.new)
             ));
+        }
+        let is_cleared = change.old.is_some_and(is_tracked) && !change.new.is_none_or(is_tracked);
+        if change.request.is_some() && is_cleared {
+            self.trace.count("managedFields cleared".into());
         }
         let verdict = self.inner.lock().judge(change, object);
         if let Err(what) = verdict {

@@ -6,7 +6,7 @@ use crate::chance::Chance;
 use crate::event::{Event, PodAct, SOURCES};
 use crate::fault::{FIELDS, Fault, Field};
 
-/// Sets these draws apart.
+/// Sets these draws apart, and that of the managedFields.
 const OWN: u64 = 0x0072_6172_6500;
 /// Ages of the backup.
 const LOST_MS: [u64; 4] = [60_000, 120_000, 180_000, 240_000];
