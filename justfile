@@ -119,9 +119,9 @@ soak *ARGS:
 sim-ci:
     {{soak}} --seeds 5000
 
-# Builds bugs in on purpose; the simulation has to find each within 500 seeds
-planted:
-    RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted" {{soak}} --planted
+# Builds bugs in on purpose; the simulation has to find each within 500 seeds. `--bug NAME` for one of them
+planted *ARGS:
+    RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted" {{soak}} --planted {{ARGS}}
 
 # Benches in one process, then the released binary's memory and first sync; `just bench decision`
 bench *ARGS:

@@ -80,6 +80,12 @@ bugs! {
     NodeNewsLost,
     /// A node that was cordoned stays so.
     CordonForEver,
+    /// What is known stays, although the server was restored to an older version.
+    LostHistoryKept,
+    /// Parts of a leader Service that were refused together are not sent apart.
+    RefusedTogether,
+    /// A patch of a slice leaves the managedFields.
+    ManagedFieldsKept,
 }
 
 #[cfg(planted)]

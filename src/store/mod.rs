@@ -352,6 +352,9 @@ impl Store {
     }
 
     fn each_in(&self, scope: Option<&str>, change: impl Fn(&mut Namespace)) {
+        if planted::is(Bug::LostHistoryKept) {
+            return;
+        }
         for mut entry in self.namespaces.iter_mut() {
             if scope.is_none_or(|scope| **entry.key() == *scope) {
                 change(&mut entry);

@@ -10,6 +10,7 @@ use crate::logic::contract::{
     LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, MIRRORED, PREFIX,
 };
 use crate::logic::time::Moment;
+use crate::planted::{self, Bug};
 
 /// First delay of a part that was refused; it doubles.
 const DELAY_MIN: Duration = Duration::from_secs(1);
@@ -280,7 +281,8 @@ impl Refusals {
             .filter(|part| !is_refused(part))
             .fold(Parts::default(), Parts::and);
         if fresh != Parts::default() {
-            let is_apart = of_target().any(|known| known.is_whole() && known.parts.overlaps(fresh));
+            let is_apart = of_target().any(|known| known.is_whole() && known.parts.overlaps(fresh))
+                && !planted::is(Bug::RefusedTogether);
             let parts = if is_apart { fresh.first() } else { fresh };
             return Choice { parts, until: None };
         }

@@ -180,7 +180,7 @@ pub(super) fn empty(slice: &Slice) -> Write {
 /// A patch of a slice. It clears the managedFields: without them, a patch takes the server less time
 /// and the slice is smaller for each client that watches it.
 fn patch(slice: &Slice, mut ops: Vec<Op>, lane: Lane) -> Write {
-    if slice.metadata.is_tracked {
+    if slice.metadata.is_tracked && !planted::is(Bug::ManagedFieldsKept) {
         ops.push(Op::untrack());
     }
     Write {

@@ -37,6 +37,9 @@ struct Flags {
     /// look for the bugs that `just planted` builds in, instead
     #[argh(switch)]
     planted: bool,
+    /// with --planted: only the bug of this name
+    #[argh(option)]
+    bug: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = flags.threads.unwrap_or_else(cores);
     if flags.planted {
-        return planted::find_all(threads);
+        return planted::find_all(threads, flags.bug.as_deref());
     }
     if let Some(seed) = flags.replay {
         return replay(seed);
@@ -108,12 +111,21 @@ mod planted {
     /// Each is found within so many.
     const SEEDS: u64 = 500;
 
-    pub(super) fn find_all(threads: NonZeroUsize) -> ExitCode {
+    pub(super) fn find_all(threads: NonZeroUsize, only: Option<&str>) -> ExitCode {
+        let is_meant = |bug: &Bug| only.is_none_or(|only| format!("{bug:?}") == only);
+        let bugs: Vec<Bug> = BUGS.iter().copied().filter(is_meant).collect();
+        if bugs.is_empty() {
+            eprintln!(
+                "soak: --bug: expected a name of src/planted.rs, such as {:?}",
+                BUGS[0]
+            );
+            return ExitCode::FAILURE;
+        }
         let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..threads.get() {
                 scope.spawn(|| {
-                    while let Some(bug) = BUGS.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
                         match find(*bug) {
                             Some((seed, violation)) => {
                                 println!("{bug:?}: seed {seed}: {violation}");
@@ -128,7 +140,7 @@ mod planted {
             }
         });
         let missed = missed.into_inner();
-        println!("{} of {} bugs found", BUGS.len() - missed, BUGS.len());
+        println!("{} of {} bugs found", bugs.len() - missed, bugs.len());
         if missed == 0 {
             ExitCode::SUCCESS
         } else {
@@ -148,7 +160,7 @@ mod planted {
     use std::process::ExitCode;
 
     /// There are none in this build.
-    pub(super) fn find_all(_: NonZeroUsize) -> ExitCode {
+    pub(super) fn find_all(_: NonZeroUsize, _: Option<&str>) -> ExitCode {
         eprintln!("soak: --planted needs a build with --cfg planted: run `just planted`");
         ExitCode::FAILURE
     }
