@@ -320,8 +320,10 @@ async fn followers_in_both_families(t: Arc<Test>) -> Result<()> {
     t.merge(Service, "web", single).await?;
     t.gone(Slice, "web-ro-ipv6").await?;
     t.gone(Slice, "web-leader-ipv6").await?;
-    let service = t.exists(Service, "web-ro").await?;
-    ensure!(service["spec"]["ipFamilies"] == json!(["IPv4"]));
+    t.until(Service, "web-ro", "of one family", |now| {
+        now["spec"]["ipFamilies"] == json!(["IPv4"])
+    })
+    .await?;
     t.merge(
         Service,
         "web",

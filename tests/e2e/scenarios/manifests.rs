@@ -221,6 +221,10 @@ fn on_slices(tries: &mut Attempts<'_>, leader: &Value, native: &str) {
     tries.create("a multicast address", Slice, multicast, "multicast");
     let one = with(json!([endpoint("10.1.2.3", &ns)]));
     tries.add("all as it should be", Method::POST, (Slice, ""), one, None);
+    let mut followers = but(with(two.clone()), "/metadata/name", "web-ro".into());
+    followers["metadata"]["labels"]["zen-lead.io/role"] = "followers".into();
+    let slices = (Slice, "");
+    tries.add("two followers", Method::POST, slices, followers, None);
 
     let strange = Some("this EndpointSlice is not zen-lead's");
     for (what, name) in [
