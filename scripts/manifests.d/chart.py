@@ -81,11 +81,32 @@ def check():
     same(template("--set", "controller.namespaces=null"), source("install-cluster-wide.yaml"), "all namespaces")
     optional = ("policy/policy.yaml", "monitoring/servicemonitor.yaml", "monitoring/prometheusrule.yaml")
     same(template("--set", EVERYTHING), source("install.yaml", *optional), "everything")
+    follows_leases()
     every_value_arrives()
     monitoring_values_arrive()
     elsewhere()
     refused()
     print(f"helm: the chart renders what manifests/ says, {len(FLAGS)} values of flags")
+
+
+def follows_leases():
+    """The right to follow Leases stands where the manifests would be applied, and the flag tells of it."""
+
+    def rights(*namespaces):
+        granted = [item for _ in namespaces for item in source("optional/follow.yaml")]
+        for number, item in enumerate(granted):
+            item["metadata"]["namespace"] = namespaces[number // 2]
+        return granted
+
+    enabled = ("--set", "followLeases.enabled=true")
+    same(template(*enabled), source("install.yaml") + rights("default"), "followed Leases")
+    everywhere = source("install-cluster-wide.yaml", "optional/follow-cluster-wide.yaml")
+    same(template(*enabled, "--set", "controller.namespaces=null"), everywhere, "followed Leases of the cluster")
+    found = template(*enabled, "--set", "followLeases.namespaces={platform,default}")
+    args = container_of(found)["args"]
+    ensure(args[-1] == "--follow-lease-namespaces=platform,default", f"it renders {args}")
+    where = sorted(item["metadata"]["namespace"] for item in of_kind(found, "Role") if "follow" in item["metadata"]["name"])
+    ensure(where == ["default", "platform"], f"rights in {where}")
 
 
 def container_of(found):

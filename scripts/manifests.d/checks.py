@@ -44,6 +44,19 @@ def check():
         at_most_the_documented_rights(found, file)
         namespaces_have_rights(found, file)
         print(f"{file}: {len(found)} objects, up to date")
+    check_optional()
+
+
+def check_optional():
+    """What is applied beside an installation, for a few namespaces and for all, grants the same."""
+    granted = []
+    for file in ("optional/follow.yaml", "optional/follow-cluster-wide.yaml"):
+        with open(path(file), encoding="utf-8") as text:
+            found = objects(text.read())
+        one_name(found, file)
+        at_most_the_documented_rights(found, file)
+        granted.append([role["rules"] for role in of_kind(found, "Role", "ClusterRole")])
+    ensure(granted[0] == granted[1], f"one grants {granted[0]}, the other {granted[1]}")
 
 
 def of_kind(found, *kinds):

@@ -27,6 +27,9 @@
 - {{ printf "--%s=%v" (index $flag 0) (index $flag 1) }}
 {{- end }}
 {{- end }}
+{{- with .Values.followLeases.namespaces }}
+- --follow-lease-namespaces={{ join "," . }}
+{{- end }}
 {{- range $controller.extraArgs }}
 - {{ . | quote }}
 {{- end }}

@@ -47,11 +47,15 @@ pub fn lease() -> Result<Vec<Value>> {
     rules_of("zen-lead-lease")
 }
 
-/// The additional rights for the options that look at nodes.
+/// The additional rights for the options that look at nodes, and for following Leases.
 pub fn optional() -> Result<Vec<Value>> {
-    let objects = objects("optional/nodes.yaml")?;
-    let rules = objects
+    let (nodes, follow) = (
+        objects("optional/nodes.yaml")?,
+        objects("optional/follow.yaml")?,
+    );
+    let rules = nodes
         .iter()
+        .chain(&follow)
         .filter_map(|object| object["rules"].as_array());
     Ok(rules.flatten().cloned().collect())
 }
