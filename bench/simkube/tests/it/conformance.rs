@@ -76,6 +76,8 @@ fn base(kind: &str) -> String {
         "slices" => "/apis/discovery.k8s.io/v1/namespaces/{ns}/endpointslices".into(),
         "slices by alice" => format!("{}?fieldManager=alice", base("slices")),
         "leases" => "/apis/coordination.k8s.io/v1/namespaces/{ns}/leases".into(),
+        "all leases" => "/apis/coordination.k8s.io/v1/leases".into(),
+        "leases of nodes" => base("leases").replace("{ns}", "kube-node-lease"),
         "nodes" | "namespaces" => format!("/api/v1/{kind}"),
         "new events" => "/apis/events.k8s.io/v1/namespaces/{ns}/events".into(),
         "roles" | "rolebindings" => {
@@ -343,6 +345,8 @@ async fn simkube_answers_as_recorded() {
         managed_fields: true,
         ..Options::default()
     });
+    // A real server makes it by itself.
+    sim.sim.namespace("kube-node-lease");
     let transcript = suite(&sim, "conformance").await;
     transcript.expect("simkube", &Transcript::recorded());
 }

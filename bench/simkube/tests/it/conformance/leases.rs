@@ -27,6 +27,7 @@ pub(super) fn steps() -> Vec<Step> {
     ];
     steps.extend(writes());
     steps.extend(refusals());
+    steps.extend(selected());
     steps
 }
 
@@ -158,5 +159,56 @@ pub(super) fn watched() -> Vec<Step> {
         ),
         patch("leases", "watched", json!({"spec": {"holderIdentity": ""}})),
         delete("leases", "watched", Value::Null),
+    ]
+}
+
+/// One that can be told from those of other runs.
+fn marked(name: &str) -> Value {
+    let mut lease = lease(name, full("a"));
+    lease["metadata"]["labels"] = json!({"run": "{ns}"});
+    lease
+}
+
+/// Leases by where they are and how they are called.
+fn selected() -> Vec<Step> {
+    let not_of = |fields: &str| {
+        let query = format!("?labelSelector=run%3D{{ns}}&fieldSelector={fields}");
+        get("all leases", &query)
+    };
+    let apart = "metadata.namespace!%3Dkube-node-lease";
+    vec![
+        post("leases", marked("here")),
+        post("leases of nodes", marked("{ns}-node")),
+        not_of(apart),
+        not_of(&format!("{apart},metadata.name%3Dhere")),
+        not_of(&format!("{apart},metadata.name%3Dmissing")),
+        get(
+            "leases",
+            "?fieldSelector=metadata.namespace!%3Dkube-node-lease",
+        ),
+        get(
+            "leases",
+            "?fieldSelector=metadata.namespace%3Dkube-node-lease",
+        ),
+        get(
+            "leases of nodes",
+            "?fieldSelector=metadata.name%3D{ns}-node",
+        ),
+        get("leases", "?fieldSelector=spec.holderIdentity%3Da"),
+        delete("leases of nodes", "{ns}-node", Value::Null),
+        delete("leases", "here", Value::Null),
+    ]
+}
+
+/// What a watch of all Leases but those of nodes is shown.
+pub(super) fn watched_everywhere() -> Vec<Step> {
+    let renew = json!({"spec": {"renewTime": "2026-01-01T00:00:09.000000Z"}});
+    vec![
+        post("leases", marked("far")),
+        post("leases of nodes", marked("{ns}-node")),
+        patch("leases of nodes", "{ns}-node", renew.clone()),
+        patch("leases", "far", renew),
+        delete("leases of nodes", "{ns}-node", Value::Null),
+        delete("leases", "far", Value::Null),
     ]
 }

@@ -68,6 +68,15 @@ pub(super) fn scenes() -> Vec<Scene> {
             steps: super::leases::watched(),
             last: ("DELETED", "watched"),
         },
+        // Of the whole cluster but the namespace of nodes' Leases.
+        Scene {
+            watch: format!(
+                "{}?{stream}&labelSelector=run%3D{{ns}}&fieldSelector=metadata.namespace!%3Dkube-node-lease",
+                base("all leases")
+            ),
+            steps: super::leases::watched_everywhere(),
+            last: ("DELETED", "far"),
+        },
         Scene {
             watch: format!(
                 "{}?{stream}&labelSelector=zone%3Dwatched-{{ns}}",
