@@ -230,7 +230,10 @@ impl Ledger {
         let leaders: Vec<String> = change.new.map(published).unwrap_or_default();
         let labels = &object["metadata"]["labels"];
         let known = self.slices.get(name);
-        let source = known.map_or_else(|| text(&labels[SOURCE]), |slice| slice.source.clone());
+        // A slice whose label a user removed can come back with a restore: the label tells once it is healed.
+        let known_source = known.map(|slice| slice.source.clone());
+        let known_source = known_source.filter(|source| !source.is_empty());
+        let source = known_source.unwrap_or_else(|| text(&labels[SOURCE]));
         let changed = known.is_none_or(|slice| slice.leaders != leaders);
         let names_no_pod = known.is_none_or(|slice| slice.leaders.is_empty()) && leaders.is_empty();
         let fact = SliceFact {
