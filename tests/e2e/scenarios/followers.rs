@@ -334,10 +334,10 @@ async fn followers_in_both_families(t: Arc<Test>) -> Result<()> {
 }
 
 async fn followers_ports_that_differ(t: Arc<Test>) -> Result<()> {
-    let named = |port: u16| json!([{"name": "http", "containerPort": port}]);
+    let serving = |port: u16| json!([{"name": "http", "containerPort": port}]);
     let mut pods = Vec::new();
     for (number, port) in [(0, 8080), (1, 8080), (2, 9090), (3, 8080)] {
-        let pod = Pod::new(&format!("web-{number}"), "web").ports(named(port));
+        let pod = Pod::new(&format!("web-{number}"), "web").ports(serving(port));
         pods.push(t.pod(pod, true).await?);
     }
     let source = asking().spec(
