@@ -76,9 +76,9 @@ conformance RECORD="": control-plane
     [ -z "{{RECORD}}" ] || SIMKUBE_RECORD=1 cargo test --locked -p simkube --test it the_real_server
     cargo test --locked -p simkube --test it -- --nocapture conformance
 
-# The same on an API server without streaming lists
+# The same on an API server without streaming lists, in JSON
 e2e-paged *ARGS: control-plane
-    E2E_FEATURE_GATES=WatchList=false cargo test --locked --test e2e -- {{ARGS}}
+    E2E_FEATURE_GATES=WatchList=false E2E_WATCH_ENCODING=json cargo test --locked --test e2e -- {{ARGS}}
 
 # The same on an older minor version: `just e2e-on 1.25`, `just e2e-on 1.28 rename`
 e2e-on MINOR *ARGS:

@@ -20,6 +20,7 @@ use thiserror::Error;
 use crate::logic::budget::Guard;
 use crate::logic::nodes::Patience;
 use crate::logic::rate_limit::RateLimit;
+use crate::logic::reflect::Encoding;
 pub use bind::Bind;
 pub(crate) use flags::nearest;
 pub use flags::{Flags, unknown_variables, variable_of};
@@ -192,6 +193,8 @@ pub struct Config {
     pub writes_in_flight_max: usize,
     /// Whether slices keep their managedFields.
     pub keep_managed_fields: bool,
+    /// What watches ask the API server for.
+    pub watch_encoding: Encoding,
     /// How long a list may take.
     pub list_timeout: Duration,
     /// How long a scrape may take.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use zen_lead::config::{Bind, Config, ConfigError, Exit, Flags, LogFormat, unknown_variables};
 use zen_lead::logic::rate_limit::RateLimit;
+use zen_lead::logic::reflect::Encoding;
 
 /// Parses a command line that is written as one string, in an environment of `NAME=value` words.
 fn config(args: &str, env: &[(&str, &str)]) -> Result<Config, Exit> {
@@ -64,6 +65,7 @@ fn defaults() {
     assert_eq!(config.writes_in_flight_max, 32);
     assert!(!config.keep_managed_fields, "§2: managedFields are cleared");
     assert_eq!(config.list_timeout, Duration::from_secs(10));
+    assert_eq!(config.watch_encoding, Encoding::Protobuf);
     assert_eq!(config.collection_timeout, Duration::from_secs(5));
     assert_eq!(config.rate_limit, None);
     assert_eq!(config.fast_retry.delay_first, Duration::from_millis(20));
@@ -129,7 +131,7 @@ fn values() {
          --lease-duration 15s --renew-deadline 10s --retry-period 2s --kubeconfig /tmp/k \
          --log-format json --log-level warn,zen_lead::shell=trace --leader-election-id x.y \
          --failover-budget-per-service 3 --failover-budget-global 7 --failover-budget-window 1m \
-         --keep-managed-fields --leave-cordoned-nodes --node-lease-timeout=20s --node-lease-max-stalled-percent=50 \
+         --watch-encoding json --keep-managed-fields --leave-cordoned-nodes --node-lease-timeout=20s --node-lease-max-stalled-percent=50 \
          --follow-lease-namespaces=platform,team-a",
     );
     assert_eq!((config.metrics, config.debug), (None, None));
@@ -143,6 +145,7 @@ fn values() {
     assert_eq!(config.lease.duration, Duration::from_secs(15));
     assert_eq!(config.kubeconfig, Some("/tmp/k".into()));
     assert_eq!(config.log_format, LogFormat::Json);
+    assert_eq!(config.watch_encoding, Encoding::Json);
     assert_eq!(config.lease.name, "x.y");
     assert_eq!(
         config.failovers.per_service.map(|limit| limit.burst),

@@ -16,13 +16,14 @@ use kube_client::client::Body;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use simkube::{
-    ConnectionReset, Expiry, FrameInfo, FrameVerdict, Kind, Options, Record, RequestInfo, Rule,
-    SimBody, SimKube, Verb, Verdict,
+    ConnectionReset, Expiry, FrameInfo, FrameVerdict, Kind, Options, Protobuf, Record, RequestInfo,
+    Rule, SimBody, SimKube, Verb, Verdict,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use zen_lead::logic::model::{Key, Meta, Object, Uid, Version};
+use zen_lead::logic::model::{FromProtobuf, Key, Meta, Object, Uid, Version};
+use zen_lead::logic::protobuf::Malformed;
 use zen_lead::logic::reflect::{Change, Failure, FailureClass, RestartReason};
 use zen_lead::logic::time::{Moment, Now};
 use zen_lead::shell::api::Scope;
@@ -53,9 +54,31 @@ fn not_odd<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     Ok(name)
 }
 
+/// What a server's own pods are in protobuf, with the same idea of what is odd.
+fn from_protobuf(message: &[u8]) -> Result<Pod, Malformed> {
+    let read = zen_lead::logic::model::Pod::PROTOBUF.expect("pods are read from protobuf");
+    let pod = read(message)?;
+    if pod.node.as_deref() == Some("odd") {
+        return Err(Malformed("nothing odd"));
+    }
+    let metadata = Meta {
+        namespace: pod.namespace,
+        name: pod.name,
+        uid: pod.uid,
+        resource_version: pod.version,
+        labels: pod.labels,
+        ..Meta::default()
+    };
+    Ok(Pod {
+        metadata,
+        _spec: Spec::default(),
+    })
+}
+
 impl Object for Pod {
     const RESOURCE: &'static str = "pods";
     const API: &'static str = "/api/v1";
+    const PROTOBUF: Option<FromProtobuf<Self>> = Some(from_protobuf);
 
     fn key(&self) -> Key {
         self.metadata.key()
@@ -351,6 +374,65 @@ async fn a_server_without_streaming_lists_is_paged() {
     assert_eq!(asked(&kube)[..2], ["stream", "list"]);
     assert_eq!(watched.notes()[0], Note::Refused);
     assert_eq!(watched.restarts(), [], "a refusal is no restart");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_may_have_no_protobuf() {
+    for (protobuf, watch_list, expected) in [
+        (Protobuf::Served, true, &["stream"][..]),
+        (Protobuf::Unknown, true, &["stream"]),
+        (Protobuf::Refused, true, &["stream", "stream"]),
+        (Protobuf::Served, false, &["stream", "list"]),
+        (Protobuf::Unknown, false, &["stream", "list"]),
+        (Protobuf::Refused, false, &["stream", "stream", "list"]),
+    ] {
+        let options = Options {
+            protobuf,
+            watch_list,
+            ..Options::default()
+        };
+        let kube = cluster(options, &["a", "b"]);
+        let mut watched = Watched::start(kube.client());
+        watched.until(&["a", "b"]).await;
+        kube.pod("default", "c").create();
+        watched.until(&["a", "b", "c"]).await;
+        let asked = asked(&kube);
+        assert!(asked.starts_with(&expected.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        assert_eq!(watched.restarts(), [], "{protobuf:?}: asked again at once");
+        let streams = asked.iter().filter(|word| *word == "stream").count();
+        assert_eq!(streams, 1 + usize::from(protobuf == Protobuf::Refused));
+    }
+}
+
+/// The first answer says that it is protobuf, and is not.
+#[tokio::test(start_paused = true)]
+async fn protobuf_that_makes_no_sense_is_asked_for_as_json() {
+    let kube = names(&["a"]);
+    let (inner, accepts) = (kube.clone(), Arc::new(Mutex::new(Vec::new())));
+    let log = Arc::clone(&accepts);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (kube, log) = (inner.clone(), Arc::clone(&log));
+        async move {
+            let accept = request.headers()["accept"].to_str().unwrap_or_default();
+            let is_protobuf = accept.contains("protobuf");
+            log.lock().expect("no panic elsewhere").push(is_protobuf);
+            if is_protobuf {
+                let body = Full::new(Bytes::from_static(&[0xff; 64]));
+                let body: BoxedBody = body.map_err(Into::into).boxed_unsync();
+                let mut answer = Response::new(body);
+                let kind = "application/vnd.kubernetes.protobuf;stream=watch";
+                let kind = http::HeaderValue::from_static(kind);
+                answer.headers_mut().insert("content-type", kind);
+                return Ok::<_, tower::BoxError>(answer);
+            }
+            let answer = kube.handle("", request).await?;
+            Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+        }
+    });
+    let mut watched = Watched::start(Client::new(service, "default"));
+    watched.until(&["a"]).await;
+    assert_eq!(*accepts.lock().expect("no panic elsewhere"), [true, false]);
+    assert_eq!(watched.restarts().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,7 +62,7 @@ impl EventLog {
         if let Some(pending) = judged.report.pending.as_mut()
             && judged.report.guarded
         {
-            pending.push_str("; the storm guard holds it back, see the EventRow ");
+            pending.push_str("; the storm guard holds it back, see the Event ");
             pending.push_str(reason::FAILOVER_BUDGET_EXCEEDED);
         } else if let Some(pending) = judged.report.pending.as_mut()
             && let Some(refusal) = self.refusal(&judged.view.key)

@@ -71,6 +71,7 @@ impl Config {
                 "keep-managed-fields",
                 false,
             ),
+            watch_encoding: from.watch_encoding(flags.watch_encoding.as_deref()),
             list_timeout: seconds(
                 flags.cache_update_timeout_seconds.as_deref(),
                 "cache-update-timeout-seconds",

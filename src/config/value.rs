@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use super::bind::Bind;
 use super::flags::variable_of;
 use super::{ConfigError, LogFormat};
+use crate::logic::reflect::Encoding;
 use crate::logic::{duration, mirror};
 
 /// A text and where it comes from.
@@ -323,6 +324,15 @@ impl<'a> ValueSource<'a> {
             .map(|name| name.trim().to_owned())
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| "localhost".into())
+    }
+
+    pub(super) fn watch_encoding(&self, flag: Option<&str>) -> Encoding {
+        match self.text(flag, "watch-encoding") {
+            Some(it) if it.text == "json" => return Encoding::Json,
+            Some(it) if it.text != "protobuf" => self.note(it.refuse("expected protobuf or json")),
+            _ => {}
+        }
+        Encoding::Protobuf
     }
 
     pub(super) fn log_format(&self, flag: Option<&str>, in_cluster: bool) -> LogFormat {

@@ -198,6 +198,7 @@ impl Controller {
             selectors,
             options: WatchOptions {
                 list_timeout: self.config.list_timeout,
+                encoding: self.config.watch_encoding,
                 departures: self.writer.departures().clone(),
                 ..WatchOptions::default()
             },

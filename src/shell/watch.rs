@@ -68,7 +68,7 @@ impl Default for WatchOptions {
             watch_timeout: Duration::from_secs(290),
             silence: Duration::from_secs(5),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
-            encoding: Encoding::default(),
+            encoding: Encoding::Protobuf,
             departures: Departures::default(),
         }
     }

@@ -14,6 +14,7 @@
 //! | `E2E_KUBERNETES` | as `--kubernetes`: the minor version of the real control plane |
 //! | `E2E_KEEP` | leave the control plane running, print how to reach it |
 //! | `E2E_LOG` | `--log-level` of the program (info) |
+//! | `E2E_WATCH_ENCODING` | `--watch-encoding` of the program (protobuf) |
 //! | `E2E_SERVER` | `real` (default), or `simkube`, which this program starts by itself; it leaves out what only a real control plane can do |
 
 #![allow(unreachable_pub, reason = "a program: nothing is reached from outside")]

@@ -14,7 +14,7 @@ use zen_lead::logic::heal::Fought;
 use zen_lead::logic::mirror::Mirror;
 use zen_lead::logic::model::{Key, Pod, Service, Slice};
 use zen_lead::logic::plan::{self, Action, Write};
-use zen_lead::logic::reflect::Frame;
+use zen_lead::logic::reflect::{Encoding, Frame};
 use zen_lead::metrics::Metrics;
 use zen_lead::shell::clock::Clock;
 use zen_lead::shell::drive::{Drive, Outlet, Settings};
@@ -191,7 +191,15 @@ impl Fleet {
     /// # Panics
     /// When the line is none.
     pub fn take(&self, line: &[u8]) {
-        match Frame::<Pod>::parse(line) {
+        self.take_as(Encoding::Json, line);
+    }
+
+    /// The same in an encoding.
+    ///
+    /// # Panics
+    /// When the event is none.
+    pub fn take_as(&self, encoding: Encoding, event: &[u8]) {
+        match Frame::<Pod>::read(encoding, event) {
             Ok(Frame::Applied(pod)) => self.take_pod(pod),
             other => panic!("not a pod: {other:?}"),
         }

@@ -115,6 +115,18 @@ impl Template {
     }
 }
 
+/// The event that a line of a watch of pods is, as protobuf without its length.
+///
+/// # Panics
+/// When the line is none.
+#[must_use]
+pub fn to_protobuf(line: &[u8]) -> Vec<u8> {
+    let event: serde_json::Value = serde_json::from_slice(line).expect("a line of a watch");
+    let kind = event["type"].as_str().expect("a type");
+    let object = simkube::protobuf::encode(simkube::Kind::Pod, &event["object"]);
+    simkube::protobuf::event(kind, &object).split_off(4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

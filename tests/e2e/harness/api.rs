@@ -98,6 +98,11 @@ impl Api {
         Ok(Self { client })
     }
 
+    /// The connection itself.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// One request, answered within ten seconds or not at all.
     pub async fn call(
         &self,

@@ -63,10 +63,12 @@ impl Controller {
             .append(true)
             .open(&log)?;
         let level = std::env::var("E2E_LOG").unwrap_or_else(|_| "info".into());
+        let encoding = std::env::var("E2E_WATCH_ENCODING").ok();
         let child = Command::new(binary())
             .env_clear()
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_BACKTRACE", "1")
+            .envs(encoding.map(|encoding| ("ZEN_LEAD_WATCH_ENCODING", encoding)))
             .envs(variables.iter().copied())
             .arg(format!("--metrics-bind-address=127.0.0.1:{metrics_port}"))
             .arg(format!(

@@ -8,6 +8,7 @@ pub mod api;
 pub mod audit;
 pub mod control;
 pub mod controller;
+pub mod encodings;
 pub mod invariants;
 pub mod manifests;
 pub mod objects;

@@ -13,7 +13,7 @@ use super::control::{Control, Server};
 use super::controller::Controller;
 use super::suite::Suite;
 use super::test::Test;
-use super::{SOON, invariants};
+use super::{SOON, encodings, invariants};
 
 /// How many scenarios of a hundred must run on both servers.
 const BOTH_PERCENT_MIN: usize = 80;
@@ -383,7 +383,12 @@ async fn one(suite: Arc<Suite>, scenario: Scenario) -> (Vec<String>, Option<Stri
     let result = timed.unwrap_or_else(|_| Err(anyhow::anyhow!("not done within {limit:?}")));
     let disturbs = test.disturbs.load(std::sync::atomic::Ordering::Relaxed);
     let result = match (result, disturbs) {
-        (Ok(()), false) => lasting(&test).await,
+        (Ok(()), false) => match lasting(&test).await {
+            Ok(()) => encodings::agree(test.api.client(), &test.ns)
+                .await
+                .map(drop),
+            broken => broken,
+        },
         (result, _) => result,
     };
     let why = result.err().map(|why| {

@@ -5,6 +5,7 @@ mod cli;
 mod drain;
 mod drift;
 mod dual;
+mod encodings;
 mod failover;
 mod followers;
 mod guard;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Scenario> {
         guard::ALL,
         drain::ALL,
         failover::ALL,
+        encodings::ALL,
         followers::ALL,
         tracked::ALL,
         last_resort::ALL,
