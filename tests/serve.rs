@@ -225,6 +225,7 @@ fn crowd(metrics: &Metrics, services: usize) {
             slices: 1,
             guarded: false,
             followers: None,
+            follow: None,
         });
     }
 }

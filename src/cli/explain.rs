@@ -179,6 +179,7 @@ fn why(judged: &Judged, one: &Candidate, now: Now) -> String {
         }
         Some(Obstacle::NoPort) => vec!["has none of the Service's named ports".into()],
         Some(Obstacle::NodeDown) => vec!["its node has fallen silent".into()],
+        Some(Obstacle::NotNamed) => vec!["not named by the application".into()],
         Some(Obstacle::Unripe(at)) => {
             // Rounded up: "0s more" would be wrong.
             let left = span(at.since(now.moment) + Duration::from_millis(999));
@@ -234,6 +235,7 @@ fn word(obstacle: Obstacle) -> &'static str {
         Obstacle::NoAddress => "noIP",
         Obstacle::NoPort => "noPort",
         Obstacle::NodeDown => "nodeDown",
+        Obstacle::NotNamed => "notNamed",
         Obstacle::Unripe(_) => "minReadyDuration",
     }
 }

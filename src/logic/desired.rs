@@ -83,6 +83,8 @@ pub struct Desired {
     pub last_leader: Option<Uid>,
     /// The last switchover on request that has been carried out.
     pub handled: Option<Handover>,
+    /// The value of `follow` by which the leader was published, if it was.
+    pub named_by: Option<Arc<str>>,
     /// When the leadership last changed hands.
     pub switched: Option<jiff::Timestamp>,
     /// What the leader Service records of pods and nodes.

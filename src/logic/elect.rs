@@ -2,6 +2,7 @@
 
 mod eligible;
 mod field;
+mod follow;
 mod ports;
 mod rank;
 mod standing;
@@ -11,10 +12,12 @@ use std::time::Duration;
 
 pub use eligible::{Candidate, Obstacle, scrutinize};
 pub(in crate::logic) use eligible::{could_lead, may_follow};
+pub use follow::follow;
 pub use ports::{resolve, resolve_beside, resolve_without_pod};
 pub use rank::priority;
 
 use super::budget::{BudgetScope, Spent};
+use super::follow::Claim;
 use super::model::{Family, Pod, Port, Uid};
 pub use super::names::Reason;
 use super::nodes::Nodes;
@@ -58,6 +61,8 @@ pub struct Rules<'a> {
     pub spent: Option<Spent>,
     /// Nodes that are about to go, or down.
     pub nodes: &'a Nodes,
+    /// What the application says of its leader, if it decides.
+    pub claim: Option<&'a Claim<'a>>,
 }
 
 /// The pods among which to choose, and the current leader.

@@ -1,12 +1,19 @@
 //! The application's own choice of its leader, for a source with `zen-lead.io/follow`. Sends no request
 //! and reads no clock.
 
+mod claim;
+mod identity;
+mod text;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::Key;
 use super::time::Moment;
+
+pub use claim::{Claim, Named, Silence, claim};
+pub use identity::Line;
 
 /// How long a leader is kept by default while a source follows. A label that moves in two patches, or a
 /// Lease event that overtakes its pod event, is then one change.
@@ -104,3 +111,44 @@ pub struct LeaseFact {
     /// is no change.
     pub changed: Moment,
 }
+
+/// What the application says of its leader, as metrics spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It names one pod.
+    Named,
+    /// It names no pod, or one that is gone.
+    None,
+    /// It names something that is no pod of the source.
+    Unknown,
+    /// It names several pods.
+    Ambiguous,
+    /// Its Lease was not renewed, or cannot be read.
+    Silent,
+}
+
+impl State {
+    /// All there are.
+    pub const ALL: [Self; 5] = [
+        Self::Named,
+        Self::None,
+        Self::Unknown,
+        Self::Ambiguous,
+        Self::Silent,
+    ];
+
+    /// As metrics and commands spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Named => "named",
+            Self::None => "none",
+            Self::Unknown => "unknown",
+            Self::Ambiguous => "ambiguous",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -22,11 +22,15 @@ pub enum Reason {
     Switchover,
     /// The strategy prefers another pod, and `sticky` is off.
     Strategy,
+    /// The application has named another pod, which can lead.
+    Followed,
+    /// The application does not name it any more, and names no pod that can lead.
+    Unnamed,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Deleted,
         Self::Unlabelled,
         Self::Disrupted,
@@ -36,6 +40,8 @@ impl Reason {
         Self::NoneReady,
         Self::Switchover,
         Self::Strategy,
+        Self::Followed,
+        Self::Unnamed,
     ];
 
     /// As metrics, events and logs spell it.
@@ -51,6 +57,8 @@ impl Reason {
             Self::NoneReady => "noneReady",
             Self::Switchover => "switchover",
             Self::Strategy => "strategy",
+            Self::Followed => "followed",
+            Self::Unnamed => "unnamed",
         }
     }
 }

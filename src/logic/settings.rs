@@ -234,7 +234,8 @@ pub fn read(annotations: &Labels, last: &Settings) -> (Settings, Vec<Problem>) {
             problems.push(Problem::new(key, value, expected));
         }
     }
-    if settings.strategy == Strategy::NodeSpread && !settings.sticky {
+    let is_elected = settings.follow.is_none();
+    if is_elected && settings.strategy == Strategy::NodeSpread && !settings.sticky {
         settings.sticky = true;
         let value = annotations.get(STICKY).unwrap_or_default();
         let expected = "\"true\" beside the strategy node-spread, which counts at elections only";

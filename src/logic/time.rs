@@ -11,6 +11,9 @@ use std::time::Duration;
 pub struct Moment(pub i64);
 
 impl Moment {
+    /// Before every other moment.
+    pub const MIN: Self = Self(i64::MIN);
+
     /// Time from `earlier` to `self`; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::histogram::{API_CALL, FAILOVER, Histogram, RECONCILIATION};
 use super::label::{ATTEMPTS, Outcome};
+use crate::logic::follow;
 use crate::logic::names::{Reason, State, Verb};
 use crate::logic::time::{Moment, Now};
 
@@ -34,6 +35,8 @@ pub struct Figures {
     pub guarded: bool,
     /// Pods that the followers Service shows, if there is to be one.
     pub followers: Option<u32>,
+    /// What the application says of its leader, if it decides.
+    pub follow: Option<follow::State>,
 }
 
 /// The leader, as far as metrics are concerned.
@@ -46,6 +49,9 @@ pub struct LeaderFigures {
     /// Whether it is Ready.
     pub ready: bool,
 }
+
+/// No index of [`follow::State::ALL`].
+const NOT_FOLLOWING: u8 = u8::MAX;
 
 /// No leader, in the two fields of a leader's times.
 const NONE: i64 = i64::MIN;
@@ -72,6 +78,7 @@ pub struct ServiceStats {
     pub(super) foreign_slices: AtomicU32,
     pub(super) guarded: AtomicBool,
     followers: AtomicU32,
+    follow: AtomicU8,
 
     pub(super) failovers: [AtomicU64; Reason::ALL.len()],
     pub(super) failovers_held: AtomicU64,
@@ -104,6 +111,7 @@ impl ServiceStats {
             foreign_slices: AtomicU32::default(),
             guarded: AtomicBool::default(),
             followers: AtomicU32::new(NO_FOLLOWERS),
+            follow: AtomicU8::new(NOT_FOLLOWING),
             failovers: Default::default(),
             failovers_held: AtomicU64::default(),
             reconciliations: Default::default(),
@@ -141,6 +149,8 @@ impl ServiceStats {
         self.guarded.store(figures.guarded, Relaxed);
         let followers = figures.followers.unwrap_or(NO_FOLLOWERS);
         self.followers.store(followers, Relaxed);
+        let follow = figures.follow.map_or(NOT_FOLLOWING, |state| state as u8);
+        self.follow.store(follow, Relaxed);
     }
 
     /// A reconciliation came to its end.
@@ -235,6 +245,12 @@ impl ServiceStats {
     #[must_use]
     pub fn state(&self) -> State {
         State::ALL[usize::from(self.state.load(Relaxed))]
+    }
+
+    /// What the application says of its leader, if it decides.
+    pub(super) fn follow(&self) -> Option<follow::State> {
+        let at = usize::from(self.follow.load(Relaxed));
+        follow::State::ALL.get(at).copied()
     }
 
     pub(super) fn is_managed(&self) -> bool {

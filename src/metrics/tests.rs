@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
+use crate::logic::follow;
 use crate::logic::names::{Reason, State, Verb};
 
 fn now(seconds: i64) -> Now {
@@ -26,6 +27,7 @@ fn serving(since: i64) -> Figures {
         slices: 2,
         guarded: false,
         followers: Some(2),
+        follow: None,
     }
 }
 
@@ -37,6 +39,7 @@ const ELECTING: Figures = Figures {
     slices: 1,
     guarded: false,
     followers: None,
+    follow: None,
 };
 
 /// Metrics in which everything that can happen has happened to `shop/web`.
@@ -44,7 +47,10 @@ fn eventful(histograms_max: usize) -> Metrics {
     let metrics = Metrics::new(histograms_max);
     metrics.active(true);
     let web = metrics.service(&Key::new("shop", "web"));
-    web.decided(&serving(10));
+    web.decided(&Figures {
+        follow: Some(follow::State::Named),
+        ..serving(10)
+    });
     web.foreign_slices(1);
     let ms = Duration::from_millis;
     web.failed_over(Reason::NotReady, ms(3));
@@ -220,6 +226,7 @@ fn every_name_type_and_label_of_the_contract() {
         ("zen_lead_leader_guarded", "gauge", service),
         ("zen_lead_followers", "gauge", service),
         ("zen_lead_failovers_held", "counter", service),
+        ("zen_lead_follow_state", "gauge", "namespace service state"),
         ("process_cpu_seconds", "counter", ""),
         ("process_resident_memory_bytes", "gauge", ""),
         ("process_virtual_memory_bytes", "gauge", ""),

@@ -23,7 +23,9 @@ use super::process::Process;
 use super::service::{Histograms, NamespaceStats, ServiceStats};
 use super::{Metrics, WatchStats};
 use crate::config::BUILD;
+use crate::logic::follow;
 use crate::logic::model::Key;
+use crate::logic::names::State;
 use crate::logic::time::Now;
 use families::FAMILIES;
 
@@ -198,6 +200,34 @@ impl Facts {
         values
             .filter_map(|(key, value)| Some((key, value?)))
             .try_for_each(|(key, value)| lines.whole(&of(key), value.into()))
+    }
+
+    /// The states of all machines.
+    fn states(&self, lines: &mut Lines) -> fmt::Result {
+        for (key, stats) in self.services.iter().filter(|_| self.active) {
+            let [namespace, service] = of(key);
+            let is = stats.state();
+            for state in State::ALL {
+                let labels = [namespace, service, ("state", state.as_str())];
+                lines.whole(&labels, (state == is).into())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the application says of its leader, of the Services that follow.
+    fn follow_states(&self, lines: &mut Lines) -> fmt::Result {
+        for (key, stats) in self.managed() {
+            let Some(is) = stats.follow() else {
+                continue;
+            };
+            let [namespace, service] = of(key);
+            for state in follow::State::ALL {
+                let labels = [namespace, service, ("state", state.as_str())];
+                lines.whole(&labels, (state == is).into())?;
+            }
+        }
+        Ok(())
     }
 
     /// The sum over a namespace.

@@ -155,6 +155,7 @@ impl Drive {
     /// Every kind has synced: a full pass, those with objects of ours first.
     pub fn open(&self) {
         self.is_open.store(true, Ordering::Relaxed);
+        self.store.synced();
         let now = self.clock.moment();
         for source in self.store.sources() {
             self.schedule(source, now);

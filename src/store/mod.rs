@@ -20,6 +20,7 @@ mod tests;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
@@ -44,6 +45,8 @@ pub struct Store {
     namespaces: DashMap<Arc<str>, Namespace, FixedState>,
     /// Locked for one look-up or one change, never together with a namespace.
     leases: Mutex<FollowedLeases>,
+    /// Whether the first lists are complete: what comes from now on was not there before.
+    is_synced: AtomicBool,
 }
 
 /// How many objects a namespace has.
@@ -68,6 +71,7 @@ impl Default for Store {
                 SHARDS,
             ),
             leases: Mutex::default(),
+            is_synced: AtomicBool::new(false),
         }
     }
 }
@@ -77,7 +81,15 @@ impl Store {
     #[must_use = "each returned source has to be looked at again"]
     pub fn put_pod(&self, pod: Pod, now: Now) -> Vec<Key> {
         let namespace = Arc::clone(&pod.namespace);
-        self.change(&namespace, |namespace| namespace.put_pod(pod, now))
+        let is_first_sight = !self.is_synced.load(Ordering::Relaxed);
+        self.change(&namespace, |namespace| {
+            namespace.put_pod(pod, now, is_first_sight)
+        })
+    }
+
+    /// The first lists are complete. A pod that is new from now on has appeared since.
+    pub fn synced(&self) {
+        self.is_synced.store(true, Ordering::Relaxed);
     }
 
     /// Takes a Service in and returns the sources that it concerns, itself included.

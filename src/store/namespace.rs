@@ -14,7 +14,7 @@ use super::selectors::SelectorIndex;
 use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE};
 use crate::logic::model::{Labels, Meta, Pod, Service, Slice, Version};
 use crate::logic::settings::{self, OptIn};
-use crate::logic::time::Now;
+use crate::logic::time::{Moment, Now};
 use crate::logic::view::{Stranger, sources_of};
 use crate::planted::{self, Bug};
 
@@ -65,7 +65,9 @@ pub(super) struct Namespace {
 
 impl Namespace {
     /// Takes a pod in. Nothing is touched when nothing that matters has changed.
-    pub(super) fn put_pod(&mut self, pod: Pod, now: Now) -> Touched {
+    ///
+    /// `is_first_sight`: this process has just started, and the pod may have been there for long.
+    pub(super) fn put_pod(&mut self, pod: Pod, now: Now, is_first_sight: bool) -> Touched {
         let name = Arc::clone(&pod.name);
         let before = self.pods.get(&name).cloned();
         let is_outdated = self.outdated_pods.remove(&name);
@@ -84,6 +86,9 @@ impl Namespace {
             return self.lose_pod(&name, &pod.version);
         }
         let mut pod = pod.seen(before.as_deref(), now);
+        if is_first_sight {
+            pod.appeared = Moment::MIN;
+        }
         // The stored version must belong to the present history of the server.
         if before
             .as_ref()
@@ -93,7 +98,10 @@ impl Namespace {
         }
         pod.namespace = self.interner.string(pod.namespace);
         pod.node = pod.node.map(|node| self.interner.string(node));
-        pod.labels = self.interner.labels(&pod.labels);
+        pod.labels = match &before {
+            Some(before) if before.labels == pod.labels => before.labels.clone(),
+            _ => self.interner.labels(&pod.labels),
+        };
         pod.ports = self.interner.ports(pod.ports);
         let pod = Arc::new(pod);
         let mut touched = self.leave_members(before.as_deref(), &pod.labels);

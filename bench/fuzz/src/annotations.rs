@@ -121,7 +121,8 @@ fn check(annotations: &Labels, last: &Settings) {
     let state = field(STICKY, &is_bool);
     let sticky = state.of(none.sticky, last.sticky, || value(STICKY) == "true");
     // Elections are all that node-spread counts.
-    let overruled = settings.strategy == Strategy::NodeSpread && !sticky;
+    let is_elected = settings.follow.is_none();
+    let overruled = is_elected && settings.strategy == Strategy::NodeSpread && !sticky;
     assert_eq!(settings.sticky, sticky || overruled);
     let state = field(LEADER_SERVICE_TYPE, &|value| exposure(value).is_some());
     let read = || exposure(value(LEADER_SERVICE_TYPE)).expect("it is valid");

@@ -45,6 +45,10 @@ pub(super) fn pod(c: &mut Choices) -> Value {
     });
     spec.insert("containers".into(), list(c, container));
     optional_list(c, &mut spec, "initContainers", container);
+    maybe(c, &mut spec, "hostname", |c| {
+        c.pick(&["db-0", "h", ""]).into()
+    });
+    maybe(c, &mut spec, "hostNetwork", |c| c.once_in(2).into());
     let mut status = Map::new();
     maybe(c, &mut status, "phase", |c| {
         c.pick(&[

@@ -113,6 +113,10 @@ pub(super) fn same_pod(judge: &core::Pod, ours: &Pod) {
     let spec = judge.spec.clone().unwrap_or_default();
     let node = spec.node_name.as_deref().filter(|name| !name.is_empty());
     assert_eq!(ours.node.as_deref(), node);
+    let is_own = |name: &&str| !name.is_empty() && **name != *ours.name;
+    let hostname = spec.hostname.as_deref().filter(is_own);
+    assert_eq!(ours.hostname.as_deref(), hostname);
+    assert_eq!(ours.host_network, spec.host_network == Some(true));
     let rank = "zen-lead.io/priority";
     let from = |map: &Option<BTreeMap<String, String>>| map.as_ref()?.get(rank).cloned();
     let priority = from(&meta.labels).or_else(|| from(&meta.annotations));

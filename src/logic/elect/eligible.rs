@@ -26,6 +26,8 @@ pub enum Obstacle {
     NoPort,
     /// Its node has fallen silent.
     NodeDown,
+    /// The application names another pod, or none.
+    NotNamed,
     /// It will have been Ready for `min-ready-duration` only then.
     Unripe(Moment),
 }
@@ -43,13 +45,22 @@ pub struct Candidate {
     pub is_last_resort: bool,
 }
 
-/// Every pod of a ballot: the eligible ones in the strategy's order, then the others by name.
+/// Every pod of a ballot: the eligible ones in the strategy's order, then the others by name. Where the
+/// application decides, only the pod that it names can be eligible.
 #[must_use]
 pub fn scrutinize(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Vec<Candidate> {
     let field = Field::of(rules, ballot, now);
     let mut pods: Vec<_> = ballot.pods.iter().collect();
+    let is_named = |pod: &Pod| {
+        let claim = rules.claim;
+        claim.is_none_or(|claim| claim.pod().is_some_and(|named| named.uid == pod.uid))
+    };
+    let obstacle = |pod: &Pod| {
+        let unnamed = (!is_named(pod)).then_some(Obstacle::NotNamed);
+        obstacle(rules, pod, now).or(unnamed)
+    };
     pods.sort_by(|a, b| {
-        let is_barred = |pod: &Pod| obstacle(rules, pod, now).is_some();
+        let is_barred = |pod: &Pod| obstacle(pod).is_some();
         let by_rank = || field.rank(a).cmp(&field.rank(b));
         match (is_barred(a), is_barred(b)) {
             (false, false) => by_rank(),
@@ -58,8 +69,8 @@ pub fn scrutinize(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Vec<Ca
         }
     });
     let judge = |pod: &Arc<Pod>| Candidate {
-        obstacle: obstacle(rules, pod, now),
-        is_last_resort: field.is_last_resort(pod),
+        obstacle: obstacle(pod),
+        is_last_resort: rules.claim.is_none() && field.is_last_resort(pod),
         pod: Arc::clone(pod),
     };
     pods.into_iter().map(judge).collect()

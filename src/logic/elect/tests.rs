@@ -130,6 +130,7 @@ impl Election {
                 scope: BudgetScope::Service,
             }),
             nodes: &nodes,
+            claim: None,
         };
         let ballot = Ballot {
             pods: &everyone.pods,
@@ -275,6 +276,7 @@ fn random_is_stable_and_spreads() {
             paused: false,
             spent: None,
             nodes: &Nodes::default(),
+            claim: None,
         };
         let ballot = Ballot {
             pods: &view.pods,

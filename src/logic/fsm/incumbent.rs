@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Machine, Phase, Serving};
 use crate::logic::contract::{
-    COOLING_DOWN, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME,
-    LEADER_POD_UID, SERVICE_NAME,
+    COOLING_DOWN, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_NAMED_BY,
+    LEADER_POD_NAME, LEADER_POD_UID, SERVICE_NAME,
 };
 use crate::logic::elect::{self, Rules};
 use crate::logic::handover::Handover;
@@ -104,6 +104,11 @@ impl<'a> Records<'a> {
     fn last(&self) -> Option<Uid> {
         let mut slices = self.slices.iter();
         slices.find_map(|slice| uid_of(&slice.metadata.annotations, LAST_LEADER_POD_UID))
+    }
+
+    /// The value of `follow` by which the leader was published, if it was.
+    pub(super) fn named_by(&self) -> Option<&'a Arc<str>> {
+        self.record()?.shared(LEADER_NAMED_BY)
     }
 
     /// The annotations of the first slice that has a record.
@@ -279,7 +284,9 @@ impl Machine {
         }
         self.edits.retain(|at| now.since(*at) < EDITS_WINDOW);
         let could_lead = elect::could_lead(rules, &view.pods, &target.uid, now);
-        let accepts = rules.sticky && could_lead && self.edits.len() < EDITS_MAX;
+        // Where the application decides, no user does.
+        let is_free = rules.sticky && rules.claim.is_none();
+        let accepts = is_free && could_lead && self.edits.len() < EDITS_MAX;
         if accepts {
             self.edits.push(now);
         }

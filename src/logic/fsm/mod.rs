@@ -17,6 +17,7 @@
 
 mod attempt;
 mod balance;
+mod follow;
 mod followers;
 mod incumbent;
 mod intent;
@@ -30,6 +31,7 @@ mod wish;
 use std::sync::Arc;
 
 pub use attempt::Attempt;
+pub use follow::Following;
 pub use followers::Post;
 pub(in crate::logic) use incumbent::has_record;
 pub use incumbent::published;
@@ -142,6 +144,8 @@ pub struct Machine {
     pub kept: Option<Serving>,
     /// Hand edits of the slice that have counted as switchovers within the last minute.
     pub edits: Vec<Moment>,
+    /// What has been seen of the application's own leader, while following.
+    pub following: Option<Box<Following>>,
     /// When the leadership last changed hands, by the wall clock.
     pub switched: Option<jiff::Timestamp>,
     /// Cluster addresses of the leader Service, to be asked for again if it is deleted.

@@ -27,6 +27,10 @@ pub enum Topic {
     Stuck,
     /// A failover that the budget does not allow.
     Guard,
+    /// Several pods that the application names.
+    Ambiguous,
+    /// A leader that the application has not named, and has not left either.
+    NotFollowed,
     /// Pods whose rank cannot be read.
     Priority,
     /// A load balancer that cannot have the requested class.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::logic::contract::reason;
 use crate::logic::elect::{self, Hold, Reason, Rules, Verdict};
+use crate::logic::follow::{self, Claim, Named};
 use crate::logic::model::{Pod, PodPhase, Port, TargetPort};
 use crate::logic::view::View;
 
@@ -23,6 +24,8 @@ pub struct Report {
     pub left: Option<Reason>,
     /// Whether the leader is kept because the budget for failovers is used up.
     pub is_guarded: bool,
+    /// What the application says of its leader, if it decides.
+    pub follow: Option<follow::State>,
     /// When the leader was created.
     pub leader_created: Option<jiff::Timestamp>,
     /// Names (or numbers) of the Service's ports that the leader does not resolve.
@@ -73,7 +76,8 @@ impl Report {
         verdict: &Verdict,
         had_leader: bool,
     ) {
-        self.is_election = true;
+        self.is_election = rules.claim.is_none();
+        self.follow = rules.claim.map(Claim::state);
         self.kept = had_leader.then_some(verdict.left.is_none());
         self.left = verdict.left;
         self.is_guarded = matches!(verdict.hold, Hold::Guarded(_));
@@ -132,9 +136,11 @@ pub(super) fn lacks(port: &Port, pod: &Pod) -> String {
 
 /// The event and the sentence for an election without a leader.
 pub(super) fn why_no_leader(view: &View, rules: &Rules<'_>, name: &str) -> (&'static str, String) {
+    let claim = rules.claim;
     if rules.paused {
         let text = format!(
-            "The Service is paused and has no leader; {name} has no endpoint until the pause ends"
+            "The Service is paused and has no leader; {name} has no endpoint until the pause ends{}",
+            claim.map(|claim| format!(". {claim}")).unwrap_or_default()
         );
         return (reason::PAUSED, text);
     }
@@ -142,6 +148,9 @@ pub(super) fn why_no_leader(view: &View, rules: &Rules<'_>, name: &str) -> (&'st
         let text =
             format!("No pod matches the Service's selector; {name} has no endpoint until one does");
         return (reason::NO_PODS_FOUND, text);
+    }
+    if let Some(claim) = claim {
+        return why_none_follows(claim, name);
     }
     if let Some(pod) = portless(view, rules) {
         let ports: Vec<String> = rules.ports.iter().map(|port| lacks(port, pod)).collect();
@@ -171,4 +180,23 @@ pub(super) fn why_no_leader(view: &View, rules: &Rules<'_>, name: &str) -> (&'st
         )
     };
     (reason::NO_READY_PODS, text)
+}
+
+/// The same where the application decides.
+fn why_none_follows(claim: &Claim<'_>, name: &str) -> (&'static str, String) {
+    let (event, rest) = match claim.named {
+        Named::Pod(..) => (
+            reason::NO_READY_PODS,
+            "has no endpoint until that pod is eligible (Running, Ready, with an address and a port)",
+        ),
+        Named::Several => (
+            reason::AMBIGUOUS_LEADER,
+            "has no endpoint until one pod is named",
+        ),
+        _ => (
+            reason::NO_LEADER_TO_FOLLOW,
+            "has no endpoint until one pod is named",
+        ),
+    };
+    (event, format!("{claim}; {name} {rest}"))
 }

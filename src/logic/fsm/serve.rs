@@ -1,6 +1,7 @@
 //! A source that is served: finds its leader in the slices, holds the election, and says what should
 //! exist.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::incumbent::Records;
@@ -9,6 +10,7 @@ use super::{Context, Machine, Phase};
 use crate::logic::contract::AVOIDED_NODES;
 use crate::logic::desired::{Goal, Record};
 use crate::logic::elect::{self, Ballot, Candidate, Hold, Reason, Rules, SHUN, Verdict};
+use crate::logic::follow::{self, Claim};
 use crate::logic::handover::Handover;
 use crate::logic::model::{Pod, Service, Uid};
 use crate::logic::nodes::Nodes;
@@ -39,25 +41,36 @@ impl Machine {
         self.forgive(view, context.nodes, asked.awaited.as_ref());
         // Taken out for as long as the rules borrow them: a copy would cost every step its labels.
         let settings = std::mem::take(&mut self.settings);
-        let rules = rules(&settings, source, context, &asked);
+        let follow = settings.follow.as_ref();
+        let claim = follow.map(|follow| follow::claim(follow, view, now.moment));
+        let rules = rules(&settings, source, context, &asked, claim.as_ref());
         let incumbent = self.incumbent(view, &records, &rules, now.moment);
         let before = self.leader().cloned();
         self.observe(&records, incumbent.as_ref(), context.writes, now);
         let switched = self.settle(&records, incumbent.as_ref(), before.as_ref(), now);
 
         let led = incumbent.as_ref().map(|incumbent| &incumbent.uid);
-        let verdict = elect::elect(&rules, &self.ballot(view, led), now.moment);
+        let verdict = match &claim {
+            None => {
+                self.following = None;
+                elect::elect(&rules, &self.ballot(view, led), now.moment)
+            }
+            Some(claim) => self.follow(view, &records, &rules, claim, led, now.moment),
+        };
         report.elected(view, &rules, &verdict, incumbent.is_some());
         let chosen = self.choose_followers(view, &rules, &verdict, led, report);
         self.attempt(&verdict, incumbent.as_ref(), context.cause);
         self.judge(&verdict, led, now);
         self.tell(view, &rules, &verdict, &name, switched.as_ref());
+        self.tell_of_claim(&rules, &verdict, now.moment);
+        let named_by = named_by(&rules, &records, &verdict, led);
         self.settings = settings;
 
         let record = self.record(view, context.nodes, &name, now);
         let mut deadline = verdict.deadline;
         let mut desired = self.desired(view, context.mirror, source, name, verdict, families);
         desired.record = record;
+        desired.named_by = named_by;
         let service = view.own_service(&desired.name).map(|service| &**service);
         let class = desired.load_balancer_class.as_ref();
         let patience = self.tell_of_balancer(source, service, class, now.moment);
@@ -79,12 +92,14 @@ impl Machine {
             return Vec::new();
         };
         let asked = self.asked();
-        let rules = rules(&self.settings, source, context, &asked);
+        let follow = self.settings.follow.as_ref();
+        let claim = follow.map(|follow| follow::claim(follow, view, now.moment));
+        let rules = rules(&self.settings, source, context, &asked, claim.as_ref());
         let incumbent = self.leader().map(|leader| &leader.uid);
         elect::scrutinize(&rules, &self.ballot(view, incumbent), now.moment)
     }
 
-    fn ballot<'b>(&'b self, view: &'b View, incumbent: Option<&'b Uid>) -> Ballot<'b> {
+    pub(super) fn ballot<'b>(&'b self, view: &'b View, incumbent: Option<&'b Uid>) -> Ballot<'b> {
         Ballot {
             pods: &view.pods,
             incumbent: incumbent.map(|uid| elect::Incumbent {
@@ -226,12 +241,19 @@ struct Asked {
     handed: Option<Uid>,
 }
 
+/// What is known of nodes where they do not count.
+static NO_NODES: Nodes = Nodes {
+    leaving: BTreeSet::new(),
+    down: BTreeMap::new(),
+};
+
 /// What an election of this source goes by.
 fn rules<'a>(
     settings: &Settings,
     source: &'a Service,
     context: &Context<'a>,
     asked: &'a Asked,
+    claim: Option<&'a Claim<'a>>,
 ) -> Rules<'a> {
     Rules {
         family: source.families()[0],
@@ -246,6 +268,27 @@ fn rules<'a>(
         handed: asked.handed.as_ref(),
         paused: settings.paused,
         spent: context.spent,
-        nodes: context.nodes,
+        // The application knows better than a node's Lease whether its leader works.
+        nodes: match claim {
+            None => context.nodes,
+            Some(_) => &NO_NODES,
+        },
+        claim,
     }
+}
+
+/// The value of `follow` by which the desired leader is published. One that stays keeps its record, so
+/// that neither adding nor removing the annotation writes anything.
+fn named_by(
+    rules: &Rules<'_>,
+    records: &Records<'_>,
+    verdict: &Verdict,
+    led: Option<&Uid>,
+) -> Option<Arc<str>> {
+    let leader = verdict.leader.as_ref()?;
+    if led == Some(&leader.uid) {
+        return records.named_by().cloned();
+    }
+    let claim = rules.claim?;
+    Some(claim.follow.to_string().into())
 }

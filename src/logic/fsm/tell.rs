@@ -79,7 +79,9 @@ impl Machine {
             ))
         };
         let texts = match self.settings.strategy {
-            Strategy::Priority => view.pods.iter().filter_map(unread).collect(),
+            Strategy::Priority if self.settings.follow.is_none() => {
+                view.pods.iter().filter_map(unread).collect()
+            }
             _ => Vec::new(),
         };
         self.said.set_all(Topic::Priority, texts, |text| {

@@ -1,5 +1,6 @@
 //! Tables over the state machine; every row reads as a sentence and names its contract section.
 
+mod follow;
 mod followers;
 pub(in crate::logic) mod matrix;
 mod ops;

@@ -69,6 +69,7 @@ impl Machine {
             handled,
             switched: self.switched,
             record: Record::default(),
+            named_by: None,
             trigger: self.attempt.as_ref().and_then(|attempt| attempt.trigger),
             name,
         }

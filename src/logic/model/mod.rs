@@ -18,7 +18,7 @@ pub use followed::FollowedLease;
 pub use lease::{Lease, LeaseSpec};
 pub use meta::{FromProtobuf, Key, Labels, Meta, Object, OwnerReference, Version};
 pub use node::Node;
-pub use pod::{Addresses, NamedPort, Pod, PodPhase, may_be_published};
+pub use pod::{Addresses, LabelSet, NamedPort, Pod, PodPhase, Relabelled, may_be_published};
 pub use service::{Family, Port, Protocol, Service, ServiceSpec, ServiceType, TargetPort};
 pub use slice::{AddressType, Conditions, Endpoint, EndpointPort, Slice, TargetRef};
 pub use uid::Uid;

@@ -1,10 +1,13 @@
 //! A pod, reduced to what an election needs.
 
 mod protobuf;
+mod relabelled;
 mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+
+pub use relabelled::{LabelSet, Relabelled};
 
 use super::meta::{FromProtobuf, Key, Labels, Object, Version};
 use super::service::{Family, Protocol};
@@ -33,12 +36,21 @@ pub struct Pod {
     /// Whether it is being deleted without any grace left: the kubelet's last word, or force. The
     /// server sends such a reading right before the deletion itself.
     pub gone: bool,
+    /// When it was first seen, by our own clock; [`Moment::MIN`] if it was there when this process
+    /// started.
+    pub appeared: Moment,
     /// Labels.
     pub labels: Labels,
+    /// Which of them were seen to be set on it, and when.
+    pub relabelled: Relabelled,
     /// Whether a Job controls it: it does a piece of work and serves no client.
     pub of_job: bool,
     /// The node it runs on.
     pub node: Option<Arc<str>>,
+    /// Whether it uses the node's network.
+    pub host_network: bool,
+    /// `spec.hostname`, if it differs from the name.
+    pub hostname: Option<Box<str>>,
     /// Addresses that may be published: of `status.podIPs`, without those that
     /// [`may_be_published`] refuses.
     pub ips: Addresses,
@@ -153,10 +165,20 @@ impl Pod {
     }
 
     /// Dates `ready_since`: a reading that continues `before` keeps its date, a change counts from
-    /// now, and at first sight the condition's own `lastTransitionTime` is believed.
+    /// now, and at first sight the condition's own `lastTransitionTime` is believed. Dates the pod itself
+    /// and its labels, too.
     #[must_use]
     pub fn seen(mut self, before: Option<&Self>, now: Now) -> Self {
-        self.ready_since = match before.filter(|before| before.uid == self.uid) {
+        let before = before.filter(|before| before.uid == self.uid);
+        self.appeared = before.map_or(now.moment, |before| before.appeared);
+        if let Some(before) = before {
+            let set = LabelSet {
+                at: now.moment,
+                version: self.version.clone(),
+            };
+            self.relabelled = before.relabelled.after(&before.labels, &self.labels, &set);
+        }
+        self.ready_since = match before {
             Some(before)
                 if before.ready == self.ready
                     && before.ready_transition == self.ready_transition =>

@@ -8,8 +8,8 @@ use super::patch::{Op, Wanted};
 use super::service::{mirrored, owner_reference, owners_differ};
 use super::{Action, Kind, Lane, Target, Write};
 use crate::logic::contract::{
-    FOLLOWERS, HANDLED_SWITCHOVER, HEADLESS, LAST_LEADER_POD_UID, LEADER_POD_UID, MANAGED_BY,
-    MANAGER, ROLE, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
+    FOLLOWERS, HANDLED_SWITCHOVER, HEADLESS, LAST_LEADER_POD_UID, LEADER_NAMED_BY, LEADER_POD_UID,
+    MANAGED_BY, MANAGER, ROLE, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
 };
 use crate::logic::desired::Desired;
 use crate::logic::elect::resolve_without_pod;
@@ -144,6 +144,7 @@ fn record(desired: &Desired) -> Wanted<'static> {
     set(LAST_LEADER_POD_UID, last);
     let handled = desired.handled.as_ref().map(ToString::to_string);
     set(HANDLED_SWITCHOVER, handled);
+    set(LEADER_NAMED_BY, desired.named_by.as_deref().map(Into::into));
     record
 }
 
@@ -168,6 +169,7 @@ pub(super) fn empty(slice: &Slice) -> Write {
     let mut annotations = Wanted::default();
     annotations.unset(TRIGGER_TIME);
     annotations.unset(LEADER_POD_UID);
+    annotations.unset(LEADER_NAMED_BY);
     ops.extend(annotations.ops("/metadata/annotations", &slice.metadata.annotations));
     let role = if is_marked_for_followers(&slice.metadata) {
         Role::Followers

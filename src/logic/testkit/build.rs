@@ -115,6 +115,11 @@ impl PodSpec {
         self
     }
 
+    pub(crate) fn and_label(mut self, key: &str, value: &str) -> Self {
+        self.labels.push((key.into(), value.into()));
+        self
+    }
+
     /// As the API server would write it, with times in seconds since `origin`.
     pub(crate) fn to_json(&self, version: u64, origin: jiff::Timestamp) -> Value {
         let at = |seconds: i64| (origin + jiff::SignedDuration::from_secs(seconds)).to_string();

@@ -175,6 +175,7 @@ impl Lab {
     /// Starts again with nothing but the cluster.
     pub(crate) fn crash(&mut self) -> &mut Self {
         self.machine = Machine::default();
+        self.world.see_afresh();
         self
     }
 

@@ -108,6 +108,7 @@ impl World {
             .iter()
             .filter_map(|name| self.facts.get(*name).cloned())
             .collect();
+        view.lease = self.lease.clone();
         view.classify()
     }
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::build::PodSpec;
 use super::see::Read;
 use super::serve;
-use crate::logic::model::{Pod, Service, Slice};
+use crate::logic::follow::{Lease, LeaseFact};
+use crate::logic::model::{Pod, Relabelled, Service, Slice};
 use crate::logic::plan::{Action, Kind, Write};
 use crate::logic::time::{Moment, Now};
 
@@ -38,6 +39,8 @@ pub(crate) struct World {
     pub(crate) families: Vec<&'static str>,
     pub(crate) seconds: i64,
     pub(crate) micros: i64,
+    /// The Lease that the source follows.
+    pub(crate) lease: Lease,
     /// Whether a user removed from a leader Service the list of what it mirrors: a key that the
     /// source loses at the same time cannot be told from one of the user's own.
     pub(crate) lost_memory: bool,
@@ -58,6 +61,7 @@ impl World {
             families: vec!["IPv4", "IPv6"],
             seconds: 1_000,
             micros: 0,
+            lease: Lease::default(),
             lost_memory: false,
             version: 100,
             counter: 0,
@@ -130,6 +134,28 @@ impl World {
     pub(crate) fn delete_pod(&mut self, name: &str) {
         self.pods.remove(name);
         self.facts.remove(name);
+    }
+
+    /// The application's elector writes its Lease, which is read at once.
+    pub(crate) fn write_lease(&mut self, holder: &str, seconds: Option<u64>) {
+        self.lease = Lease::Present(LeaseFact {
+            holder: Some(holder.into()),
+            duration: seconds.map(Duration::from_secs),
+            changed: self.now().moment,
+        });
+    }
+
+    /// What a process that starts now knows of pods and of the Lease: not when they changed.
+    pub(crate) fn see_afresh(&mut self) {
+        let now = self.now().moment;
+        for fact in self.facts.values_mut() {
+            let fact = Arc::make_mut(fact);
+            fact.appeared = Moment::MIN;
+            fact.relabelled = Relabelled::default();
+        }
+        if let Lease::Present(fact) = &mut self.lease {
+            fact.changed = now;
+        }
     }
 
     /// Creates a Service as a user would.

@@ -113,6 +113,7 @@ impl Case {
             paused: self.paused,
             spent: self.spent,
             nodes: &self.nodes,
+            claim: None,
         }
     }
 }

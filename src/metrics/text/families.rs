@@ -7,9 +7,9 @@ use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::metrics::MetricType::{Counter, Gauge, Histogram, Info};
 
 use super::{ATTEMPTS, BUILD, MetricFamily, Outcome, REASONS, ServiceStats, of};
-use crate::logic::names::{State, Verb};
+use crate::logic::names::Verb;
 
-pub(super) static FAMILIES: [MetricFamily; 41] = [
+pub(super) static FAMILIES: [MetricFamily; 42] = [
     MetricFamily {
         name: "zen_lead_leader_duration_seconds",
         kind: Gauge,
@@ -270,17 +270,7 @@ pub(super) static FAMILIES: [MetricFamily; 41] = [
         name: "zen_lead_state",
         kind: Gauge,
         help: "1 for the state that the Service's machine is in, 0 for the others.",
-        lines: |facts, lines| {
-            for (key, stats) in facts.services.iter().filter(|_| facts.active) {
-                let [namespace, service] = of(key);
-                let is = stats.state();
-                for state in State::ALL {
-                    let labels = [namespace, service, ("state", state.as_str())];
-                    lines.whole(&labels, (state == is).into())?;
-                }
-            }
-            Ok(())
-        },
+        lines: |facts, lines| facts.states(lines),
     },
     MetricFamily {
         name: "zen_lead_decision_latency_seconds",
@@ -350,6 +340,12 @@ pub(super) static FAMILIES: [MetricFamily; 41] = [
         kind: Counter,
         help: "Failovers that were held back because the budget was used up.",
         lines: |facts, lines| facts.counter(lines, |s| &s.failovers_held),
+    },
+    MetricFamily {
+        name: "zen_lead_follow_state",
+        kind: Gauge,
+        help: "1 for what the application says of its leader, 0 for the others; while following.",
+        lines: |facts, lines| facts.follow_states(lines),
     },
     MetricFamily {
         name: "process_cpu_seconds",

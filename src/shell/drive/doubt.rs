@@ -69,7 +69,13 @@ impl Drive {
         let attempt = step.machine.attempt.as_ref();
         let is_left = attempt.is_some_and(|attempt| {
             let from = attempt.from.as_ref().map(|(uid, _)| uid);
-            let reasons = [Reason::Deleted, Reason::NotReady, Reason::NoneReady];
+            let reasons = [
+                Reason::Deleted,
+                Reason::NotReady,
+                Reason::NoneReady,
+                Reason::Followed,
+                Reason::Unnamed,
+            ];
             from == Some(&leader.uid) && attempt.reason.is_some_and(|left| reasons.contains(&left))
         });
         if !is_left || now >= since + YOUNG || !self.outlet.is_active() {

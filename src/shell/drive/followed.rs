@@ -55,7 +55,7 @@ impl Drive {
 /// last one is named by none before.
 fn awaits_write(view: &View) -> bool {
     match &view.lease {
-        Lease::Present(fact) => view.pods.iter().any(|pod| pod.ready_since > fact.changed),
+        Lease::Present(fact) => view.pods.iter().any(|pod| pod.appeared > fact.changed),
         Lease::Unread | Lease::Absent(_) => false,
     }
 }

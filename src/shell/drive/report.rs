@@ -45,6 +45,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         is_guarded,
         followers,
         follower_ports,
+        follow,
         ..
     } = &step.report;
     let machine = &step.machine;
@@ -66,6 +67,7 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         },
         guarded: *is_guarded,
         followers: followers.map(count),
+        follow: *follow,
     });
     stats.foreign_slices(count(*strangers));
     if !is_active {

@@ -7,6 +7,7 @@ mod drift;
 mod dual;
 mod encodings;
 mod failover;
+mod follow;
 mod followers;
 mod guard;
 mod hygiene;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Scenario> {
         encodings::ALL,
         followers::ALL,
         tracked::ALL,
+        follow::ALL,
         last_resort::ALL,
         parts::ALL,
         ports::ALL,

@@ -23,7 +23,7 @@ fn record(lab: &Lab, slice: &str) -> [Value; 3] {
 }
 
 /// Changes the pod that the endpoint names, and nothing else, as a user would by hand.
-fn redirect(lab: &mut Lab, slice: &str, pod: &str) {
+pub(super) fn redirect(lab: &mut Lab, slice: &str, pod: &str) {
     let (name, uid) = (pod.to_owned(), uid(lab, pod));
     lab.world.edit_slice(slice, |slice| {
         slice["endpoints"][0]["targetRef"]["name"] = name.into();

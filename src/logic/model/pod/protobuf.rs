@@ -6,6 +6,7 @@ use super::wire::{
 };
 use crate::logic::contract::PRIORITY;
 use crate::logic::model::protobuf::{push_entry, uid, version};
+use crate::logic::model::text::Text;
 use crate::logic::protobuf::{Fields, Malformed, Value};
 
 pub(in crate::logic::model) fn pod(message: &[u8]) -> Result<Pod, Malformed> {
@@ -67,12 +68,14 @@ fn is_controlling_job(owner: Fields<'_>) -> Result<bool, Malformed> {
     Ok(is_job && is_batch && controls)
 }
 
-fn read_spec(message: Fields<'_>) -> Result<Spec, Malformed> {
+fn read_spec(message: Fields<'_>) -> Result<Spec<'_>, Malformed> {
     let mut spec = Spec::default();
     for field in message {
         match field? {
             (2, value) => spec.containers.push(read_container(value.message()?)?),
             (10, value) => spec.node_name = value.some_text()?.map(Into::into),
+            (11, value) => spec.host_network = value.flag()?,
+            (16, value) => spec.hostname = value.some_text()?.map(|text| Text(text.into())),
             (20, value) => spec.init_containers.push(read_container(value.message()?)?),
             _ => {}
         }

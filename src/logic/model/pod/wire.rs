@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::super::meta::{Labels, Version, list};
+use super::super::meta::{Labels, Version, flag, list};
 use super::super::service::Protocol;
 use super::super::text::{Text, some_text, text};
 use super::super::uid::Uid;
-use super::{Addresses, NamedPort, Pod, PodPhase};
+use super::{Addresses, NamedPort, Pod, PodPhase, Relabelled};
 use crate::logic::contract::PRIORITY;
 use crate::logic::time::Moment;
 
@@ -21,8 +21,8 @@ impl<'de> Deserialize<'de> for Pod {
     }
 }
 
-impl From<Wire> for Pod {
-    fn from(wire: Wire) -> Self {
+impl From<Wire<'_>> for Pod {
+    fn from(wire: Wire<'_>) -> Self {
         let Wire {
             metadata,
             spec,
@@ -49,6 +49,8 @@ impl From<Wire> for Pod {
             .into_iter()
             .chain(status.pod_ips.into_iter().filter_map(|entry| entry.ip.0));
         addresses.for_each(|address| ips.offer(address));
+        let hostname = spec.hostname.map(|Text(hostname)| hostname);
+        let hostname = hostname.filter(|name| !name.is_empty() && **name != *metadata.name);
         Self {
             priority: priority.or(metadata.annotations.0),
             created: metadata.creation_timestamp.unwrap_or_default(),
@@ -57,11 +59,15 @@ impl From<Wire> for Pod {
                 && metadata.deletion_grace_period_seconds == Some(0),
             namespace: metadata.namespace,
             name: metadata.name,
+            appeared: Moment::default(),
+            relabelled: Relabelled::default(),
             uid: metadata.uid,
             version: metadata.resource_version,
             labels: metadata.labels,
             of_job: metadata.owner_references.0,
             node: spec.node_name,
+            host_network: spec.host_network,
+            hostname: hostname.map(|hostname| (*hostname).into()),
             ips,
             phase: status.phase,
             ready: status.conditions.ready,
@@ -74,10 +80,10 @@ impl From<Wire> for Pod {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Wire {
+pub(super) struct Wire<'a> {
     pub(super) metadata: Metadata,
-    #[serde(default)]
-    pub(super) spec: Spec,
+    #[serde(default, borrow)]
+    pub(super) spec: Spec<'a>,
     #[serde(default)]
     pub(super) status: Status,
 }
@@ -183,9 +189,14 @@ impl<'de> Deserialize<'de> for Priority {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Spec {
+pub(super) struct Spec<'a> {
     #[serde(deserialize_with = "some_text")]
     pub(super) node_name: Option<Arc<str>>,
+    /// That of a `StatefulSet`'s pod is the pod's name, and is not kept.
+    #[serde(borrow)]
+    pub(super) hostname: Option<Text<'a>>,
+    #[serde(deserialize_with = "flag")]
+    pub(super) host_network: bool,
     #[serde(deserialize_with = "list")]
     pub(super) containers: Vec<Container>,
     #[serde(deserialize_with = "list")]
