@@ -38,6 +38,8 @@ pub struct Row {
     pub available: usize,
     /// Pods that its selector matches.
     pub pods: usize,
+    /// What the application says of its leader, if it decides.
+    pub follow: Option<&'static str>,
 }
 
 /// A change of leader that its slices show.
@@ -245,6 +247,7 @@ mod tests {
             since: None,
             available: 2,
             pods: 3,
+            follow: None,
         }
     }
 

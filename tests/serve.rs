@@ -477,6 +477,7 @@ fn row(leader: &str) -> Row {
         since: Some(jiff::Timestamp::UNIX_EPOCH),
         available: 2,
         pods: 3,
+        follow: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `zen-lead doctor`: asks the API server, and has the answers judged by [`checks`].
 
 mod checks;
+mod follow;
 mod kube_proxy;
 
 use anyhow::Result;
@@ -10,7 +11,7 @@ use super::ask::Cluster;
 use super::events::EventLog;
 use super::grammar::Call;
 use super::place;
-use super::report::Judge;
+use super::report::{Judge, Judged};
 use super::sight::ClusterView;
 use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY};
 use crate::shell::api::{self, Scope};
@@ -38,10 +39,14 @@ pub(super) async fn run(cluster: &Cluster, call: &Call) -> Result<Diagnosis> {
     let mut sources = Sources::default();
     match ClusterView::of(cluster, &scopes).await {
         Ok(sight) => {
+            sight.read_leases(cluster).await;
             let said = EventLog::of(cluster, &scopes).await;
             let judged = Judge::new(&sight.store, sight.now()).all().into_iter();
             let judged: Vec<_> = judged.map(|judged| said.complete(judged)).collect();
             findings.extend(judged.iter().flat_map(checks::source));
+            if let Some(user) = call.value("as") {
+                findings.extend(followed_rights(cluster, user, &judged).await);
+            }
             findings.push(checks::count(&judged, &place::told(&scopes)));
             let served = judged.iter().filter(|judged| judged.is_wanted);
             sources = Sources::of(served.filter_map(|judged| judged.view.source.as_deref()));
@@ -141,6 +146,30 @@ async fn lease_rights(cluster: &Cluster, user: &str) -> Result<Finding> {
         }
     }
     Ok(checks::lease_rights(user, namespace, &denied))
+}
+
+/// Whether the controller's account may read the Leases that sources follow.
+async fn followed_rights(cluster: &Cluster, user: &str, judged: &[Judged]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for one in judged {
+        let source = &one.view.key;
+        let follow = one.settings.follow.as_ref();
+        let Some(lease) = follow.and_then(|follow| follow.lease(&source.namespace)) else {
+            continue;
+        };
+        let mut denied = Vec::new();
+        for verb in ["list", "watch"] {
+            let attributes = json!({
+                "namespace": lease.namespace, "group": "coordination.k8s.io", "resource": "leases",
+                "verb": verb, "name": lease.name,
+            });
+            if !may(cluster, attributes).await.unwrap_or(true) {
+                denied.push(verb);
+            }
+        }
+        findings.push(follow::followed_rights(user, source, &lease, &denied));
+    }
+    findings
 }
 
 async fn may(cluster: &Cluster, attributes: Value) -> Result<bool> {

@@ -11,6 +11,7 @@ use super::status::{age, span};
 use super::table;
 use crate::logic::contract::{ROLE, SOURCE_SERVICE};
 use crate::logic::elect::{Candidate, Obstacle};
+use crate::logic::follow::{self, Named};
 use crate::logic::model::Pod;
 use crate::logic::settings::Strategy;
 use crate::logic::time::Now;
@@ -25,6 +26,9 @@ pub(super) fn text(judged: &Judged, now: Now) -> String {
             let _ = writeln!(text, "Followers: {}", self::followers(followers));
         }
         let _ = writeln!(text, "Rules: {}", rules(judged));
+        if let Some(claim) = claim(judged, now) {
+            let _ = writeln!(text, "Named: {claim}");
+        }
     }
     if !judged.candidates.is_empty() {
         text += "\n";
@@ -54,6 +58,7 @@ pub(super) fn json(judged: &Judged, now: Now) -> Value {
             "why": why(judged, one, now),
         })
     };
+    object["named"] = claim(judged, now).into();
     object["candidates"] = judged.candidates.iter().map(candidate).collect();
     object
 }
@@ -105,17 +110,31 @@ fn followers(followers: &FollowersReport) -> String {
     format!("{pods} by {}", followers.service)
 }
 
+/// What the application says of its leader, if it decides, and by which line of the rules a holder's
+/// identity is a pod.
+fn claim(judged: &Judged, now: Now) -> Option<String> {
+    let follow = judged.settings.follow.as_ref()?;
+    let claim = follow::claim(follow, &judged.view, now.moment);
+    let line = match claim.named {
+        Named::Pod(_, Some(line)) => {
+            format!(", by rule {} ({})", line.number(), line.as_str())
+        }
+        _ => String::new(),
+    };
+    Some(format!("{claim}{line}"))
+}
+
 fn rules(judged: &Judged) -> String {
     let settings = &judged.settings;
-    let mut rules = vec![
-        settings.strategy.as_str().to_owned(),
-        if settings.sticky {
-            "sticky"
-        } else {
-            "not sticky"
-        }
-        .into(),
-    ];
+    let sticky = if settings.sticky {
+        "sticky"
+    } else {
+        "not sticky"
+    };
+    let mut rules = match &settings.follow {
+        Some(follow) => vec![format!("follows {follow}")],
+        None => vec![settings.strategy.as_str().to_owned(), sticky.into()],
+    };
     if !settings.min_ready.is_zero() {
         rules.push(format!("Ready for {}", span(settings.min_ready)));
     }
@@ -253,11 +272,20 @@ fn prospect(judged: &Judged) -> String {
                 leader.pod
             )
         }
+        (Some(leader), None) if report.follow.is_some() => {
+            format!(
+                "If {} died now, there would be no leader until the application names another pod.",
+                leader.pod
+            )
+        }
         (Some(leader), None) => {
             format!("If {} died now, no pod could lead.", leader.pod)
         }
         (None, Some(next)) => format!("{next} is to lead now."),
         (None, None) if report.paused => "There will be no leader until the pause ends.".into(),
+        (None, None) if report.follow.is_some() => {
+            "There will be no leader until the application names an eligible pod.".into()
+        }
         (None, None) => "No pod can lead now.".into(),
     }
 }

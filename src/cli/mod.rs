@@ -19,6 +19,7 @@ mod events;
 mod explain;
 mod grammar;
 mod help;
+mod leases;
 mod lines;
 mod place;
 mod report;

@@ -10,6 +10,7 @@ use crate::logic::addresses::Addresses;
 use crate::logic::contract::{AVOIDED_NODES, LAST_SWITCH_TIME, LEADER_POD_UID, SERVICE_NAME};
 use crate::logic::elect::Candidate;
 use crate::logic::event::Severity;
+use crate::logic::follow;
 use crate::logic::fsm::{self, Cause, Context, Machine, Phase, Step};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, TargetRef, Uid};
@@ -62,6 +63,10 @@ pub(super) struct Report {
     pub(super) sticky: bool,
     pub(super) paused: bool,
     pub(super) preferred_leader: Option<Arc<str>>,
+    /// Where the application says which pod leads; null unless it decides.
+    pub(super) follow: Option<String>,
+    /// What it says there: `named`, `none`, `unknown`, `ambiguous` or `silent`.
+    pub(super) follow_state: Option<&'static str>,
     /// Why the last leader was left, by the last Event; null when none is kept.
     pub(super) last_reason: Option<String>,
     /// What the controller has still to do about the leader; null when nothing.
@@ -216,6 +221,8 @@ impl<'a> Judge<'a> {
             sticky: machine.settings.sticky,
             paused: machine.settings.paused,
             preferred_leader: machine.settings.preferred.clone(),
+            follow: machine.settings.follow.as_ref().map(ToString::to_string),
+            follow_state: step.report.follow.map(follow::State::as_str),
             last_reason: None,
             guarded: false,
             refused: false,

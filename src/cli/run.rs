@@ -104,6 +104,7 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
         scopes = vec![Scope::Namespace(Arc::clone(&one.namespace))];
     }
     let mut sight = ClusterView::of(cluster, &scopes).await?;
+    sight.read_leases(cluster).await;
     let mut said = EventLog::of(cluster, &scopes).await;
     let format = call.value("output").unwrap_or("table");
     let columns = Columns {
@@ -134,6 +135,7 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
         // What belongs together comes together, and its Event a moment later.
         tokio::time::sleep(SETTLE).await;
         said = EventLog::of(cluster, &scopes).await;
+        sight.read_leases(cluster).await;
         let now = look(&sight, one.as_ref(), &said);
         let mut news: Vec<Report> = now.clone();
         news.retain(|report| !shown.contains(report));
@@ -165,6 +167,7 @@ fn look(sight: &ClusterView, one: Option<&Key>, said: &EventLog) -> Vec<Report> 
 async fn tell_why(cluster: &Cluster, call: &Call, source: &Key) -> Result<String> {
     let scopes = [Scope::Namespace(source.namespace.clone())];
     let sight = ClusterView::of(cluster, &scopes).await?;
+    sight.read_leases(cluster).await;
     let judged = Judge::new(&sight.store, sight.now()).source(source);
     if judged.view.source.is_none() && !judged.is_managed {
         anyhow::bail!("there is no Service {source}");

@@ -62,7 +62,7 @@ impl Columns {
                 text(report.next.as_deref()),
                 text(leader.and_then(|leader| leader.address.as_deref())),
                 text(leader.and_then(|leader| leader.node.as_deref())),
-                report.strategy.into(),
+                strategy(report),
                 report.followers.as_ref().map_or_else(
                     || "-".into(),
                     |followers| format!("{} by {}", followers.pods.len(), followers.service),
@@ -89,6 +89,15 @@ impl Columns {
 
     fn rows(self, reports: &[Report], now: jiff::Timestamp) -> Vec<Vec<String>> {
         reports.iter().map(|report| self.row(report, now)).collect()
+    }
+}
+
+/// By what the leader is chosen.
+fn strategy(report: &Report) -> String {
+    match (&report.follow, report.follow_state) {
+        (Some(follow), Some(state)) => format!("{follow} ({state})"),
+        (Some(follow), None) => follow.clone(),
+        (None, _) => report.strategy.into(),
     }
 }
 
@@ -170,6 +179,8 @@ mod tests {
             sticky: true,
             paused: false,
             preferred_leader: None,
+            follow: None,
+            follow_state: None,
             last_reason: Some("notReady".into()),
             pending: None,
             guarded: false,
@@ -225,6 +236,13 @@ NAMESPACE   SERVICE   LEADER SERVICE   STATE     LEADER   SINCE   ELIGIBLE   LAS
 shop        web       web-leader       Serving   web-0    3m      2/3        notReady      web-1   10.0.0.1   n1     oldest     1 by web-ro   -
 "
         );
+        let following = Report {
+            follow: Some("lease/web".into()),
+            follow_state: Some("silent"),
+            ..report()
+        };
+        let line = columns(false, true).lines(&[following], now);
+        assert!(line.contains("lease/web (silent)"), "{line}");
         let line = columns(false, true).lines(&reports[1..], now);
         assert!(line.starts_with("jobs      -  "), "{line}");
         assert!(line.ends_with("NoPodsFound: none; it waits\n"), "{line}");
@@ -242,6 +260,7 @@ shop        web       web-leader       Serving   web-0    3m      2/3        not
                            "since": "2026-01-01T00:00:00Z"},
                 "next": "web-1", "pods": {"eligible": 2, "matching": 3}, "strategy": "oldest",
                 "sticky": true, "paused": false, "preferredLeader": null,
+                "follow": null, "followState": null,
                 "lastReason": "notReady", "pending": null, "guarded": false, "problems": [],
                 "followers": {"service": "web-ro", "pods": ["web-1"]},
             }],

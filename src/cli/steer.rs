@@ -12,6 +12,7 @@ use super::report::{Judge, Judged};
 use super::sight::ClusterView;
 use crate::logic::contract::{PAUSED, PREFERRED_LEADER};
 use crate::logic::duration::{self, Brief};
+use crate::logic::follow::Follow;
 use crate::logic::model::Key;
 use crate::shell::api::Scope;
 
@@ -28,6 +29,7 @@ pub(super) async fn switchover(cluster: &Cluster, call: &Call, source: &Key) -> 
     let mut sight = ClusterView::of(cluster, &[scope]).await?;
     let judged = served(&sight, source)?;
     let report = &judged.report;
+    refuse_to_overrule(&judged, source)?;
     let from = report.leader.as_ref().map(|leader| Arc::clone(&leader.pod));
     let to = match call.value("to") {
         Some(to) => asked(&judged, to)?,
@@ -82,6 +84,35 @@ pub(super) async fn switchover(cluster: &Cluster, call: &Call, source: &Key) -> 
         );
     }
     Ok(format!("{from} -> {to} after {}\n", Brief(began.elapsed())))
+}
+
+/// No switchover where the application decides.
+fn refuse_to_overrule(judged: &Judged, source: &Key) -> Result<()> {
+    if let Some(follow) = &judged.settings.follow {
+        bail!(
+            "Service {source} follows {follow}: the application decides who leads, and zen-lead hands over to \
+             no pod. {}",
+            how_to_ask(follow)
+        );
+    }
+    Ok(())
+}
+
+/// How an application that decides by itself is asked for another leader.
+fn how_to_ask(follow: &Follow) -> String {
+    match follow {
+        Follow::Label { key, value } => format!(
+            "Ask the application for a switchover by its own means (its operator, or its command-line tool): \
+             it moves the label {key}={value}, and the traffic follows"
+        ),
+        Follow::Lease { name, .. } => format!(
+            "Have the holder of the Lease {name} release it (by the application's own means, or by the end of its \
+             pod): the traffic follows the next holder"
+        ),
+        Follow::Unclear => {
+            "Correct the annotation zen-lead.io/follow first: its value cannot be read".into()
+        }
+    }
 }
 
 /// The pod that was asked for, if the Service knows it.

@@ -263,10 +263,10 @@ impl Drive {
         let deadline = deadline.filter(|_| !planted::is(Bug::TimerLost));
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
-        let change = step.switched;
+        let (change, follow) = (step.switched, step.report.follow);
         self.outlet.submit(source, writes, cause);
         if let Some(board) = &self.board {
-            show(board, &view, &cell.machine, change, now);
+            show(board, &view, &cell.machine, follow, change, now);
         }
         for fought in restrained.fought {
             self.outlet.tell_of_fight(source, fought);

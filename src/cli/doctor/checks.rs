@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::super::report::Judged;
 use super::super::status::age;
+use super::follow;
 use crate::logic::view::{Owned, Role};
 
 /// How much a finding matters.
@@ -251,9 +252,12 @@ pub(super) fn source(judged: &Judged) -> Vec<Finding> {
     if report.paused {
         findings.push(Finding::note(about("paused, there will be no failover")));
     }
-    if report.leader.is_some() && report.next.is_none() && !report.paused {
+    // Where the application decides, no other pod follows by itself.
+    let is_elected = report.follow.is_none();
+    if is_elected && report.leader.is_some() && report.next.is_none() && !report.paused {
         findings.push(Finding::note(about("no pod could follow the leader")));
     }
+    findings.extend(follow::following(judged).map(Finding::wrong));
     findings.extend(waypoint(judged).map(|text| Finding::note(about(&text))));
     findings
 }
@@ -375,12 +379,12 @@ pub(super) fn text(findings: &[Finding]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn word(finding: &Finding) -> String {
+    pub(in super::super) fn word(finding: &Finding) -> String {
         format!("{:?} {}", finding.weight, finding.text)
     }
 

@@ -9,7 +9,7 @@ use crate::board::{Board, LeaderChange, Row};
 use crate::logic::contract::reason;
 use crate::logic::duration::Brief;
 use crate::logic::event::Note;
-use crate::logic::follow::Lease;
+use crate::logic::follow::{self, Lease};
 use crate::logic::fsm::{Machine, Phase, Report, Step, Switched};
 use crate::logic::model::{Key, Meta, Pod, Service};
 use crate::logic::names::Reason;
@@ -119,6 +119,7 @@ pub(super) fn show(
     board: &Board,
     view: &View,
     machine: &Machine,
+    follow: Option<follow::State>,
     switched: Option<Switched>,
     now: Now,
 ) {
@@ -130,6 +131,7 @@ pub(super) fn show(
         since: leader.and_then(|leader| now.wall.checked_sub(now.moment.since(leader.since)).ok()),
         available: Report::available(view),
         pods: view.pods.len(),
+        follow: follow.map(follow::State::as_str),
     };
     let change = switched.map(|switched| LeaderChange {
         at: now.wall,
