@@ -54,7 +54,7 @@ async fn status_tells_who_leads_and_why() {
         .collect();
     assert_eq!(words[3], "b", "{text}");
     assert_eq!(words[5..8], ["2/3", "notReady", "c"], "{text}");
-    assert_eq!(words[10..], ["oldest", "-"], "{text}");
+    assert_eq!(words[10..], ["oldest", "-", "-"], "{text}");
 
     let list: Value =
         serde_json::from_str(&print(&world, "status -A -o json").await).expect("JSON");
