@@ -266,6 +266,8 @@ impl<'a> Judge<'a> {
             spent: None,
             nodes,
             addresses: &self.addresses,
+            // What the controller was told is not known here.
+            lease_namespaces: None,
             writes: true,
             cause: Cause {
                 at: self.now.moment,

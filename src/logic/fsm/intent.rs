@@ -55,7 +55,10 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
     if machine.phase == Phase::Unmanaged && machine.settings == Settings::default() {
         recall(machine, own);
     }
-    let (settings, problems) = settings::read(&meta.annotations, &machine.settings);
+    let (mut settings, mut problems) = settings::read(&meta.annotations, &machine.settings);
+    if let Some(allowed) = context.lease_namespaces {
+        problems.extend(settings.forbid_leases(&meta.namespace, allowed, &machine.settings));
+    }
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     machine.said.set_all(Topic::Annotation, texts, |text| {
         Note::warning(reason::INVALID_ANNOTATION, text)

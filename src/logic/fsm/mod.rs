@@ -175,6 +175,9 @@ pub struct Context<'a> {
     pub nodes: &'a Nodes,
     /// Cluster addresses of leader Services that were taken down.
     pub addresses: &'a Addresses,
+    /// The namespaces with Leases that a Service of another namespace may follow; all of them if it is
+    /// unknown.
+    pub lease_namespaces: Option<&'a [Arc<str>]>,
     /// Whether this replica writes. A standby takes the same steps, and what it wants is not written.
     pub writes: bool,
     /// What made us look.

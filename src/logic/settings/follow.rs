@@ -1,8 +1,38 @@
 //! Reads `zen-lead.io/follow`.
 
+use std::sync::Arc;
+
 use super::asked::{is_label_value, is_qualified_name};
-use super::{is_dns_label, is_dns_subdomain};
+use super::{Problem, Settings, is_dns_label, is_dns_subdomain};
+use crate::logic::contract::FOLLOW;
 use crate::logic::follow::Follow;
+
+impl Settings {
+    /// Refuses a Lease of another namespace than the source's that is not allowed. As after a typo, the
+    /// last valid value stays.
+    #[must_use]
+    pub fn forbid_leases(
+        &mut self,
+        own: &str,
+        allowed: &[Arc<str>],
+        last: &Self,
+    ) -> Option<Problem> {
+        let Some(Follow::Lease {
+            namespace: Some(namespace),
+            ..
+        }) = &self.follow
+        else {
+            return None;
+        };
+        if **namespace == *own || allowed.contains(namespace) {
+            return None;
+        }
+        let kept = last.follow.clone().or(Some(Follow::Unclear));
+        let asked = std::mem::replace(&mut self.follow, kept)?.to_string();
+        let expected = "a Lease of the Service's own namespace, or of one that the flag --follow-lease-namespaces names";
+        Some(Problem::new(FOLLOW, &asked, expected))
+    }
+}
 
 /// Where the application says which pod leads.
 pub(super) fn read(value: &str) -> Result<Follow, String> {
@@ -51,9 +81,9 @@ fn read_lease(lease: &str) -> Result<Follow, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Settings, read as read_all};
+    use super::super::read as read_all;
     use super::*;
-    use crate::logic::contract::{FAILOVER_MIN_DELAY, FOLLOW, PREFERRED_LEADER};
+    use crate::logic::contract::{FAILOVER_MIN_DELAY, PREFERRED_LEADER};
     use std::time::Duration;
 
     fn label(key: &str, value: &str) -> Follow {
@@ -164,5 +194,39 @@ mod tests {
                 && text.contains("the application decides"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_lease_of_another_namespace_has_to_be_allowed() {
+        let allowed = ["platform".into()];
+        let (label, own) = (label("role", "primary"), lease(Some("n"), "db"));
+        let secret = lease(Some("secret"), "db");
+        for (asked, last, expected, is_told) in [
+            (lease(None, "db"), None, lease(None, "db"), false),
+            (own.clone(), None, own, false),
+            (
+                lease(Some("platform"), "db"),
+                None,
+                lease(Some("platform"), "db"),
+                false,
+            ),
+            (secret.clone(), None, Follow::Unclear, true),
+            (secret, Some(label.clone()), label.clone(), true),
+            (label.clone(), None, label, false),
+        ] {
+            let following = |follow| Settings {
+                follow,
+                ..Settings::default()
+            };
+            let mut settings = following(Some(asked.clone()));
+            let problem = settings.forbid_leases("n", &allowed, &following(last));
+            assert_eq!(settings.follow, Some(expected), "{asked}");
+            let text = problem.map(|problem| problem.to_string());
+            assert_eq!(text.is_some(), is_told, "{asked}");
+            if let Some(text) = text {
+                let names = [FOLLOW, "lease/secret/db", "--follow-lease-namespaces"];
+                assert!(names.iter().all(|name| text.contains(name)), "{text}");
+            }
+        }
     }
 }

@@ -103,6 +103,7 @@ impl Lab {
             spent: self.spent,
             nodes: &self.nodes,
             addresses: &self.addresses,
+            lease_namespaces: None,
             writes: true,
             cause,
         };

@@ -125,6 +125,7 @@ impl Drive {
             spent,
             nodes: &nodes,
             addresses: &shared.addresses,
+            lease_namespaces: Some(&self.settings.follow_lease_namespaces),
             writes: is_active,
             cause,
         };
