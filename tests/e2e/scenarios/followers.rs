@@ -45,7 +45,7 @@ fn shows(slice: &Value, pods: &[&Made]) -> bool {
 }
 
 /// Waits until the slice shows these pods in this order and no other.
-async fn follow(t: &Test, slice: &str, pods: &[&Made]) -> Result<Arc<Value>> {
+pub(super) async fn follow(t: &Test, slice: &str, pods: &[&Made]) -> Result<Arc<Value>> {
     let names: Vec<&str> = pods.iter().map(|pod| &*pod.name).collect();
     let what = format!("slice {slice} shows {names:?}");
     t.until(Slice, slice, &what, |now| shows(now, pods)).await

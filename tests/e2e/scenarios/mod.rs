@@ -2,6 +2,7 @@
 
 mod admission;
 mod cli;
+mod documented;
 mod drain;
 mod drift;
 mod dual;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Scenario> {
         failover::ALL,
         encodings::ALL,
         followers::ALL,
+        documented::ALL,
         tracked::ALL,
         follow::ALL,
         last_resort::ALL,
