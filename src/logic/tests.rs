@@ -2,6 +2,7 @@
 
 mod chaos;
 mod event;
+mod follow;
 mod laws;
 
 use proptest::test_runner::Config;
