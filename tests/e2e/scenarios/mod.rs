@@ -9,6 +9,7 @@ mod dual;
 mod encodings;
 mod failover;
 mod follow;
+mod follow_lease;
 mod followers;
 mod guard;
 mod hygiene;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Scenario> {
         documented::ALL,
         tracked::ALL,
         follow::ALL,
+        follow_lease::ALL,
         last_resort::ALL,
         parts::ALL,
         ports::ALL,
