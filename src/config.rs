@@ -18,7 +18,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::logic::budget::Guard;
-use crate::logic::nodes::Patience;
+use crate::logic::nodes::NodeLeasePolicy;
 use crate::logic::rate_limit::RateLimit;
 use crate::logic::reflect::Encoding;
 pub use bind::Bind;
@@ -208,7 +208,7 @@ pub struct Config {
     /// Whether leaders hand over before a cordoned node goes.
     pub leave_cordoned_nodes: bool,
     /// When a node counts as down by its Lease; `None` never.
-    pub node_leases: Option<Patience>,
+    pub node_leases: Option<NodeLeasePolicy>,
     /// Above this many Services, histograms carry no Service.
     pub per_service_histograms_max: usize,
     /// How log lines look.

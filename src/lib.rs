@@ -47,14 +47,14 @@
 //! - Order between writes comes from observed facts, never from a queue: a crash between any two
 //!   requests leaves a state from which the same rules lead on.
 
-pub mod board;
 pub mod cli;
 pub mod config;
 pub mod jitter;
 pub mod logic;
 pub mod logs;
 pub mod metrics;
-pub mod planted;
+pub mod mutations;
 pub mod run;
 pub mod shell;
+pub mod status_page;
 pub mod store;

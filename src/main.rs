@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use zen_lead::cli::{self, Typed};
 use zen_lead::config::Config;
 use zen_lead::metrics::Metrics;
-use zen_lead::run::{Clients, Controller, Surroundings};
+use zen_lead::run::{Clients, Controller, Env};
 use zen_lead::shell::api;
 use zen_lead::shell::clock::Clock;
 use zen_lead::shell::serve::{self, Handlers, Listeners};
@@ -77,19 +77,19 @@ async fn control(config: Arc<Config>) -> anyhow::Result<()> {
     };
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
-    let around = Surroundings {
+    let around = Env {
         clock: clock.clone(),
         jitter: jitter::from_entropy(),
         spawn: Arc::new(|task| tokio::spawn(task).abort_handle()),
     };
     let controller = Controller::new(Arc::clone(&config), clients, around, Arc::clone(&metrics));
-    let drive = controller.drive();
+    let reconciler = controller.reconciler();
     let handlers = Handlers {
         metrics,
         health: controller.health(),
         readiness: controller.readiness(),
         board: controller.board(),
-        explain: Arc::new(move |service| drive.debug(service)),
+        explain: Arc::new(move |service| reconciler.debug(service)),
         clock: Arc::new(move || clock.now()),
         collection_timeout: config.collection_timeout,
     };

@@ -6,15 +6,15 @@
 //! go from the machines to the writer; the writer's answers are facts again.
 
 mod election;
-mod feeds;
 mod follow;
 mod hub;
-mod lookout;
 mod nodes;
-mod parts;
 mod rival;
+mod scan_requests;
 mod suspect;
+mod task_set;
 mod unsaid;
+mod watches;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,26 +24,26 @@ use bytes::Bytes;
 use kube_client::Client;
 use tokio::sync::mpsc;
 
-use crate::board::Board;
 use crate::config::{self, Config};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::Key;
 use crate::metrics::Metrics;
 use crate::shell::api::{self, CallError, Scope};
 use crate::shell::clock::Clock;
-use crate::shell::drive::{self, Drive};
-use crate::shell::events::{self, Poster};
-use crate::shell::lease::{Elector, Tenure};
-use crate::shell::serve::{Gate, Health, Heart, Readiness};
-use crate::shell::sweep;
+use crate::shell::events::{self, EventSender};
+use crate::shell::foreign_slices;
+use crate::shell::lease::{Elector, WritePermit};
+use crate::shell::reconciler::{self, Reconciler};
+use crate::shell::serve::{Gate, Health, Heartbeat, Readiness};
 use crate::shell::transport;
 use crate::shell::write::{FAILOVER_SLOTS, Spawn, Writer, WriterOptions};
+use crate::status_page::StatusPage;
 use crate::store::Store;
 use election::asking;
-pub(crate) use feeds::LIVE_PODS;
 use hub::Hub;
-use lookout::Lookout;
-use parts::TaskSet;
+use scan_requests::ScanRequests;
+use task_set::TaskSet;
+pub(crate) use watches::LIVE_PODS;
 
 /// For one request about an Event.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ const _: () = assert!(IN_FLIGHT_MAX < transport::STREAMS_MAX);
 
 /// What a process, or a simulation, lends to the controller.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Env {
     /// Both clocks.
     pub clock: Clock,
     /// A number in `[0, 1)`. Two replicas need different sequences: their identities come from it.
@@ -86,9 +86,9 @@ pub struct Surroundings {
 pub struct Controller {
     config: Arc<Config>,
     clients: Clients,
-    around: Surroundings,
+    around: Env,
     store: Arc<Store>,
-    drive: Arc<Drive>,
+    reconciler: Arc<Reconciler>,
     writer: Writer,
     hub: Arc<Hub>,
     elector: Elector,
@@ -96,21 +96,16 @@ pub struct Controller {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     readiness: Arc<Readiness>,
-    board: Option<Arc<Board>>,
-    lookout: Lookout,
+    board: Option<Arc<StatusPage>>,
+    lookout: ScanRequests,
     asked: mpsc::Receiver<Key>,
-    poster: Poster,
+    poster: EventSender,
 }
 
 impl Controller {
     /// Makes the parts and joins them. Nothing runs yet.
     #[must_use]
-    pub fn new(
-        config: Arc<Config>,
-        clients: Clients,
-        around: Surroundings,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(config: Arc<Config>, clients: Clients, around: Env, metrics: Arc<Metrics>) -> Self {
         let store = Arc::new(Store::default());
         let clock = around.clock.clone();
         let (elector, lease) = election::elector(&config, &clients, &around);
@@ -121,8 +116,8 @@ impl Controller {
             clock.clone(),
         );
         let (events, poster) = events::queue(&config.lease.identity);
-        let (queue, asked) = mpsc::channel(sweep::ASKED_MAX);
-        let lookout = Lookout::new(Arc::clone(&store), queue);
+        let (queue, asked) = mpsc::channel(foreign_slices::ASKED_MAX);
+        let lookout = ScanRequests::new(Arc::clone(&store), queue);
         let hub = Arc::new(Hub::new(
             Arc::clone(&store),
             writer.clone(),
@@ -132,11 +127,11 @@ impl Controller {
             events,
             lookout.clone(),
         ));
-        let outlet: Arc<dyn drive::Outlet> = Arc::clone(&hub) as _;
+        let outlet: Arc<dyn reconciler::Effects> = Arc::clone(&hub) as _;
         let is_shown = config.status_page && config.metrics.is_some();
         let began = clock.now().wall.as_millisecond();
-        let board = is_shown.then(|| Arc::new(Board::new(began)));
-        let drive = Arc::new(Drive::new(
+        let board = is_shown.then(|| Arc::new(StatusPage::new(began)));
+        let reconciler = Arc::new(Reconciler::new(
             Arc::clone(&store),
             Arc::clone(&metrics),
             outlet,
@@ -144,7 +139,7 @@ impl Controller {
             drive_settings(&config),
             clock.clone(),
         ));
-        hub.settle_into(&drive);
+        hub.settle_into(&reconciler);
         Self {
             health: Arc::new(Health::new(clock.moment())),
             readiness: Arc::new(Readiness::default()),
@@ -152,7 +147,7 @@ impl Controller {
             clients,
             around,
             store,
-            drive,
+            reconciler,
             writer,
             hub,
             elector,
@@ -179,19 +174,19 @@ impl Controller {
 
     /// For the status page; `None` if there is none.
     #[must_use]
-    pub fn board(&self) -> Option<Arc<Board>> {
+    pub fn board(&self) -> Option<Arc<StatusPage>> {
         self.board.clone()
     }
 
     /// For `/debug/state`.
     #[must_use]
-    pub fn drive(&self) -> Arc<Drive> {
-        Arc::clone(&self.drive)
+    pub fn reconciler(&self) -> Arc<Reconciler> {
+        Arc::clone(&self.reconciler)
     }
 
     /// Whether this replica writes, now and later.
     #[must_use]
-    pub fn tenure(&self) -> Tenure {
+    pub fn tenure(&self) -> WritePermit {
         self.elector.tenure()
     }
 
@@ -201,7 +196,7 @@ impl Controller {
         let scopes = self.scopes();
         let sync = Arc::new(FirstSync::new(
             3 * scopes.len(),
-            Arc::clone(&self.drive),
+            Arc::clone(&self.reconciler),
             self.elector.clone(),
             self.readiness.gate("the first sync"),
         ));
@@ -211,10 +206,10 @@ impl Controller {
             self.watch_slices(&mut parts, scope, &sync);
             self.watch_pods(&mut parts, scope, &sync);
         }
-        let drive = Arc::clone(&self.drive);
+        let reconciler = Arc::clone(&self.reconciler);
         let alive = self.alive("deadlines");
         parts.spawn("deadlines", async move {
-            drive.run(alive).await;
+            reconciler.run(alive).await;
         });
         self.sweep(&mut parts, scopes);
         self.watch_lease(&mut parts);
@@ -266,15 +261,15 @@ impl Controller {
 
     fn alive(&self, task: &str) -> impl Fn() + Send + 'static + use<> {
         let clock = self.around.clock.clone();
-        let heart: Heart = self.health.task(task, clock.moment());
+        let heart: Heartbeat = self.health.task(task, clock.moment());
         move || heart.beat(clock.moment())
     }
 }
 
-fn drive_settings(config: &Config) -> drive::Settings {
+fn drive_settings(config: &Config) -> reconciler::Settings {
     let max = config.services_per_namespace_max;
     let allowed = config.follow_lease_namespaces.iter();
-    drive::Settings {
+    reconciler::Settings {
         mirror: Mirror::new(&config.mirror_prefixes),
         services_per_namespace_max: max.map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
         guard: config.failovers,
@@ -282,7 +277,7 @@ fn drive_settings(config: &Config) -> drive::Settings {
     }
 }
 
-fn writer_options(config: &Config, around: &Surroundings, tenure: &Tenure) -> WriterOptions {
+fn writer_options(config: &Config, around: &Env, tenure: &WritePermit) -> WriterOptions {
     WriterOptions {
         in_flight_max: config.writes_in_flight_max,
         keep_managed_fields: config.keep_managed_fields,
@@ -297,16 +292,16 @@ fn writer_options(config: &Config, around: &Surroundings, tenure: &Tenure) -> Wr
 /// Opens the machines once every watch has synced.
 struct FirstSync {
     left: std::sync::atomic::AtomicUsize,
-    drive: Arc<Drive>,
+    reconciler: Arc<Reconciler>,
     elector: Elector,
     gate: Gate,
 }
 
 impl FirstSync {
-    fn new(watches: usize, drive: Arc<Drive>, elector: Elector, gate: Gate) -> Self {
+    fn new(watches: usize, reconciler: Arc<Reconciler>, elector: Elector, gate: Gate) -> Self {
         Self {
             left: watches.into(),
-            drive,
+            reconciler,
             elector,
             gate,
         }
@@ -321,7 +316,7 @@ impl FirstSync {
             };
             if all.left.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) == 1 {
                 tracing::info!("synced");
-                all.drive.open();
+                all.reconciler.open();
                 all.elector.synced();
                 all.gate.open();
             }

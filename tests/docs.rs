@@ -118,7 +118,7 @@ fn every_scenario_that_is_named_exists() {
 fn every_annotation_is_told_of() {
     for page in ["docs/CONTRACT.md", "README.md"] {
         let text = read(&root().join(page));
-        for key in zen_lead::logic::contract::INPUTS {
+        for key in zen_lead::logic::well_known::INPUTS {
             let name = key.strip_prefix("zen-lead.io/").expect("ours");
             let is_row =
                 |line: &str| line.starts_with("| `") && line.contains(&format!("{name}` |"));

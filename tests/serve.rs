@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use zen_lead::board::{Board, LeaderChange, Row};
 use zen_lead::config::Bind;
 use zen_lead::logic::model::Key;
 use zen_lead::logic::names::State;
@@ -20,6 +19,7 @@ use zen_lead::metrics::{CONTENT_TYPE, Figures, Metrics};
 use zen_lead::shell::serve::{
     Addresses, Gate, Handlers, Health, Listeners, Readiness, ServeError, serve, spawn,
 };
+use zen_lead::status_page::{LeaderChange, Row, StatusPage};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +44,7 @@ fn handlers() -> (Handlers, Arc<AtomicI64>) {
         metrics: Arc::new(Metrics::new(500)),
         health: Arc::new(Health::new(Moment(1_000_000))),
         readiness: Arc::default(),
-        board: Some(Arc::new(Board::new(17))),
+        board: Some(Arc::new(StatusPage::new(17))),
         explain: Arc::new(|key: &Key| {
             (&*key.name == "web").then(|| json!({ "service": key.to_string(), "leader": "web-0" }))
         }),

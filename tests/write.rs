@@ -215,14 +215,14 @@ fn describe(settled: &Settled) -> String {
     match &settled.verdict {
         Verdict::Accepted(Observed::Gone(_)) => "gone".into(),
         Verdict::Accepted(_) => "accepted".into(),
-        Verdict::Overtaken(Observed::Gone(_)) => "overtaken: gone".into(),
-        Verdict::Overtaken(_) => "overtaken".into(),
-        Verdict::Found(Observed::Gone(_)) => "found: gone".into(),
-        Verdict::Found(_) => "found".into(),
+        Verdict::Conflict(Observed::Gone(_)) => "overtaken: gone".into(),
+        Verdict::Conflict(_) => "overtaken".into(),
+        Verdict::Probed(Observed::Gone(_)) => "found: gone".into(),
+        Verdict::Probed(_) => "found".into(),
         Verdict::AddressHeld(_) => "address held".into(),
         Verdict::AddressTaken(_) => "address taken".into(),
         Verdict::Refused(status) => format!("refused {}", status.code),
-        Verdict::Quiet => "quiet".into(),
+        Verdict::NamespaceTerminating => "quiet".into(),
         Verdict::Unanswered => "unanswered".into(),
         Verdict::Failed { retry_after, .. } => match retry_after {
             Some(after) => format!("failed, after {after:?}"),
@@ -234,7 +234,7 @@ fn describe(settled: &Settled) -> String {
 /// What a machine would want after that outcome.
 fn replan(settled: &Settled) -> Option<Write> {
     let write = &*settled.write;
-    let Verdict::Overtaken(observed) = &settled.verdict else {
+    let Verdict::Conflict(observed) = &settled.verdict else {
         let is_over = matches!(settled.verdict, Verdict::Accepted(_));
         return (!is_over).then(|| write.clone());
     };

@@ -7,13 +7,13 @@ mod kube_proxy;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::ask::Cluster;
+use super::client::Cluster;
+use super::cluster_view::ClusterView;
+use super::environment;
 use super::events::EventLog;
 use super::grammar::Call;
-use super::place;
-use super::report::{Judge, Judged};
-use super::sight::ClusterView;
-use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY};
+use super::report::{Evaluator, Judged};
+use crate::logic::well_known::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY};
 use crate::shell::api::{self, Scope};
 use checks::{Finding, LEASE, LEASE_RIGHTS, RIGHTS, Right};
 use kube_proxy::Sources;
@@ -41,18 +41,18 @@ pub(super) async fn run(cluster: &Cluster, call: &Call) -> Result<Diagnosis> {
         Ok(sight) => {
             sight.read_leases(cluster).await;
             let said = EventLog::of(cluster, &scopes).await;
-            let judged = Judge::new(&sight.store, sight.now()).all().into_iter();
+            let judged = Evaluator::new(&sight.store, sight.now()).all().into_iter();
             let judged: Vec<_> = judged.map(|judged| said.complete(judged)).collect();
             findings.extend(judged.iter().flat_map(checks::source));
             if let Some(user) = call.value("as") {
                 findings.extend(followed_rights(cluster, user, &judged).await);
             }
-            findings.push(checks::count(&judged, &place::told(&scopes)));
+            findings.push(checks::count(&judged, &environment::told(&scopes)));
             let served = judged.iter().filter(|judged| judged.is_wanted);
-            sources = Sources::of(served.filter_map(|judged| judged.view.source.as_deref()));
+            sources = Sources::of(served.filter_map(|judged| judged.snapshot.source.as_deref()));
             for scope in &scopes {
-                match strangers(cluster, scope).await {
-                    Ok(slices) => findings.extend(checks::strangers(&judged, &slices)),
+                match foreign_slices(cluster, scope).await {
+                    Ok(slices) => findings.extend(checks::foreign_slices(&judged, &slices)),
                     Err(why) => findings.push(Finding::note(format!("{why:#}"))),
                 }
             }
@@ -152,7 +152,7 @@ async fn lease_rights(cluster: &Cluster, user: &str) -> Result<Finding> {
 async fn followed_rights(cluster: &Cluster, user: &str, judged: &[Judged]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for one in judged {
-        let source = &one.view.key;
+        let source = &one.snapshot.key;
         let follow = one.settings.follow.as_ref();
         let Some(lease) = follow.and_then(|follow| follow.lease(&source.namespace)) else {
             continue;
@@ -209,7 +209,7 @@ async fn lease(cluster: &Cluster, namespace: &str, name: &str) -> Result<Value> 
 }
 
 /// Slices that bear the name of a Service and are not zen-lead's.
-async fn strangers(cluster: &Cluster, scope: &Scope) -> Result<Value> {
+async fn foreign_slices(cluster: &Cluster, scope: &Scope) -> Result<Value> {
     let path = api::path::<crate::logic::model::Slice>(scope.namespace(), None);
     let selector = format!("{SERVICE_NAME},{SLICE_MANAGED_BY}!={MANAGER}");
     let list = cluster

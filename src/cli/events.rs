@@ -4,12 +4,12 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use super::ask::Cluster;
+use super::client::Cluster;
 use super::report::Judged;
 use super::status;
-use crate::logic::contract::reason;
 use crate::logic::event::COMPONENT;
 use crate::logic::model::Key;
+use crate::logic::well_known::reason;
 use crate::shell::api::{self, Scope};
 
 /// So far the clocks of the machines that wrote an Event and a pod's condition may be apart.
@@ -56,7 +56,7 @@ impl EventLog {
 
     /// Adds to what the facts show.
     pub(super) fn complete(&self, mut judged: Judged) -> Judged {
-        let change = last(&self.changes, &judged.view.key);
+        let change = last(&self.changes, &judged.snapshot.key);
         judged.report.last_reason = change.and_then(|change| status::reason_of(&change.message));
         judged.report.guarded = self.is_guarded(&judged).unwrap_or_default();
         if let Some(pending) = judged.report.pending.as_mut()
@@ -65,7 +65,7 @@ impl EventLog {
             pending.push_str("; the storm guard holds it back, see the Event ");
             pending.push_str(reason::FAILOVER_BUDGET_EXCEEDED);
         } else if let Some(pending) = judged.report.pending.as_mut()
-            && let Some(refusal) = self.refusal(&judged.view.key)
+            && let Some(refusal) = self.refusal(&judged.snapshot.key)
         {
             pending.push_str("; the controller reports: ");
             pending.push_str(&refusal.message);
@@ -85,13 +85,13 @@ impl EventLog {
     fn is_guarded(&self, judged: &Judged) -> Option<bool> {
         judged.report.pending.as_ref()?;
         let leader = judged.report.leader.as_ref()?;
-        let event = last(&self.guards, &judged.view.key)?;
+        let event = last(&self.guards, &judged.snapshot.key)?;
         let rest = event.message.strip_prefix("Leader ")?;
         let is_of_leader = rest
             .strip_prefix(&*leader.pod)?
             .starts_with(" is not Ready");
         let said: jiff::Timestamp = event.at.parse().ok()?;
-        let turned = judged.view.pod(&leader.uid)?.ready_transition?;
+        let turned = judged.snapshot.pod(&leader.uid)?.ready_transition?;
         Some(is_of_leader && turned.duration_since(said) <= CLOCKS_APART)
     }
 }

@@ -9,17 +9,17 @@ use serde_json::{Value, json};
 use super::report::{FollowersReport, Judged, Report};
 use super::status::{age, span};
 use super::table;
-use crate::logic::contract::{ROLE, SOURCE_SERVICE};
 use crate::logic::elect::{Candidate, Obstacle};
 use crate::logic::follow::{self, Named};
 use crate::logic::model::Pod;
 use crate::logic::settings::Strategy;
 use crate::logic::time::Now;
+use crate::logic::well_known::{ROLE, SOURCE_SERVICE};
 
 /// The text for people.
 pub(super) fn text(judged: &Judged, now: Now) -> String {
     let report = &judged.report;
-    let mut text = format!("Service {}: {}\n", judged.view.key, headline(judged));
+    let mut text = format!("Service {}: {}\n", judged.snapshot.key, headline(judged));
     if judged.is_managed {
         let _ = writeln!(text, "Leader: {}", leader(report, now));
         if let Some(followers) = &report.followers {
@@ -34,7 +34,7 @@ pub(super) fn text(judged: &Judged, now: Now) -> String {
         text += "\n";
         text += &pods(judged, now);
     }
-    if judged.is_managed && judged.view.source.is_some() {
+    if judged.is_managed && judged.snapshot.source.is_some() {
         let _ = writeln!(text, "\n{}", prospect(judged));
     }
     for note in report.pending.iter().chain(&report.problems) {
@@ -65,7 +65,7 @@ pub(super) fn json(judged: &Judged, now: Now) -> Value {
 
 fn headline(judged: &Judged) -> String {
     let report = &judged.report;
-    let Some(source) = &judged.view.source else {
+    let Some(source) = &judged.snapshot.source else {
         let gone = "gone; what zen-lead made is still there";
         let never = "there is no such Service";
         return if judged.is_managed { gone } else { never }.into();
@@ -114,7 +114,7 @@ fn followers(followers: &FollowersReport) -> String {
 /// identity is a pod.
 fn claim(judged: &Judged, now: Now) -> Option<String> {
     let follow = judged.settings.follow.as_ref()?;
-    let claim = follow::claim(follow, &judged.view, now.moment);
+    let claim = follow::claim(follow, &judged.snapshot, now.moment);
     let line = match claim.named {
         Named::Pod(_, Some(line)) => {
             format!(", by rule {} ({})", line.number(), line.as_str())

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::ask::Cluster;
-use super::sight::ClusterView;
+use super::client::Cluster;
+use super::cluster_view::ClusterView;
 use crate::logic::follow::Absence;
 use crate::logic::model::{FollowedLease, Key};
 use crate::logic::settings::{self, Settings};

@@ -12,24 +12,24 @@
 //! fresh [`crate::logic::fsm::Machine`] takes one step on it, as the controller does after a
 //! restart. Nothing is written but annotations of a source that a user names.
 
-mod ask;
+mod actions;
+mod client;
+mod cluster_view;
 mod commands;
 mod doctor;
+mod environment;
 mod events;
 mod explain;
 mod grammar;
 mod help;
+mod kubectl;
 mod leases;
-mod lines;
-mod place;
 mod report;
 mod run;
-mod sight;
 mod status;
-mod steer;
 mod table;
 
-pub use ask::Cluster;
+pub use client::Cluster;
 pub use commands::{Argument, Command, OptionSpec};
 pub use grammar::{Call, Typed, read};
 pub use run::{answer, run};

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::logic::addresses::Addresses;
-use crate::logic::contract::{AVOIDED_NODES, LAST_SWITCH_TIME, LEADER_POD_UID, SERVICE_NAME};
 use crate::logic::elect::Candidate;
 use crate::logic::event::Severity;
 use crate::logic::follow;
@@ -17,14 +16,15 @@ use crate::logic::model::{Key, TargetRef, Uid};
 use crate::logic::nodes::Nodes;
 use crate::logic::record;
 use crate::logic::settings::{self, OptIn, Settings};
-use crate::logic::spread::{Others, Spread};
+use crate::logic::snapshot::{Role, Snapshot};
+use crate::logic::spread::{LeadersPerNode, Others};
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::{Role, View};
+use crate::logic::well_known::{AVOIDED_NODES, LAST_SWITCH_TIME, LEADER_POD_UID, SERVICE_NAME};
 use crate::store::Store;
 
 /// A source and what the controller's code makes of it.
 pub(super) struct Judged {
-    pub(super) view: View,
+    pub(super) snapshot: Snapshot,
     /// Whether it asks to be served.
     pub(super) is_wanted: bool,
     /// Whether it does, or anything of zen-lead's is there.
@@ -112,30 +112,30 @@ pub(super) struct Count {
 }
 
 /// Judges sources one after the other, knowing where the others' leaders are.
-pub(super) struct Judge<'a> {
+pub(super) struct Evaluator<'a> {
     store: &'a Store,
     mirror: Mirror,
-    spread: Spread,
+    spread: LeadersPerNode,
     /// Kept by the controller alone.
     addresses: Addresses,
     nodes: BTreeMap<Key, Arc<str>>,
     now: Now,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Evaluator<'a> {
     pub(super) fn new(store: &'a Store, now: Now) -> Self {
         let mut judge = Self {
             store,
             mirror: Mirror::new(None::<&str>),
-            spread: Spread::default(),
+            spread: LeadersPerNode::default(),
             addresses: Addresses::default(),
             nodes: BTreeMap::new(),
             now,
         };
         // What the strategy node-spread goes by: the leaders that are published.
-        let (mut spread, mut nodes) = (Spread::default(), BTreeMap::new());
+        let (mut spread, mut nodes) = (LeadersPerNode::default(), BTreeMap::new());
         for key in store.sources() {
-            let step = judge.step(Machine::default(), &store.view(&key));
+            let step = judge.step(Machine::default(), &store.snapshot(&key));
             if let Some(node) = step.goal.leader_node() {
                 spread.moved(None, Some(node));
                 nodes.insert(key, Arc::clone(node));
@@ -155,26 +155,26 @@ impl<'a> Judge<'a> {
 
     /// One source, whether or not it is opted in.
     pub(super) fn source(&self, key: &Key) -> Judged {
-        let view = self.store.view(key);
-        let step = self.step(Machine::default(), &view);
+        let snapshot = self.store.snapshot(key);
+        let step = self.step(Machine::default(), &snapshot);
         let machine = &step.machine;
-        let nodes = avoided(&view, self.now);
+        let nodes = avoided(&snapshot, self.now);
         let candidates = match machine.phase {
             Phase::Electing | Phase::Serving(_) => {
-                machine.scrutinize(&view, &self.context(key, &nodes), self.now)
+                machine.assess_candidates(&snapshot, &self.context(key, &nodes), self.now)
             }
             Phase::Unmanaged | Phase::Draining => Vec::new(),
         };
-        let wants = view.source.as_ref().is_some_and(|source| {
+        let wants = snapshot.source.as_ref().is_some_and(|source| {
             let is_source = source
                 .metadata
                 .labels
-                .get(crate::logic::contract::SOURCE_SERVICE);
+                .get(crate::logic::well_known::SOURCE_SERVICE);
             is_source.is_none() && settings::opt_in(source) != OptIn::No
         });
         let mut roles = [Role::Leader, Role::Followers].into_iter();
-        let is_managed = wants || roles.any(|role| !view.own(role).is_empty());
-        let report = self.report(&view, &step, &candidates);
+        let is_managed = wants || roles.any(|role| !snapshot.own(role).is_empty());
+        let report = self.report(&snapshot, &step, &candidates);
         Judged {
             settings: machine.settings.clone(),
             shunned: machine.shunned.clone(),
@@ -183,39 +183,40 @@ impl<'a> Judge<'a> {
             is_managed,
             candidates,
             report,
-            view,
+            snapshot,
         }
     }
 
-    fn report(&self, view: &View, step: &Step, candidates: &[Candidate]) -> Report {
+    fn report(&self, snapshot: &Snapshot, step: &Step, candidates: &[Candidate]) -> Report {
         let machine = &step.machine;
         let name = machine.name.as_ref();
-        let shown = name.and_then(|name| fsm::published(view, name));
+        let shown = name.and_then(|name| fsm::published(snapshot, name));
         let decided = step.goal.leader().map(|leader| &leader.uid);
         let is_served = matches!(machine.phase, Phase::Electing | Phase::Serving(_));
         let state = match (&machine.phase, shown) {
             (Phase::Serving(_), None) => "Electing",
             (phase, _) => phase.name(),
         };
-        let leader = shown.map(|shown| leader(view, shown));
+        let leader = shown.map(|shown| leader(snapshot, shown));
         Report {
-            namespace: Arc::clone(&view.key.namespace),
-            service: Arc::clone(&view.key.name),
+            namespace: Arc::clone(&snapshot.key.namespace),
+            service: Arc::clone(&snapshot.key.name),
             leader_service: name
                 .filter(|name| {
-                    view.own_services()
+                    snapshot
+                        .own_services()
                         .iter()
                         .any(|own| own.metadata.name == **name)
                 })
                 .cloned(),
             state,
-            next: self.successor(view, step, shown.map(|shown| &shown.uid)),
+            next: self.successor(snapshot, step, shown.map(|shown| &shown.uid)),
             pods: Count {
                 eligible: candidates
                     .iter()
                     .filter(|one| one.obstacle.is_none())
                     .count(),
-                matching: view.pods.len(),
+                matching: snapshot.pods.len(),
             },
             strategy: machine.settings.strategy.as_str(),
             sticky: machine.settings.sticky,
@@ -233,24 +234,29 @@ impl<'a> Judge<'a> {
                 .filter(|note| note.severity == Severity::Warning)
                 .map(|note| format!("{}: {}", note.reason, note.message))
                 .collect(),
-            followers: followers(view, machine),
+            followers: followers(snapshot, machine),
             leader,
         }
     }
 
     /// The pod that leads once that pod is gone.
-    fn successor(&self, view: &View, step: &Step, leader: Option<&Uid>) -> Option<Arc<str>> {
-        let mut without = view.clone();
+    fn successor(
+        &self,
+        snapshot: &Snapshot,
+        step: &Step,
+        leader: Option<&Uid>,
+    ) -> Option<Arc<str>> {
+        let mut without = snapshot.clone();
         without.pods.retain(|pod| Some(&pod.uid) != leader);
-        without.referenced.retain(|pod| Some(&pod.uid) != leader);
+        without.pinned_pods.retain(|pod| Some(&pod.uid) != leader);
         let then = self.step(step.machine.clone(), &without);
         let next = then.goal.leader()?;
         (Some(&next.uid) != leader).then(|| Arc::clone(&next.name))
     }
 
-    fn step(&self, machine: Machine, view: &View) -> Step {
-        let nodes = avoided(view, self.now);
-        machine.step(view, &self.context(&view.key, &nodes), self.now)
+    fn step(&self, machine: Machine, snapshot: &Snapshot) -> Step {
+        let nodes = avoided(snapshot, self.now);
+        machine.step(snapshot, &self.context(&snapshot.key, &nodes), self.now)
     }
 
     fn context<'b>(&'b self, source: &Key, nodes: &'b Nodes) -> Context<'b> {
@@ -279,19 +285,19 @@ impl<'a> Judge<'a> {
 
 /// The controller's view of the pods' nodes, from its record on the leader Service. The user may lack
 /// the right to read nodes, and the command does not know the controller's flags.
-fn avoided(view: &View, now: Now) -> Nodes {
-    let services = view.own_services();
+fn avoided(snapshot: &Snapshot, now: Now) -> Nodes {
+    let services = snapshot.own_services();
     let mut annotations = services.iter().map(|own| &own.metadata.annotations);
     let recorded = annotations.find_map(|annotations| annotations.get(AVOIDED_NODES));
     recorded.map_or_else(Nodes::default, |text| record::read_avoided(text, now))
 }
 
-fn leader(view: &View, shown: &TargetRef) -> Leader {
-    let slices = view.own_slices();
+fn leader(snapshot: &Snapshot, shown: &TargetRef) -> Leader {
+    let slices = snapshot.own_slices();
     let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
     let names = |target: &TargetRef| target.uid == shown.uid;
     let mut fitting = endpoints.filter(|endpoint| endpoint.target_ref.as_ref().is_some_and(names));
-    let services = view.own_services();
+    let services = snapshot.own_services();
     let since = services.iter().find_map(|service| {
         let annotations = &service.metadata.annotations;
         let is_of_this_pod = annotations.get(LEADER_POD_UID) == Some(&*shown.uid.to_string());
@@ -308,8 +314,8 @@ fn leader(view: &View, shown: &TargetRef) -> Leader {
     }
 }
 
-fn followers(view: &View, machine: &Machine) -> Option<FollowersReport> {
-    let own = view.own(Role::Followers);
+fn followers(snapshot: &Snapshot, machine: &Machine) -> Option<FollowersReport> {
+    let own = snapshot.own(Role::Followers);
     let service = own.service(machine.followers.name.as_ref()?)?;
     let name = &service.metadata.name;
     let slices = own.slices().iter();

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::ask::Cluster;
+use super::client::Cluster;
+use super::cluster_view::ClusterView;
 use super::events::EventLog;
 use super::grammar::{Call, Typed};
-use super::report::{Judge, Report};
-use super::sight::ClusterView;
+use super::report::{Evaluator, Report};
 use super::status::{self, Columns};
-use super::{doctor, explain, help, lines, place, steer};
+use super::{actions, doctor, environment, explain, help, kubectl};
 use crate::logic::model::Key;
 use crate::shell::api::{self, Scope};
 
@@ -73,9 +73,9 @@ pub async fn answer(call: &Call, cluster: &Cluster, out: &mut dyn io::Write) -> 
             diagnosis.text
         }
         "explain" => tell_why(cluster, call, &source()?).await?,
-        "switchover" => steer::switchover(cluster, call, &source()?).await?,
-        "pause" => steer::pause(cluster, &source()?, true).await?,
-        "resume" => steer::pause(cluster, &source()?, false).await?,
+        "switchover" => actions::switchover(cluster, call, &source()?).await?,
+        "pause" => actions::pause(cluster, &source()?, true).await?,
+        "resume" => actions::pause(cluster, &source()?, false).await?,
         command => tell_line(cluster, call, command, &source()?).await?,
     };
     write(out, &text)?;
@@ -120,7 +120,7 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
         "json" if call.has("watch") => shown.iter().map(line_of).collect(),
         "json" => format!("{:#}\n", status::list(&shown)),
         _ if shown.is_empty() => {
-            eprintln!("No Service is opted in, in {}.", place::told(&scopes));
+            eprintln!("No Service is opted in, in {}.", environment::told(&scopes));
             String::new()
         }
         _ => columns.table(&shown, wall),
@@ -155,7 +155,7 @@ fn line_of(report: &Report) -> String {
 }
 
 fn look(sight: &ClusterView, one: Option<&Key>, said: &EventLog) -> Vec<Report> {
-    let judge = Judge::new(&sight.store, sight.now());
+    let judge = Evaluator::new(&sight.store, sight.now());
     let judged = match one {
         Some(key) => vec![judge.source(key)],
         None => judge.all(),
@@ -168,8 +168,8 @@ async fn tell_why(cluster: &Cluster, call: &Call, source: &Key) -> Result<String
     let scopes = [Scope::Namespace(source.namespace.clone())];
     let sight = ClusterView::of(cluster, &scopes).await?;
     sight.read_leases(cluster).await;
-    let judged = Judge::new(&sight.store, sight.now()).source(source);
-    if judged.view.source.is_none() && !judged.is_managed {
+    let judged = Evaluator::new(&sight.store, sight.now()).source(source);
+    if judged.snapshot.source.is_none() && !judged.is_managed {
         anyhow::bail!("there is no Service {source}");
     }
     let judged = EventLog::of(cluster, &scopes).await.complete(judged);
@@ -182,7 +182,7 @@ async fn tell_why(cluster: &Cluster, call: &Call, source: &Key) -> Result<String
 async fn tell_line(cluster: &Cluster, call: &Call, command: &str, source: &Key) -> Result<String> {
     let scopes = [Scope::Namespace(source.namespace.clone())];
     let sight = ClusterView::of(cluster, &scopes).await?;
-    let judged = Judge::new(&sight.store, sight.now()).source(source);
+    let judged = Evaluator::new(&sight.store, sight.now()).source(source);
     let leader = judged.report.leader.with_context(|| {
         format!(
             "Service {source} has no leader; see zen-lead explain {}",
@@ -192,12 +192,12 @@ async fn tell_line(cluster: &Cluster, call: &Call, command: &str, source: &Key) 
     if command == "leader" {
         return Ok(format!("{}\n", leader.pod));
     }
-    let slices = judged.view.own_slices();
+    let slices = judged.snapshot.own_slices();
     let ports = slices.iter().flat_map(|slice| &slice.ports);
     let mut ports: Vec<u16> = ports.filter_map(|port| port.port).collect();
     ports.sort_unstable();
     ports.dedup();
-    let line = lines::line(
+    let line = kubectl::line(
         command,
         source,
         &leader,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::value::{Given, ValueSource};
 use super::{Bind, Config, FastRetry, Flags, LeaseConfig, Mistakes, WRITES_IN_FLIGHT};
 use crate::logic::budget::Guard;
-use crate::logic::nodes::Patience;
+use crate::logic::nodes::NodeLeasePolicy;
 use crate::logic::rate_limit::RateLimit;
 
 /// client-go spreads its retries over 1 to 1.2 periods; the deadline must outlast one of them.
@@ -303,7 +303,7 @@ fn failovers(flags: &Flags, from: &ValueSource) -> Guard {
     }
 }
 
-fn node_leases(flags: &Flags, from: &ValueSource) -> Option<Patience> {
+fn node_leases(flags: &Flags, from: &ValueSource) -> Option<NodeLeasePolicy> {
     let share_max = from.number(
         flags.node_lease_max_stalled_percent.as_deref(),
         "node-lease-max-stalled-percent",
@@ -323,7 +323,7 @@ fn node_leases(flags: &Flags, from: &ValueSource) -> Option<Patience> {
     if timeout < Duration::from_secs(12) || timeout > Duration::from_hours(1) {
         from.note(given.refuse("expected 0s for off, or a duration from 12s to 1h"));
     }
-    Some(Patience { timeout, share_max })
+    Some(NodeLeasePolicy { timeout, share_max })
 }
 
 /// Flags of the Go program that are checked and then change nothing.

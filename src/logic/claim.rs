@@ -48,7 +48,7 @@ use serde_json::Value;
 use super::backoff::Backoff;
 use super::model::{Key, Lease, Version};
 use super::time::{Moment, Now};
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// Longest pause that a server may ask for between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ const AT_ONCE: Moment = Moment(i64::MIN);
 /// Which Lease, which process asks for it, and how long things may take: `duration` > `renew_deadline` >
 /// `retry_period`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct LeaseParams {
     /// The Lease.
     pub lease: Key,
     /// Our identity: no other process, earlier ones included, ever has the same.
@@ -74,7 +74,7 @@ pub struct Terms {
     pub retry_period: Duration,
 }
 
-impl Terms {
+impl LeaseParams {
     /// How long an answer is waited for. A slow answer still counts from when it was asked for, so
     /// there is no hurry; but there must be time for another attempt.
     #[must_use]
@@ -157,7 +157,7 @@ pub enum Purpose {
 /// One replica's claim. It has at most one request under way.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    terms: Terms,
+    terms: LeaseParams,
     /// The newest version that is known, also of a Lease that is gone since; `None` before anything
     /// was heard.
     version: Option<Version>,
@@ -195,7 +195,7 @@ pub struct ClaimStep {
 impl Claim {
     /// Knows nothing yet, and wants nothing before it is synced.
     #[must_use]
-    pub fn new(terms: Terms) -> Self {
+    pub fn new(terms: LeaseParams) -> Self {
         let delay = terms.retry_period / 4;
         Self {
             backoff: Backoff::new(delay, terms.duration),
@@ -287,7 +287,7 @@ impl Claim {
 
     fn lapse(&mut self, now: Moment) {
         if let Some(until) = self.ours_until.filter(|until| *until <= now) {
-            if planted::is(Bug::HolderGoesOn) {
+            if mutations::is(Mutation::HolderGoesOn) {
                 self.ours_until = Some(now + self.terms.retry_period);
                 return;
             }
@@ -311,7 +311,7 @@ impl Claim {
             }
             Some(holder) if *holder == self.terms.identity => self.theirs_until = now,
             Some(holder)
-                if planted::is(Bug::RenewalsIgnored)
+                if mutations::is(Mutation::RenewalsIgnored)
                     && self.holder() == Some(holder)
                     && self.ours_until.is_none() => {}
             Some(holder) => {
@@ -380,7 +380,7 @@ impl Claim {
             self.backoff.reset();
             self.renew_at = sent + self.terms.retry_period;
             if !self.is_stopping {
-                let from = if planted::is(Bug::RenewedByAnswer) {
+                let from = if mutations::is(Mutation::RenewedByAnswer) {
                     now
                 } else {
                     sent

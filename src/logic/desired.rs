@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::handover::Handover;
+use super::handover::CompletedSwitchover;
 use super::model::{EndpointPort, Family, Key, Labels, Pod, Port, Uid};
-use super::settings::Exposure;
-use super::view::Role;
+use super::settings::LeaderServiceType;
+use super::snapshot::Role;
 
 /// What should become of the objects of one source that have the same role.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Desired {
     /// Name of the leader Service.
     pub name: Arc<str>,
     /// Its exposure.
-    pub exposure: Exposure,
+    pub exposure: LeaderServiceType,
     /// Its ports, without node ports.
     pub ports: Vec<Port>,
     /// Families in the source's order; at least one.
@@ -82,7 +82,7 @@ pub struct Desired {
     /// Identity of the last leader.
     pub last_leader: Option<Uid>,
     /// The last switchover on request that has been carried out.
-    pub handled: Option<Handover>,
+    pub handled: Option<CompletedSwitchover>,
     /// The value of `follow` by which the leader was published, if it was.
     pub named_by: Option<Arc<str>>,
     /// When the leadership last changed hands.

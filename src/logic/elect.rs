@@ -1,16 +1,16 @@
 //! Decides which pod leads. Total and deterministic: the same pods in any order give the same verdict.
 
+mod election;
 mod eligible;
-mod field;
+mod fitness;
 mod follow;
 mod ports;
 mod rank;
-mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use eligible::{Candidate, Obstacle, scrutinize};
+pub use eligible::{Candidate, Obstacle, assess_candidates};
 pub(in crate::logic) use eligible::{could_lead, may_follow};
 pub use follow::follow;
 pub use ports::{resolve, resolve_beside, resolve_without_pod};
@@ -24,13 +24,13 @@ use super::nodes::Nodes;
 use super::settings::Strategy;
 use super::spread::Others;
 use super::time::Moment;
-use crate::planted::{self, Bug};
-use field::Field;
-use standing::{Standing, judge};
+use crate::mutations::{self, Mutation};
+use election::Election;
+use fitness::{Fitness, judge};
 
 /// How long a leader that was left for a disruption is not returned to: an eviction may be called
 /// off, and the next one would bounce the leadership.
-pub const SHUN: Duration = Duration::from_secs(150);
+pub const COOLDOWN: Duration = Duration::from_secs(150);
 
 /// What an election goes by.
 #[derive(Clone, Copy, Debug)]
@@ -119,10 +119,10 @@ pub enum Hold {
 
 /// Holds the election.
 pub fn elect(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Verdict {
-    if rules.paused && !planted::is(Bug::PauseIgnored) {
+    if rules.paused && !mutations::is(Mutation::PauseIgnored) {
         return hold_still(rules, ballot, now);
     }
-    let field = Field::of(rules, ballot, now);
+    let field = Election::of(rules, ballot, now);
     match ballot.incumbent {
         Some(incumbent) => field.decide(&judge(rules, ballot, incumbent, now)),
         None => field.recover(),
@@ -142,11 +142,11 @@ fn hold_still(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Verdict {
         return empty(None);
     };
     match judge(rules, ballot, incumbent, now) {
-        Standing::Firm(pod) => keep(pod, Hold::Firm, None),
-        Standing::Yields(pod, _) | Standing::Waits(pod, _) | Standing::Fails(pod, _) => {
+        Fitness::Firm(pod) => keep(pod, Hold::Firm, None),
+        Fitness::Yields(pod, _) | Fitness::Waits(pod, _) | Fitness::Fails(pod, _) => {
             keep(pod, Hold::Paused, None)
         }
-        Standing::Gone(reason) => empty(Some(reason)),
+        Fitness::Gone(reason) => empty(Some(reason)),
     }
 }
 

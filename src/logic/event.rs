@@ -170,12 +170,12 @@ struct Topic {
     last: Moment,
     /// Digests of the different messages since the reason was news.
     different: Vec<u64>,
-    events: Vec<Told>,
+    events: Vec<SentEvent>,
 }
 
 /// One Event that was made.
 #[derive(Debug)]
-struct Told {
+struct SentEvent {
     /// Of the message; `None` for the one that combines many.
     digest: Option<u64>,
     name: String,
@@ -235,7 +235,7 @@ impl Aggregator {
         if topic.events.len() > SIMILAR_MAX {
             topic.events.remove(0);
         }
-        topic.events.push(Told {
+        topic.events.push(SentEvent {
             digest,
             name: name.clone(),
             count: 1,

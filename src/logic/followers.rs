@@ -126,9 +126,9 @@ mod tests {
             {"name": "grpc", "port": 81, "targetPort": "grpc"},
             {"name": "fixed", "port": 82, "targetPort": 9000},
         ]);
-        let view = Lab::new(source, pods).view();
-        let ports = view.source.expect("there").spec.ports.clone();
-        let mut pods = view.pods;
+        let snapshot = Lab::new(source, pods).snapshot();
+        let ports = snapshot.source.expect("there").spec.ports.clone();
+        let mut pods = snapshot.pods;
         if is_reversed {
             pods.reverse();
         }

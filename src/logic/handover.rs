@@ -13,14 +13,14 @@ use super::model::Uid;
 /// gets nothing back by itself; and for as long as that very pod leads, so that taking the request
 /// away moves nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handover {
+pub struct CompletedSwitchover {
     /// Name of the pod, as it was asked for.
     pub pod: Arc<str>,
     /// Its identity.
     pub uid: Uid,
 }
 
-impl Handover {
+impl CompletedSwitchover {
     /// Whether it still means anything, when this is asked for and that one leads.
     #[must_use]
     pub fn stands(&self, preferred: Option<&str>, leader: Option<&Uid>) -> bool {
@@ -28,13 +28,13 @@ impl Handover {
     }
 }
 
-impl fmt::Display for Handover {
+impl fmt::Display for CompletedSwitchover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.pod, self.uid)
     }
 }
 
-impl FromStr for Handover {
+impl FromStr for CompletedSwitchover {
     type Err = ();
 
     /// Reads back what [`fmt::Display`] wrote; any other text counts as absent.
@@ -56,20 +56,20 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let handover = Handover {
+        let handover = CompletedSwitchover {
             pod: "db-1".into(),
             uid: "6f0c".into(),
         };
         assert_eq!(handover.to_string(), "db-1/6f0c");
         assert_eq!("db-1/6f0c".parse(), Ok(handover));
         for text in ["", "db-1", "/6f0c", "db-1/"] {
-            assert_eq!(text.parse::<Handover>(), Err(()), "{text:?}");
+            assert_eq!(text.parse::<CompletedSwitchover>(), Err(()), "{text:?}");
         }
     }
 
     #[test]
     fn it_stands_while_it_is_asked_for_or_leads() {
-        let handover: Handover = "db-1/6f0c".parse().expect("well-formed");
+        let handover: CompletedSwitchover = "db-1/6f0c".parse().expect("well-formed");
         let (own, other): (Uid, Uid) = ("6f0c".into(), "77aa".into());
         for (preferred, leader, expected) in [
             (Some("db-1"), Some(&own), true),

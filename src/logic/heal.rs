@@ -30,20 +30,20 @@ fn is_contestable(path: &str) -> bool {
 
 /// What was last written where, for the objects of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heals {
-    fields: Vec<ContestedField>,
+pub struct RevertTracker {
+    fields: Vec<FieldHistory>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ContestedField {
+struct FieldHistory {
     target: u64,
     path: u64,
     value: u64,
-    fight: Option<Box<Fight>>,
+    fight: Option<Box<Conflict>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Fight {
+struct Conflict {
     /// The latest times at which the same value was written again.
     healed: Vec<Moment>,
     delay: Duration,
@@ -56,7 +56,7 @@ struct Fight {
 
 /// A field that is reverted again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fought {
+pub struct ContestedField {
     /// The object.
     pub target: Target,
     /// The field, as a JSON pointer; empty for the object as a whole, which somebody deletes.
@@ -67,7 +67,7 @@ pub struct Fought {
     pub is_by_admission: bool,
 }
 
-impl Heals {
+impl RevertTracker {
     /// Notes that a write has been accepted, and as which version it was answered.
     pub fn acknowledge(&mut self, write: &Write, answered: Option<&Version>, now: Moment) {
         let target = fingerprint(&write.target);
@@ -99,7 +99,9 @@ impl Heals {
                 .find(|field| field.target == target && field.path == path);
             match known {
                 Some(field) if field.value == value => {
-                    let fight = field.fight.get_or_insert_with(|| Box::new(Fight::new(now)));
+                    let fight = field
+                        .fight
+                        .get_or_insert_with(|| Box::new(Conflict::new(now)));
                     fight.blow(now);
                     fight.answered = answered.cloned();
                 }
@@ -107,7 +109,7 @@ impl Heals {
                     field.value = value;
                     field.fight = None;
                 }
-                None => self.fields.push(ContestedField {
+                None => self.fields.push(FieldHistory {
                     target,
                     path,
                     value,
@@ -120,8 +122,8 @@ impl Heals {
     }
 
     /// Takes out of a plan what has to wait.
-    pub fn restrain(&mut self, writes: Vec<Write>, now: Moment) -> Restrained {
-        let mut restrained = Restrained::default();
+    pub fn restrain(&mut self, writes: Vec<Write>, now: Moment) -> Throttled {
+        let mut restrained = Throttled::default();
         if self.fields.iter().all(|field| field.fight.is_none()) {
             restrained.writes = writes;
             return restrained;
@@ -169,7 +171,7 @@ impl Heals {
         value: u64,
         planned: Option<&Version>,
         now: Moment,
-        into: &mut Restrained,
+        into: &mut Throttled,
     ) -> bool {
         let (of, at) = (fingerprint(target), fingerprint(path));
         let field = self
@@ -184,7 +186,7 @@ impl Heals {
         }
         into.until = into.until.into_iter().chain([fight.not_before]).min();
         if !std::mem::replace(&mut fight.is_told, true) {
-            into.fought.push(Fought {
+            into.fought.push(ContestedField {
                 target: target.clone(),
                 path: path.to_owned(),
                 delay: fight.delay,
@@ -198,18 +200,18 @@ impl Heals {
 /// A plan without what has to wait.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
-pub struct Restrained {
+pub struct Throttled {
     /// What may be written now.
     pub writes: Vec<Write>,
     /// When to plan again for the sake of what waits.
     pub until: Option<Moment>,
     /// Fights that nobody has been told of.
-    pub fought: Vec<Fought>,
+    pub fought: Vec<ContestedField>,
     /// Objects that are left as they are altogether.
     pub left: Vec<Target>,
 }
 
-impl Fight {
+impl Conflict {
     fn new(now: Moment) -> Self {
         Self {
             healed: Vec::new(),
@@ -266,13 +268,13 @@ mod tests {
         Moment(seconds * 1_000_000)
     }
 
-    fn is_free(heals: &mut Heals, write: &Write, now: Moment) -> bool {
+    fn is_free(heals: &mut RevertTracker, write: &Write, now: Moment) -> bool {
         !heals.restrain(vec![write.clone()], now).writes.is_empty()
     }
 
     #[test]
     fn three_reverts_within_a_minute_are_healed_at_once_and_then_with_a_growing_delay() {
-        let mut heals = Heals::default();
+        let mut heals = RevertTracker::default();
         let write = patch("/endpoints", "a");
         for second in 0..3 {
             assert!(
@@ -300,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_leader_that_moves_to_and_fro_is_no_fight() {
-        let mut heals = Heals::default();
+        let mut heals = RevertTracker::default();
         for second in 0..20 {
             let write = patch("/endpoints", if second % 2 == 0 { "a" } else { "b" });
             assert!(is_free(&mut heals, &write, at(second)));
@@ -330,7 +332,7 @@ mod tests {
             ("/metadata/annotations", "/metadata/annotations/a~1b"),
             ("/metadata/labels", "/metadata/labels/a~1b"),
         ] {
-            let mut heals = Heals::default();
+            let mut heals = RevertTracker::default();
             for second in 0..10 {
                 // The first entry of a map comes with the map, and goes by itself.
                 let op = if second % 2 == 0 {
@@ -347,7 +349,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_reverted_with_its_map_is_fought_over_by_itself() {
-        let mut heals = Heals::default();
+        let mut heals = RevertTracker::default();
         let whole = ops(vec![add("/metadata/labels", json!({ "a": "1" }))], 1);
         for second in 0..4 {
             heals.acknowledge(&whole, None, at(second));
@@ -361,7 +363,7 @@ mod tests {
 
     #[test]
     fn the_time_of_the_last_change_is_no_field_to_fight_over_and_no_reason_to_write() {
-        let mut heals = Heals::default();
+        let mut heals = RevertTracker::default();
         let stale = remove(TRIGGER_TIME);
         let label = add("/metadata/labels/a", "1".into());
         let write = ops(vec![label, stale], 1);
@@ -380,7 +382,7 @@ mod tests {
 
     #[test]
     fn managed_fields_that_come_back_are_no_field_to_fight_over_and_no_reason_to_write() {
-        let mut heals = Heals::default();
+        let mut heals = RevertTracker::default();
         let reset = || add(MANAGED_FIELDS, json!([{}]));
         // Another client applies the slice again and again, which has the server track it.
         for second in 0..10 {
@@ -403,7 +405,7 @@ mod tests {
     #[test]
     fn what_our_own_answer_shows_was_changed_on_the_way_in() {
         for (answered, is_by_admission) in [(7, true), (6, false)] {
-            let mut heals = Heals::default();
+            let mut heals = RevertTracker::default();
             let write = ops(vec![add("/metadata/labels/a", "1".into())], 7);
             for second in 0..4 {
                 heals.acknowledge(&write, Some(&Version::Number(answered)), at(second));
@@ -415,7 +417,7 @@ mod tests {
 
     #[test]
     fn only_the_field_in_question_waits() {
-        let mut heals = Heals::default();
+        let mut heals = RevertTracker::default();
         let mut both = patch("/a", "1");
         for second in 0..4 {
             heals.acknowledge(&both, None, at(second));
@@ -440,7 +442,7 @@ mod tests {
 
     #[test]
     fn what_an_object_lost_by_being_made_again_was_reverted_by_nobody() {
-        let mut heals = Heals::default();
+        let mut heals = RevertTracker::default();
         let identity = patch("/metadata/annotations/leader", "a");
         let create = Write {
             action: Action::Create(Value::Null.into()),
@@ -455,7 +457,7 @@ mod tests {
 
     #[test]
     fn an_object_that_somebody_keeps_deleting_is_made_again_with_a_delay() {
-        let mut heals = Heals::default();
+        let mut heals = RevertTracker::default();
         let create = Write {
             action: Action::Create(Value::Null.into()),
             ..patch("", "")

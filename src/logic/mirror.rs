@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::contract::MIRRORED;
 use super::model::{Labels, Service};
+use super::well_known::MIRRORED;
 
 /// Labels without a prefix by which an application's own Service is selected. If the leader Service had
 /// them too, a `ServiceMonitor` would scrape the leader twice.

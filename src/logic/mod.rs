@@ -4,7 +4,6 @@ pub mod addresses;
 pub mod backoff;
 pub mod budget;
 pub mod claim;
-pub mod contract;
 pub mod desired;
 pub mod duration;
 pub mod elect;
@@ -25,10 +24,11 @@ pub mod rate_limit;
 pub mod record;
 pub mod reflect;
 pub mod settings;
+pub mod snapshot;
 pub mod spread;
 #[cfg(test)]
 pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;
 pub mod time;
-pub mod view;
+pub mod well_known;

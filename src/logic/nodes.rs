@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::model::Version;
 use super::time::Moment;
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// How often a kubelet renews the Lease of its node: a quarter of 40 s.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ impl Nodes {
 
 /// When a node's Lease counts as stalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct NodeLeasePolicy {
     /// A Lease that was not renewed for so long has stalled.
     pub timeout: Duration,
     /// If more than this share of the nodes stalls together, in percent, it is not the nodes.
@@ -107,7 +107,7 @@ impl Heartbeats {
 
     /// The nodes that are down now.
     #[must_use]
-    pub fn down(&self, patience: Patience, now: Moment) -> BTreeSet<Arc<str>> {
+    pub fn down(&self, patience: NodeLeasePolicy, now: Moment) -> BTreeSet<Arc<str>> {
         let stalled = self
             .seen
             .iter()
@@ -120,7 +120,7 @@ impl Heartbeats {
             silent <= share.max(1) && silent < self.seen.len()
         };
         stalled
-            .filter(|(_, (_, at))| is_alone(*at) || planted::is(Bug::SilenceBelieved))
+            .filter(|(_, (_, at))| is_alone(*at) || mutations::is(Mutation::SilenceBelieved))
             .map(|(node, _)| Arc::clone(node))
             .collect()
     }
@@ -130,7 +130,7 @@ impl Heartbeats {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience {
+    const PATIENCE: NodeLeasePolicy = NodeLeasePolicy {
         timeout: Duration::from_secs(20),
         share_max: 30,
     };
@@ -228,7 +228,7 @@ mod tests {
                 let version = version.to_string().as_str().into();
                 all.read(&node.to_string().as_str().into(), &version, at(seconds));
             }
-            let patience = Patience {
+            let patience = NodeLeasePolicy {
                 share_max: 70,
                 ..PATIENCE
             };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use super::elect::SHUN;
+use super::elect::COOLDOWN;
 use super::model::{Pod, Uid};
 use super::nodes::Nodes;
 use super::time::{Moment, Now};
@@ -38,7 +38,7 @@ pub fn read_cooling_down(text: &str, now: Now) -> Vec<(Uid, Moment)> {
         let uid = parts.next().filter(|uid| !uid.is_empty())?;
         let until: jiff::Timestamp = parts.next()?.parse().ok()?;
         let left = until.duration_since(now.wall).try_into().ok()?;
-        Some((Uid::from(uid), now.moment + SHUN.min(left)))
+        Some((Uid::from(uid), now.moment + COOLDOWN.min(left)))
     });
     entries.take(ENTRIES_MAX).collect()
 }
@@ -128,7 +128,7 @@ mod tests {
     /// Pods `a` on `x` and `b` on `y`.
     fn pods() -> Vec<Arc<Pod>> {
         let pods = [pod("a").node("x"), pod("b").node("y")];
-        Lab::new(source("s"), pods).view().pods
+        Lab::new(source("s"), pods).snapshot().pods
     }
 
     fn at(seconds: i64) -> Moment {

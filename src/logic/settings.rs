@@ -9,14 +9,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::contract::{
+use super::duration;
+use super::follow::{self as following, Follow};
+use super::model::{Labels, Service};
+use super::well_known::{
     ENABLED, FAILOVER_MIN_DELAY, FOLLOW, FOLLOWERS_SERVICE_NAME, LEADER_SERVICE_ANNOTATIONS,
     LEADER_SERVICE_LABELS, LEADER_SERVICE_NAME, LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE,
     LEADER_SUFFIX, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
-use super::duration;
-use super::follow::{self as following, Follow};
-use super::model::{Labels, Service};
 
 /// Longest piece of an annotation's value that is quoted, in characters.
 pub(super) const QUOTED_MAX: usize = 64;
@@ -29,7 +29,7 @@ const SUBDOMAIN_MAX: usize = 253;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Type of the leader Service.
-    pub exposure: Exposure,
+    pub exposure: LeaderServiceType,
     /// Annotations asked for on the leader Service.
     pub leader_annotations: Labels,
     /// Requested labels of the leader Service.
@@ -69,7 +69,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            exposure: Exposure::ClusterIP,
+            exposure: LeaderServiceType::ClusterIP,
             leader_annotations: Labels::default(),
             leader_labels: Labels::default(),
             source_ranges: Vec::new(),
@@ -86,7 +86,7 @@ impl Default for Settings {
 
 /// How the leader Service is exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exposure {
+pub enum LeaderServiceType {
     /// A cluster address, the default.
     ClusterIP,
     /// `clusterIP: None`.
@@ -262,12 +262,12 @@ fn set<T>(slot: &mut T, last: T, value: Result<T, String>) -> Result<(), String>
     }
 }
 
-fn exposure(value: &str) -> Result<Exposure, String> {
+fn exposure(value: &str) -> Result<LeaderServiceType, String> {
     match value {
-        "ClusterIP" => Ok(Exposure::ClusterIP),
-        "Headless" => Ok(Exposure::Headless),
-        "NodePort" => Ok(Exposure::NodePort),
-        "LoadBalancer" => Ok(Exposure::LoadBalancer),
+        "ClusterIP" => Ok(LeaderServiceType::ClusterIP),
+        "Headless" => Ok(LeaderServiceType::Headless),
+        "NodePort" => Ok(LeaderServiceType::NodePort),
+        "LoadBalancer" => Ok(LeaderServiceType::LoadBalancer),
         _ => Err("ClusterIP, Headless, NodePort or LoadBalancer".into()),
     }
 }
@@ -438,7 +438,7 @@ mod tests {
         );
         assert_eq!(problems, []);
         let expected = Settings {
-            exposure: Exposure::Headless,
+            exposure: LeaderServiceType::Headless,
             leader_annotations: labels(&[("a", "1"), ("example.com/b", "2")]),
             leader_labels: labels(&[("pool", "p")]),
             source_ranges: ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7/0"]
@@ -507,7 +507,7 @@ mod tests {
     #[test]
     fn a_typo_keeps_the_last_valid_value_and_says_what_is_expected() {
         let last = Settings {
-            exposure: Exposure::NodePort,
+            exposure: LeaderServiceType::NodePort,
             leader_annotations: labels(&[("a", "1")]),
             leader_labels: labels(&[("pool", "p")]),
             source_ranges: vec!["10.0.0.0/8".into()],

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 /// How many leaders each node has; nodes without any are not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spread {
+pub struct LeadersPerNode {
     leaders: BTreeMap<Arc<str>, usize>,
 }
 
-impl Spread {
+impl LeadersPerNode {
     /// A source's leader has moved between nodes, has come or has gone.
     pub fn moved(&mut self, from: Option<&Arc<str>>, to: Option<&Arc<str>>) {
         if from == to {
@@ -37,7 +37,7 @@ impl Spread {
 #[derive(Clone, Copy, Debug)]
 pub struct Others<'a> {
     /// All leaders.
-    pub spread: &'a Spread,
+    pub spread: &'a LeadersPerNode,
     /// The node that this source's own leader is counted on.
     pub own: Option<&'a Arc<str>>,
 }
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn leaders_are_counted_where_they_are_and_never_below_nothing() {
         let [a, b]: [Arc<str>; 2] = ["a".into(), "b".into()];
-        let mut spread = Spread::default();
+        let mut spread = LeadersPerNode::default();
         spread.moved(None, Some(&a));
         spread.moved(None, Some(&a));
         spread.moved(Some(&a), Some(&b));
@@ -74,6 +74,6 @@ mod tests {
         spread.moved(Some(&b), Some(&b));
         spread.moved(Some(&a), None);
         spread.moved(Some(&b), None);
-        assert_eq!(spread, Spread::default());
+        assert_eq!(spread, LeadersPerNode::default());
     }
 }

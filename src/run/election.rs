@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::parts::TaskSet;
-use super::{Clients, Controller, Surroundings};
+use super::task_set::TaskSet;
+use super::{Clients, Controller, Env};
 use crate::config::Config;
-use crate::logic::claim::Terms;
+use crate::logic::claim::LeaseParams;
 use crate::logic::model::Key;
-use crate::planted::{self, Bug};
-use crate::shell::lease::{Elector, Tenure, TenureChange};
+use crate::mutations::{self, Mutation};
+use crate::shell::lease::{Elector, TenureChange, WritePermit};
 
 /// The participant of the election. A restarted process belongs to the same pod as the former one, but
 /// has an identity of its own.
-pub(super) fn elector(config: &Config, clients: &Clients, around: &Surroundings) -> (Elector, Key) {
+pub(super) fn elector(config: &Config, clients: &Clients, around: &Env) -> (Elector, Key) {
     let lease = &config.lease;
     let key = Key::new(&*lease.namespace, &*lease.name);
     #[expect(
@@ -24,7 +24,7 @@ pub(super) fn elector(config: &Config, clients: &Clients, around: &Surroundings)
     let pod = lease.pod_uid.as_ref();
     let pod = pod.map(|uid| format!("{}_{uid}", lease.identity));
     let name = pod.as_ref().unwrap_or(&lease.identity);
-    let terms = Terms {
+    let terms = LeaseParams {
         lease: key.clone(),
         identity: format!("{name}_{:08x}{:08x}", random(), random()).into(),
         pod: pod.map(Into::into),
@@ -38,22 +38,22 @@ pub(super) fn elector(config: &Config, clients: &Clients, around: &Surroundings)
 }
 
 /// To be asked right before something is sent.
-pub(super) fn asking(tenure: &Tenure) -> Arc<dyn Fn() -> bool + Send + Sync> {
+pub(super) fn asking(tenure: &WritePermit) -> Arc<dyn Fn() -> bool + Send + Sync> {
     let tenure = tenure.clone();
-    Arc::new(move || tenure.is_active() || planted::is(Bug::StandbyWrites))
+    Arc::new(move || tenure.is_active() || mutations::is(Mutation::StandbyWrites))
 }
 
 impl Controller {
     /// Has this replica take part in the election, and say what comes of it.
     pub(super) fn take_part(&self, parts: &mut TaskSet) {
         let elector = self.elector.clone();
-        let (drive, writer) = (Arc::clone(&self.drive), self.writer.clone());
+        let (reconciler, writer) = (Arc::clone(&self.reconciler), self.writer.clone());
         let (hub, metrics) = (Arc::clone(&self.hub), Arc::clone(&self.metrics));
         let changed = move |change| match change {
             TenureChange::Active { vacant } => {
                 metrics.active(true);
                 hub.take_over(vacant);
-                drive.take_over();
+                reconciler.take_over();
             }
             TenureChange::Standby => {
                 metrics.active(false);

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use self::feed::{Feed, FeedMeans, Standing};
 use super::Controller;
-use super::parts::TaskSet;
+use super::task_set::TaskSet;
 use crate::logic::follow::Absence;
 use crate::logic::fsm::Cause;
 use crate::logic::lease_feeds::{self, LeaseFeed, NAMED_MAX, WantedFeeds};
@@ -27,10 +27,10 @@ impl Controller {
                 departures: self.writer.departures().clone(),
                 around: self.around.clone(),
                 store: Arc::clone(&self.store),
-                drive: Arc::clone(&self.drive),
+                reconciler: Arc::clone(&self.reconciler),
                 metrics: Arc::clone(&self.metrics),
                 health: Arc::clone(&self.health),
-                news: self.drive.followed(),
+                news: self.reconciler.followed(),
             },
             is_cluster_wide: self.config.namespaces.is_empty(),
             feeds: BTreeMap::new(),
@@ -96,7 +96,7 @@ impl Follower {
             pod_changed: None,
         };
         let touched = touched.into_iter().collect();
-        self.means.drive.touch_all(touched, cause);
+        self.means.reconciler.reconcile_all(touched, cause);
         true
     }
 

@@ -9,22 +9,22 @@ use kube_client::Client;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::Surroundings;
-use super::lookout::Lookout;
+use super::Env;
 use super::rival;
+use super::scan_requests::ScanRequests;
 use super::suspect::Inquiry;
 use super::unsaid::Unsaid;
-use crate::logic::contract::{ROLE, reason};
 use crate::logic::event::{Note, Severity, Subject};
 use crate::logic::fsm::Cause;
-use crate::logic::heal::Fought;
+use crate::logic::heal::ContestedField;
 use crate::logic::model::{Key, Service};
 use crate::logic::plan::{Action, Kind, Target, Write};
 use crate::logic::time::Now;
+use crate::logic::well_known::{ROLE, reason};
 use crate::metrics::{Metrics, Outcome};
-use crate::planted::{self, Bug};
-use crate::shell::drive::{Drive, Outlet, Suspect};
+use crate::mutations::{self, Mutation};
 use crate::shell::events::Events;
+use crate::shell::reconciler::{Effects, Reconciler, Suspect};
 use crate::shell::write::{Observed, Settled, Verdict, Writer};
 use crate::store::{Origin, Store};
 
@@ -46,16 +46,16 @@ pub(super) struct Hub {
     writer: Writer,
     client: Client,
     metrics: Arc<Metrics>,
-    around: Surroundings,
+    around: Env,
     events: Events,
-    lookout: Lookout,
+    lookout: ScanRequests,
     /// Reported 5xx answers to writes of leader Services, and writes without an answer, by source. Each
     /// is reported once and forgotten when the write is no longer desired. Locked for a look-up. Other
     /// refusals are in [`Refusals`](crate::logic::plan::Refusals), because planning depends on them.
     refusals: Mutex<HashMap<Key, Refusals, FixedState>>,
     unsaid: Unsaid,
     /// Weak, since the machines hold the hub.
-    drive: OnceLock<Weak<Drive>>,
+    reconciler: OnceLock<Weak<Reconciler>>,
 }
 
 impl Hub {
@@ -64,9 +64,9 @@ impl Hub {
         writer: Writer,
         client: Client,
         metrics: Arc<Metrics>,
-        around: Surroundings,
+        around: Env,
         events: Events,
-        lookout: Lookout,
+        lookout: ScanRequests,
     ) -> Self {
         Self {
             store,
@@ -78,7 +78,7 @@ impl Hub {
             lookout,
             refusals: Mutex::default(),
             unsaid: Unsaid::default(),
-            drive: OnceLock::new(),
+            reconciler: OnceLock::new(),
         }
     }
 
@@ -95,17 +95,17 @@ impl Hub {
     }
 
     /// Has the writer's outcomes come back to the machines. Weak, since the machines hold the hub.
-    pub(super) fn settle_into(self: &Arc<Self>, drive: &Arc<Drive>) {
-        let (hub, drive) = (Arc::downgrade(self), Arc::downgrade(drive));
-        let _ = self.drive.set(Weak::clone(&drive)); // It is joined once.
+    pub(super) fn settle_into(self: &Arc<Self>, reconciler: &Arc<Reconciler>) {
+        let (hub, reconciler) = (Arc::downgrade(self), Arc::downgrade(reconciler));
+        let _ = self.reconciler.set(Weak::clone(&reconciler)); // It is joined once.
         self.writer.settle_with(Arc::new(move |settled| {
-            if let (Some(hub), Some(drive)) = (hub.upgrade(), drive.upgrade()) {
-                hub.settle(&drive, settled);
+            if let (Some(hub), Some(reconciler)) = (hub.upgrade(), reconciler.upgrade()) {
+                hub.settle(&reconciler, settled);
             }
         }));
     }
 
-    fn settle(&self, drive: &Arc<Drive>, settled: Settled) {
+    fn settle(&self, reconciler: &Arc<Reconciler>, settled: Settled) {
         self.count(&settled);
         let Settled {
             source,
@@ -120,16 +120,16 @@ impl Hub {
             Verdict::Accepted(observed) => {
                 self.forget_refusals(&source, |target| *target != write.target);
                 self.announce(&source, &write);
-                drive.acknowledge(&source, &write, observed.version());
-                if !planted::is(Bug::AnswerIgnored) {
+                reconciler.acknowledge(&source, &write, observed.version());
+                if !mutations::is(Mutation::AnswerIgnored) {
                     touched = self.apply(observed);
                 }
             }
-            Verdict::Overtaken(observed) | Verdict::Found(observed) => {
+            Verdict::Conflict(observed) | Verdict::Probed(observed) => {
                 touched = self.apply(observed);
             }
             Verdict::AddressTaken(status) => {
-                drive.forget_addresses(&source, &write.target.key);
+                reconciler.forget_addresses(&source, &write.target.key);
                 let name = &write.target.key.name;
                 let text = format!(
                     "Service {name} gets a new cluster address, the one it had is taken: {status}"
@@ -138,15 +138,15 @@ impl Hub {
             }
             Verdict::Refused(status) => {
                 let why = status.to_string();
-                if drive.refuse(&source, &write, &why) {
+                if reconciler.refuse(&source, &write, &why) {
                     self.report_refusal(&source, &write, &why);
                 }
             }
             Verdict::Unanswered => self.report_silence(&source, &write, took),
-            Verdict::Failed { .. } if planted::is(Bug::SilenceIsConsent) => return,
+            Verdict::Failed { .. } if mutations::is(Mutation::SilenceIsConsent) => return,
             Verdict::Failed { why, .. } if server_errors >= SERVER_ERRORS_MAX => {
                 let is_news = if write.target.kind == Kind::Slice {
-                    drive.refuse(&source, &write, &why)
+                    reconciler.refuse(&source, &write, &why)
                 } else {
                     self.note_refusal(&source, &write.target, Some(&why))
                 };
@@ -154,12 +154,12 @@ impl Hub {
                     self.report_refusal(&source, &write, &why);
                 }
             }
-            Verdict::AddressHeld(_) | Verdict::Quiet | Verdict::Failed { .. } => {}
+            Verdict::AddressHeld(_) | Verdict::NamespaceTerminating | Verdict::Failed { .. } => {}
         }
         if !touched.contains(&source) {
             touched.push(source);
         }
-        drive.touch_all(
+        reconciler.reconcile_all(
             touched,
             Cause {
                 at: self.around.clock.moment(),
@@ -190,7 +190,7 @@ impl Hub {
             return;
         };
         let verb = settled.write.action.verb();
-        if matches!(settled.verdict, Verdict::Found(_)) {
+        if matches!(settled.verdict, Verdict::Probed(_)) {
             return; // Nothing was written.
         }
         if matches!(settled.verdict, Verdict::Unanswered) {
@@ -212,12 +212,12 @@ impl Hub {
             Verdict::Accepted(_) if settled.attempt > 1 => {
                 return stats.succeeded_after_retry(verb);
             }
-            Verdict::Accepted(_) | Verdict::Found(_) | Verdict::Unanswered => return,
-            Verdict::Overtaken(_) => return stats.cache_missed(),
+            Verdict::Accepted(_) | Verdict::Probed(_) | Verdict::Unanswered => return,
+            Verdict::Conflict(_) => return stats.cache_missed(),
             Verdict::AddressHeld(_) => stats.failed("addressHeld"),
             Verdict::AddressTaken(_) => stats.failed("addressTaken"),
             Verdict::Refused(_) => stats.failed("writeRefused"),
-            Verdict::Quiet => stats.failed("namespaceTerminating"),
+            Verdict::NamespaceTerminating => stats.failed("namespaceTerminating"),
             Verdict::Failed { why, .. } => {
                 stats.failed("writeFailed");
                 tracing::warn!(service = %settled.source, object = %settled.write.target.key, %why, attempt = settled.attempt, "a write failed; trying again");
@@ -296,7 +296,7 @@ impl Hub {
     }
 }
 
-impl Outlet for Hub {
+impl Effects for Hub {
     fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause) {
         self.forget_refusals(source, |target| {
             writes.iter().any(|write| write.target == *target)
@@ -309,14 +309,14 @@ impl Outlet for Hub {
     }
 
     fn verify(&self, source: &Key, pod: Suspect) -> bool {
-        let Some(drive) = self.drive.get().cloned() else {
+        let Some(reconciler) = self.reconciler.get().cloned() else {
             return false;
         };
         let inquiry = Inquiry {
             client: self.client.clone(),
             store: Arc::clone(&self.store),
             clock: self.around.clock.clone(),
-            drive,
+            reconciler,
         };
         drop(tokio::spawn(inquiry.run(source.clone(), pod)));
         true
@@ -336,7 +336,7 @@ impl Outlet for Hub {
         send(&self.events, source, note, self.around.clock.now());
     }
 
-    fn tell_of_fight(&self, source: &Key, fought: Fought) {
+    fn tell_of_fight(&self, source: &Key, fought: ContestedField) {
         if !self.writer.may_write() {
             return;
         }
@@ -344,7 +344,7 @@ impl Outlet for Hub {
             (source.clone(), self.client.clone(), Arc::clone(&self.store));
         let (around, events) = (self.around.clone(), self.events.clone());
         let _runs_alone = (self.around.spawn)(Box::pin(async move {
-            let Fought {
+            let ContestedField {
                 target,
                 path,
                 delay,
@@ -380,7 +380,7 @@ impl Outlet for Hub {
 impl Hub {
     fn tell(&self, source: &Key, note: Note) {
         if let Some(service) = self.store.service(source) {
-            Outlet::tell(self, &service, note);
+            Effects::tell(self, &service, note);
         }
     }
 }

@@ -10,17 +10,17 @@ use kube_client::Client;
 use parking_lot::Mutex;
 
 use super::Controller;
-use super::feeds::skipped;
-use super::parts::TaskSet;
+use super::task_set::TaskSet;
+use super::watches::skipped;
 use crate::logic::fsm::Cause;
 use crate::logic::lease_feeds::NODE_LEASES;
 use crate::logic::model::{Lease, Node, Object as _};
-use crate::logic::nodes::{Heartbeats, Patience};
+use crate::logic::nodes::{Heartbeats, NodeLeasePolicy};
 use crate::logic::reflect::Change;
 use crate::logic::time::Moment;
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 use crate::shell::api::{self, ListError, Scope};
-use crate::shell::drive::Drive;
+use crate::shell::reconciler::Reconciler;
 use crate::shell::watch::Selectors;
 
 /// How often to look for nodes that have fallen silent.
@@ -40,7 +40,7 @@ impl Controller {
 
     /// Nodes that are cordoned, or tainted for their deletion.
     fn watch_nodes(&self, parts: &mut TaskSet) {
-        let drive = Arc::clone(&self.drive);
+        let reconciler = Arc::clone(&self.reconciler);
         self.watch::<Node>(
             parts,
             &Scope::All,
@@ -53,13 +53,13 @@ impl Controller {
                         let mark = |leaving: &mut BTreeSet<Arc<str>>| {
                             if node.leaves {
                                 leaving.insert(name);
-                            } else if !planted::is(Bug::CordonForEver) {
+                            } else if !mutations::is(Mutation::CordonForEver) {
                                 leaving.remove(&name);
                             }
                         };
-                        drive.nodes_changed(|nodes| mark(&mut nodes.leaving), cause);
+                        reconciler.nodes_changed(|nodes| mark(&mut nodes.leaving), cause);
                     }
-                    Change::Delete(gone) => drive.nodes_changed(
+                    Change::Delete(gone) => reconciler.nodes_changed(
                         |nodes| {
                             nodes.leaving.remove(&gone.key.name);
                         },
@@ -69,7 +69,7 @@ impl Controller {
                         let names: BTreeSet<Arc<str>> =
                             keys.into_iter().map(|key| key.name).collect();
                         let stays = |name: &Arc<str>| names.contains(name);
-                        drive.nodes_changed(|nodes| nodes.leaving.retain(stays), cause);
+                        reconciler.nodes_changed(|nodes| nodes.leaving.retain(stays), cause);
                     }
                     Change::Restored | Change::Progress(_) => {}
                     Change::Skipped(unreadable) => skipped::<Node>(&unreadable),
@@ -79,7 +79,7 @@ impl Controller {
     }
 
     /// Nodes that do not renew their Leases any more, by our own clock.
-    fn watch_node_leases(&self, parts: &mut TaskSet, patience: Patience) {
+    fn watch_node_leases(&self, parts: &mut TaskSet, patience: NodeLeasePolicy) {
         let heartbeats = Arc::new(Mutex::new(Heartbeats::default()));
         let scope = Scope::Namespace(NODE_LEASES.into());
         let heard = Arc::clone(&heartbeats);
@@ -101,7 +101,7 @@ impl Controller {
                 Change::Skipped(unreadable) => skipped::<Lease>(&unreadable),
             },
         );
-        let (drive, clock) = (Arc::clone(&self.drive), self.around.clock.clone());
+        let (reconciler, clock) = (Arc::clone(&self.reconciler), self.around.clock.clone());
         let client = self.clients.watch.clone();
         let alive = self.alive("node Leases");
         parts.spawn("node Leases", async move {
@@ -126,7 +126,7 @@ impl Controller {
                     }
                 }
                 if down != known {
-                    tell(&drive, &down, &known, clock.moment());
+                    tell(&reconciler, &down, &known, clock.moment());
                     known = down;
                 }
             }
@@ -141,14 +141,19 @@ async fn leases(client: &Client) -> Result<Vec<Lease>, ListError> {
 }
 
 /// Has those look again whose pods are on a node that fell silent, or is heard of again.
-fn tell(drive: &Drive, down: &BTreeSet<Arc<str>>, known: &BTreeSet<Arc<str>>, now: Moment) {
+fn tell(
+    reconciler: &Reconciler,
+    down: &BTreeSet<Arc<str>>,
+    known: &BTreeSet<Arc<str>>,
+    now: Moment,
+) {
     for node in down.difference(known) {
         tracing::warn!(%node, "the Lease of the node is not renewed; its leaders hand over");
     }
     for node in known.difference(down) {
         tracing::info!(%node, "the node is heard of again, or none is");
     }
-    drive.nodes_changed(
+    reconciler.nodes_changed(
         |nodes| {
             nodes.down.retain(|node, _| down.contains(node));
             for node in down {

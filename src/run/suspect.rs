@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use kube_client::Client;
 
-use super::feeds::LIVE_PODS;
+use super::watches::LIVE_PODS;
 use crate::logic::model::{Key, Pod};
 use crate::shell::api::{self, ListError, Scope};
 use crate::shell::clock::Clock;
-use crate::shell::drive::{Drive, Suspect};
+use crate::shell::reconciler::{Reconciler, Suspect};
 use crate::store::Store;
 
 /// A failover waits for the answer.
@@ -21,7 +21,7 @@ pub(super) struct Inquiry {
     pub(super) client: Client,
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
-    pub(super) drive: Weak<Drive>,
+    pub(super) reconciler: Weak<Reconciler>,
 }
 
 impl Inquiry {
@@ -35,8 +35,8 @@ impl Inquiry {
                 tracing::warn!(service = %source, pod = %pod.key, %why, "could not ask for a leader that is about to be left; going by what is known");
             }
         }
-        if let Some(drive) = self.drive.upgrade() {
-            drive.verified(&source, &pod);
+        if let Some(reconciler) = self.reconciler.upgrade() {
+            reconciler.verified(&source, &pod);
         }
     }
 }

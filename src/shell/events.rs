@@ -51,7 +51,7 @@ pub struct Events(Arc<Queue>);
 
 /// The end that sends them.
 #[derive(Debug)]
-pub struct Poster {
+pub struct EventSender {
     queue: Arc<Queue>,
     aggregator: Aggregator,
     instance: String,
@@ -74,9 +74,9 @@ struct Queued {
 
 /// Both ends of a queue. `instance` is the pod that reports.
 #[must_use]
-pub fn queue(instance: &str) -> (Events, Poster) {
+pub fn queue(instance: &str) -> (Events, EventSender) {
     let queue = Arc::new(Queue::default());
-    let poster = Poster {
+    let poster = EventSender {
         queue: Arc::clone(&queue),
         aggregator: Aggregator::new(instance),
         instance: instance.into(),
@@ -117,7 +117,7 @@ impl Queue {
     }
 }
 
-impl Poster {
+impl EventSender {
     /// Sends what is put into the queue, for as long as it is polled. `send` performs one request;
     /// it is given a relative URI, the content type and the body.
     pub async fn run<S, F, E>(mut self, send: S)

@@ -1,11 +1,11 @@
 //! Performs what [`Claim`] asks for, one request at a time, and says until when this replica may
 //! write. Decides nothing.
 //!
-//! [`Tenure`] is what all other tasks see: a moment. A task that is about to send a request compares
+//! [`WritePermit`] is what all other tasks see: a moment. A task that is about to send a request compares
 //! it with the clock. So a process that was stopped for a minute is inactive before its first
 //! instruction afterwards, whichever of its tasks runs first.
 
-mod told;
+mod log;
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -20,10 +20,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::told::Told;
+use self::log::LeaseLog;
 use super::api::{self, ApiStatus};
 use super::clock::{Clock, HEARTBEAT};
-use crate::logic::claim::{Claim, ClaimEvent, LeaseAnswer, LeaseRequest, Purpose, Terms};
+use crate::logic::claim::{Claim, ClaimEvent, LeaseAnswer, LeaseParams, LeaseRequest, Purpose};
 use crate::logic::model::{Lease, Version};
 use crate::logic::time::{Moment, Now};
 
@@ -44,13 +44,13 @@ pub enum TenureChange {
 
 /// Whether this replica may write. Cloned freely, asked right before every write.
 #[derive(Clone)]
-pub struct Tenure {
+pub struct WritePermit {
     /// In microseconds of the clock's steady time.
     until: Arc<AtomicI64>,
     clock: Clock,
 }
 
-impl Tenure {
+impl WritePermit {
     fn new(clock: Clock) -> Self {
         Self {
             until: Arc::new(AtomicI64::new(NEVER)),
@@ -72,12 +72,12 @@ pub struct Elector(Arc<Inner>);
 
 struct Inner {
     client: Client,
-    terms: Terms,
+    terms: LeaseParams,
     clock: Clock,
     jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
-    tenure: Tenure,
+    tenure: WritePermit,
     /// What the loop has not seen yet. Locked to put something in, or to take something out.
-    mail: Mutex<Mail>,
+    mail: Mutex<Inbox>,
     delivered: Notify,
     /// Told when a stop is over.
     over: Notify,
@@ -85,14 +85,14 @@ struct Inner {
 
 /// Of news about the Lease only the latest count.
 #[derive(Default)]
-struct Mail {
+struct Inbox {
     restored: Option<ClaimEvent>,
     news: Option<ClaimEvent>,
     synced: Option<ClaimEvent>,
     stop: Option<ClaimEvent>,
 }
 
-impl Mail {
+impl Inbox {
     fn take(&mut self) -> Option<ClaimEvent> {
         let Self {
             restored,
@@ -113,14 +113,14 @@ impl Elector {
     #[must_use]
     pub fn new(
         client: Client,
-        terms: Terms,
+        terms: LeaseParams,
         clock: Clock,
         jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
     ) -> Self {
         Self(Arc::new(Inner {
             client,
             terms,
-            tenure: Tenure::new(clock.clone()),
+            tenure: WritePermit::new(clock.clone()),
             clock,
             jitter,
             mail: Mutex::default(),
@@ -131,7 +131,7 @@ impl Elector {
 
     /// Whether this replica may write, now and later.
     #[must_use]
-    pub fn tenure(&self) -> Tenure {
+    pub fn tenure(&self) -> WritePermit {
         self.0.tenure.clone()
     }
 
@@ -162,7 +162,7 @@ impl Elector {
         over.await;
     }
 
-    fn deliver(&self, put: impl FnOnce(&mut Mail)) {
+    fn deliver(&self, put: impl FnOnce(&mut Inbox)) {
         put(&mut self.0.mail.lock());
         self.0.delivered.notify_one();
     }
@@ -170,7 +170,7 @@ impl Elector {
     /// Holds the Lease whenever it can, for ever. `alive` is called at least every few seconds.
     pub async fn run(self, changed: impl FnMut(TenureChange), alive: impl Fn()) -> Infallible {
         let inner = &*self.0;
-        let mut told = Told::new(changed);
+        let mut told = LeaseLog::new(changed);
         let mut claim = Claim::new(inner.terms.clone());
         let mut under_way: Option<PendingRequest<'_>> = None;
         let mut event = ClaimEvent::Tick;

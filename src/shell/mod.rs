@@ -4,11 +4,11 @@
 pub mod api;
 pub mod clock;
 pub mod departure;
-pub mod drive;
 pub mod events;
+pub mod foreign_slices;
 pub mod lease;
+pub mod reconciler;
 pub mod serve;
-pub mod sweep;
 pub mod transport;
 pub mod watch;
 pub mod write;

@@ -26,12 +26,12 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::board::Board;
 use crate::config::Bind;
 use crate::logic::model::Key;
 use crate::logic::time::Now;
 use crate::metrics::Metrics;
-pub use health::{Gate, Health, Heart, Readiness};
+use crate::status_page::StatusPage;
+pub use health::{Gate, Health, Heartbeat, Readiness};
 
 /// Connections of one port at a time. A kubelet needs one, a scraper one or two; the rest waits in
 /// the kernel's queue until an idle one is closed.
@@ -175,7 +175,7 @@ pub struct Handlers {
     /// For `/readyz`.
     pub readiness: Arc<Readiness>,
     /// For the status page; `None` serves none.
-    pub board: Option<Arc<Board>>,
+    pub board: Option<Arc<StatusPage>>,
     /// For `/debug/state?service=…`.
     pub explain: Explain,
     /// The clocks.

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 
 pub use answer::{Observed, Settled, Verdict};
 use attempt::Landed;
-use slot::{Errand, Slot, Turn};
+use slot::{Dispatch, RequestKind, Slot};
 
 use super::clock::Clock;
 use super::departure::{Departure, Departures};
@@ -43,7 +43,7 @@ use crate::logic::model::Key;
 use crate::logic::plan::{Lane, Target, Write};
 use crate::logic::rate_limit::{RateLimit, TokenBucket};
 use crate::metrics::Metrics;
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// Failover writes in flight: more than an API server works on at once, and less than what would
 /// have it shed load when a node with a thousand leaders dies.
@@ -290,7 +290,7 @@ impl Back {
 }
 
 /// A place in a lane, and for what trails its share of it. The lanes are never closed.
-type Place<'a> = (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>);
+type Permits<'a> = (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>);
 
 /// Waits until all who have queued for a place before have one, and takes none: places are given
 /// in the order in which they were asked for.
@@ -343,8 +343,8 @@ impl Inner {
     }
 
     /// One attempt, from its request to its verdict. Returns whether the worker is done.
-    async fn attempt(self: Arc<Self>, source: &Key, turn: Turn, place: Place<'_>) -> bool {
-        let Turn {
+    async fn attempt(self: Arc<Self>, source: &Key, turn: Dispatch, place: Permits<'_>) -> bool {
+        let Dispatch {
             errand,
             write,
             number,
@@ -377,7 +377,7 @@ impl Inner {
         // Update the slot before reporting the outcome, because the receiver may write the object again.
         let back = self.put_back(source, &write.target, number, &verdict);
         // What lost against another attempt of ours is no failure.
-        if back.landed != Landed::Moot || matches!(verdict, Verdict::Overtaken(_)) {
+        if back.landed != Landed::Moot || matches!(verdict, Verdict::Conflict(_)) {
             self.tell(Settled {
                 source: source.clone(),
                 write,
@@ -435,7 +435,7 @@ impl Inner {
 
     /// A place to send from. What only says who leads comes after all that moves traffic or makes
     /// it possible, and takes at most a quarter of the ordinary places.
-    async fn place(&self, lane: Lane) -> Place<'_> {
+    async fn place(&self, lane: Lane) -> Permits<'_> {
         match lane {
             Lane::Failover => (self.failover.acquire().await.ok(), None),
             Lane::Ordinary => (self.ordinary.acquire().await.ok(), None),
@@ -462,7 +462,7 @@ impl Inner {
     }
 
     /// Takes the write, unless the decision changed lanes or was dropped.
-    fn take(&self, source: &Key, target: &Target, lane: Lane) -> Option<Turn> {
+    fn take(&self, source: &Key, target: &Target, lane: Lane) -> Option<Dispatch> {
         if self.is_closed.load(Ordering::Relaxed) {
             return None;
         }
@@ -480,7 +480,7 @@ impl Inner {
         if !slot.is_waiting
             || slot.write.lane != lane
             || slot.not_before.is_some_and(|at| now < at)
-            || (slot.errand == Errand::Write && !may_write)
+            || (slot.errand == RequestKind::Write && !may_write)
         {
             return None;
         }
@@ -506,7 +506,7 @@ impl Inner {
         let Some(at) = slots.iter().position(|slot| slot.write.target == *target) else {
             return Back::NOWHERE;
         };
-        if matches!(verdict, Verdict::Refused(_)) && planted::is(Bug::RefusedForEver) {
+        if matches!(verdict, Verdict::Refused(_)) && mutations::is(Mutation::RefusedForEver) {
             return Back::NOWHERE;
         }
         let slot = &mut slots[at];
@@ -519,7 +519,7 @@ impl Inner {
         if landed != Landed::Moot {
             (back.needs_worker, back.server_errors) = self.settle_slot(slot, landed, verdict);
         }
-        let is_over = !matches!(verdict, Verdict::Overtaken(_)) || landed == Landed::Moot;
+        let is_over = !matches!(verdict, Verdict::Conflict(_)) || landed == Landed::Moot;
         if slot.is_idle() && is_over {
             slots.swap_remove(at);
             if slots.is_empty() {
@@ -540,21 +540,21 @@ impl Inner {
             _ => slot.count_errors(false),
         };
         let needs_worker = match verdict {
-            Verdict::Accepted(_) | Verdict::Found(_) | Verdict::AddressTaken(_) => {
+            Verdict::Accepted(_) | Verdict::Probed(_) | Verdict::AddressTaken(_) => {
                 slot.close();
                 false
             }
-            Verdict::Failed { .. } if planted::is(Bug::SilenceIsConsent) => {
+            Verdict::Failed { .. } if mutations::is(Mutation::SilenceIsConsent) => {
                 slot.close();
                 false
             }
             Verdict::Unanswered => false,
-            Verdict::Overtaken(_) => {
+            Verdict::Conflict(_) => {
                 slot.rest();
                 false
             }
             // What is wanted now has not been refused.
-            Verdict::AddressHeld(_) | Verdict::Refused(_) | Verdict::Quiet
+            Verdict::AddressHeld(_) | Verdict::Refused(_) | Verdict::NamespaceTerminating
                 if landed == Landed::Earlier =>
             {
                 slot.spare();
@@ -562,7 +562,7 @@ impl Inner {
             }
             Verdict::AddressHeld(_) => slot.pause(ADDRESS_DELAY),
             Verdict::Refused(_) => slot.delay(true, REFUSED_DELAY, &self.options),
-            Verdict::Quiet => slot.delay(true, DELAY_MAX, &self.options),
+            Verdict::NamespaceTerminating => slot.delay(true, DELAY_MAX, &self.options),
             Verdict::Failed { retry_after, .. } => {
                 slot.doubt();
                 if let Some(needs_worker) = slot.go_on(landed != Landed::Latest) {

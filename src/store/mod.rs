@@ -5,15 +5,15 @@
 //! move back to an older version, unless the server itself was restored.
 
 mod ended;
-mod few;
+mod freshness;
 mod intern;
 mod leases;
-mod look;
-mod names;
+mod name_index;
+mod name_set;
 mod namespace;
-mod news;
-mod roster;
+mod pod_map;
 mod selectors;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -26,13 +26,13 @@ use dashmap::DashMap;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 
+pub use freshness::Origin;
 pub use leases::FollowChange;
-pub use news::Origin;
 
 use crate::logic::model::{Key, Pod, Service, Slice, Version};
+use crate::logic::snapshot::{ForeignSlice, Snapshot};
 use crate::logic::time::Now;
-use crate::logic::view::{Stranger, View};
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 use leases::FollowedLeases;
 use namespace::{Namespace, Touched};
 
@@ -51,7 +51,7 @@ pub struct Store {
 
 /// How many objects a namespace has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Census {
+pub struct ObjectCounts {
     /// The namespace.
     pub namespace: Arc<str>,
     /// Pods of it.
@@ -204,22 +204,22 @@ impl Store {
     /// Notes which slices others attached to a Service; returns the sources behind that Service if
     /// that is news.
     #[must_use = "each returned source has to be looked at again"]
-    pub fn put_strangers(&self, service: &Key, mut strangers: Vec<Stranger>) -> Vec<Key> {
-        strangers.sort();
+    pub fn put_strangers(&self, service: &Key, mut foreign_slices: Vec<ForeignSlice>) -> Vec<Key> {
+        foreign_slices.sort();
         self.change(&service.namespace, |namespace| {
             let known = namespace
-                .strangers
+                .foreign_slices
                 .get(&service.name)
                 .map_or(&[][..], Vec::as_slice);
-            if known == strangers {
+            if known == foreign_slices {
                 return Touched::new();
             }
-            if strangers.is_empty() {
-                namespace.strangers.remove(&service.name);
+            if foreign_slices.is_empty() {
+                namespace.foreign_slices.remove(&service.name);
             } else {
                 namespace
-                    .strangers
-                    .insert(Arc::clone(&service.name), strangers);
+                    .foreign_slices
+                    .insert(Arc::clone(&service.name), foreign_slices);
             }
             namespace.sources_behind(&service.name)
         })
@@ -229,7 +229,7 @@ impl Store {
     #[must_use]
     pub fn services_with_strangers(&self) -> Vec<Key> {
         let all = self.namespaces.iter().flat_map(|entry| {
-            let names: Vec<_> = entry.strangers.keys().cloned().collect();
+            let names: Vec<_> = entry.foreign_slices.keys().cloned().collect();
             names
                 .into_iter()
                 .map(|name| Key {
@@ -299,24 +299,24 @@ impl Store {
 
     /// What a source sees now.
     #[must_use]
-    pub fn view(&self, key: &Key) -> View {
-        let mut view = self.view_of_namespace(key);
-        view.lease = self.lease_of(key);
-        view
+    pub fn snapshot(&self, key: &Key) -> Snapshot {
+        let mut snapshot = self.view_of_namespace(key);
+        snapshot.lease = self.lease_of(key);
+        snapshot
     }
 
-    fn view_of_namespace(&self, key: &Key) -> View {
+    fn view_of_namespace(&self, key: &Key) -> Snapshot {
         match self.namespaces.get(&key.namespace) {
-            Some(namespace) if !namespace.is_late() => return namespace.view(key),
+            Some(namespace) if !namespace.is_late() => return namespace.snapshot(key),
             Some(_) => {}
-            None => return Namespace::default().view(key),
+            None => return Namespace::default().snapshot(key),
         }
         let mut namespace = self
             .namespaces
             .entry(Arc::clone(&key.namespace))
             .or_default();
         namespace.gather();
-        namespace.view(key)
+        namespace.snapshot(key)
     }
 
     fn gather(&self) {
@@ -347,8 +347,8 @@ impl Store {
 
     /// How many objects each namespace has, by its name.
     #[must_use]
-    pub fn census(&self) -> Vec<Census> {
-        let count = |namespace: &Arc<str>, facts: &Namespace| Census {
+    pub fn census(&self) -> Vec<ObjectCounts> {
+        let count = |namespace: &Arc<str>, facts: &Namespace| ObjectCounts {
             namespace: Arc::clone(namespace),
             pods: facts.pods.len(),
             services: facts.services.len(),
@@ -364,7 +364,7 @@ impl Store {
     }
 
     fn each_in(&self, scope: Option<&str>, change: impl Fn(&mut Namespace)) {
-        if planted::is(Bug::LostHistoryKept) {
+        if mutations::is(Mutation::LostHistoryKept) {
             return;
         }
         for mut entry in self.namespaces.iter_mut() {
@@ -409,7 +409,7 @@ impl Store {
             gone.extend(all.filter(|key| !kept.contains(key)));
         }
         gone.sort();
-        if planted::is(Bug::RelistWithoutDiff) {
+        if mutations::is(Mutation::RelistWithoutDiff) {
             gone.clear();
         }
         let touched: BTreeSet<Key> = gone.iter().flat_map(remove).collect();

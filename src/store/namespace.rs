@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::few::Few;
+use super::freshness::{Origin, bury, is_news, may_go};
 use super::intern::Interner;
-use super::names::{Pointers, relate};
-use super::news::{Origin, bury, is_news, may_go};
-use super::roster::{ByName, Roster};
+use super::name_index::{NameIndex, relate};
+use super::name_set::NameSet;
+use super::pod_map::{ByName, PodMap};
 use super::selectors::SelectorIndex;
-use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE};
 use crate::logic::model::{Labels, Meta, Pod, Service, Slice, Version};
 use crate::logic::settings::{self, OptIn};
+use crate::logic::snapshot::{ForeignSlice, sources_of};
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::{Stranger, sources_of};
-use crate::planted::{self, Bug};
+use crate::logic::well_known::{SERVICE_NAME, SOURCE_SERVICE};
+use crate::mutations::{self, Mutation};
 
 pub(super) type Map<V> = HashMap<Arc<str>, V, FixedState>;
 pub(super) type Names = BTreeSet<Arc<str>>;
@@ -26,7 +26,7 @@ pub(super) type Touched = Names;
 
 #[derive(Debug, Default)]
 pub(super) struct Namespace {
-    pub(super) pods: Roster,
+    pub(super) pods: PodMap,
     pub(super) services: Map<Arc<Service>>,
     pub(super) slices: Map<Arc<Slice>>,
     /// Selectors of the opted-in Services.
@@ -36,23 +36,23 @@ pub(super) struct Namespace {
     /// Selectors that came after pods which they may select: see [`Namespace::gather`].
     late: Names,
     /// Objects that could belong to a source, by its name; it need not exist.
-    pub(super) related_services: Map<Few>,
-    pub(super) related_slices: Map<Few>,
+    pub(super) related_services: Map<NameSet>,
+    pub(super) related_slices: Map<NameSet>,
     /// Slices under a Service that do not bear its name, by the Service: another source that
     /// requests its name has to see them.
-    pub(super) evasive: Map<Few>,
+    pub(super) evasive: Map<NameSet>,
     /// The name that an opted-in Service asks for.
-    pub(super) requested: Pointers,
+    pub(super) requested: NameIndex,
     /// The name that a source is served under though it asks for another, or for none that can be
     /// had.
-    pub(super) served: Pointers,
+    pub(super) served: NameIndex,
     /// The same two for its followers.
-    pub(super) requested_followers: Pointers,
-    pub(super) served_followers: Pointers,
+    pub(super) requested_followers: NameIndex,
+    pub(super) served_followers: NameIndex,
     /// Leaders, whatever their labels.
-    pub(super) pins: Pointers,
+    pub(super) pins: NameIndex,
     /// Slices that others attached to a Service.
-    pub(super) strangers: Map<Vec<Stranger>>,
+    pub(super) foreign_slices: Map<Vec<ForeignSlice>>,
     /// Deleted Services and slices: an answer that was overtaken must not bring them back.
     dead_services: Map<Version>,
     dead_slices: Map<Version>,
@@ -75,7 +75,7 @@ impl Namespace {
             .as_ref()
             .is_some_and(|before| pod.version.is_older_than(&before.version))
             && !is_outdated
-            && !planted::is(Bug::StaleBelieved)
+            && !mutations::is(Mutation::StaleBelieved)
         {
             return Touched::new();
         }
@@ -200,7 +200,7 @@ impl Namespace {
             sources_of,
         );
         self.index_source(name, None);
-        self.strangers.remove(name);
+        self.foreign_slices.remove(name);
         touched.extend(self.sources_under(name).cloned());
         touched.insert(Arc::clone(name));
         touched
@@ -321,7 +321,7 @@ impl Namespace {
         all.filter_map(move |names| names.of(source))
     }
 
-    fn names(&self) -> [&Pointers; 4] {
+    fn names(&self) -> [&NameIndex; 4] {
         let followers = [&self.requested_followers, &self.served_followers];
         [&self.requested, &self.served, followers[0], followers[1]]
     }

@@ -77,10 +77,10 @@ fn a_pod_touches_only_those_who_select_it_and_only_when_it_changes() {
         ["a", "b"],
         "both, on a change of labels"
     );
-    assert!(store.view(&key("a")).pods.is_empty());
-    assert_eq!(store.view(&key("b")).pods.len(), 1);
+    assert!(store.snapshot(&key("a")).pods.is_empty());
+    assert_eq!(store.snapshot(&key("b")).pods.len(), 1);
     assert_eq!(names(&store.remove_pod(&key("p"), None)), ["b"]);
-    assert!(store.view(&key("b")).pods.is_empty());
+    assert!(store.snapshot(&key("b")).pods.is_empty());
 }
 
 #[test]
@@ -92,9 +92,9 @@ fn an_opt_in_or_a_new_selector_finds_pods_that_were_there_before() {
     assert!(!store.concerns(&key("a")));
     ignore(store.put_service(service("a", 4, ON, r#"{"app":"a"}"#, ""), Origin::Watch));
     assert!(store.concerns(&key("a")));
-    assert_eq!(&*store.view(&key("a")).pods[0].name, "p");
+    assert_eq!(&*store.snapshot(&key("a")).pods[0].name, "p");
     ignore(store.put_service(service("a", 5, ON, r#"{"app":"b"}"#, ""), Origin::Watch));
-    assert_eq!(&*store.view(&key("a")).pods[0].name, "q");
+    assert_eq!(&*store.snapshot(&key("a")).pods[0].name, "q");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn selectors_that_came_after_their_pods_miss_none_and_keep_none() {
     ignore(store.put_service(service("left", 8, "{}", &labels("a"), ""), Origin::Watch));
     ignore(store.put_service(service("moved", 9, ON, &labels("b"), ""), Origin::Watch));
     let seen = |name: &str| {
-        let pods = store.view(&key(name)).pods;
+        let pods = store.snapshot(&key(name)).pods;
         let names = pods.iter().map(|pod| pod.name.to_string());
         names.collect::<Vec<_>>()
     };
@@ -144,9 +144,9 @@ fn a_leader_that_ends_is_told_from_one_that_is_deleted() {
         labels
     };
     let seen = |app: &str| {
-        let view = store.view(&key(app));
-        assert_eq!(view.pods, [], "it is no candidate");
-        let pod = view.pod(&format!("uid-{app}").as_str().into()).cloned();
+        let snapshot = store.snapshot(&key(app));
+        assert_eq!(snapshot.pods, [], "it is no candidate");
+        let pod = snapshot.pod(&format!("uid-{app}").as_str().into()).cloned();
         pod.map(|pod| (pod.ended(), pod.ready))
     };
     let labels = led("ended");
@@ -194,8 +194,8 @@ fn a_leader_is_seen_and_reported_whatever_its_labels() {
     ignore(store.put_service(service("a", 1, ON, r#"{"app":"a"}"#, ""), Origin::Watch));
     ignore(store.put_pod(pod("p", 2, r#"{"app":"x"}"#, true), now()));
     store.pin(&key("a"), Some(&"p".into()), [None, None]);
-    let view = store.view(&key("a"));
-    assert!(view.pods.is_empty() && view.pod(&"uid-p".into()).is_some());
+    let snapshot = store.snapshot(&key("a"));
+    assert!(snapshot.pods.is_empty() && snapshot.pod(&"uid-p".into()).is_some());
     assert_eq!(names(&store.remove_pod(&key("p"), None)), ["a"]);
     store.pin(&key("a"), None, [None, None]);
     assert_eq!(
@@ -210,7 +210,7 @@ fn a_source_that_requests_a_name_hears_of_the_service_that_holds_it() {
     ignore(store.put_service(service("a", 1, ON, r#"{"app":"a"}"#, ""), Origin::Watch));
     let touched = store.put_service(service("a-leader", 2, "{}", "null", ""), Origin::Watch);
     assert_eq!(names(&touched), ["a", "a-leader"]);
-    assert!(store.view(&key("a")).service("a-leader").is_some());
+    assert!(store.snapshot(&key("a")).service("a-leader").is_some());
     assert_eq!(
         names(&store.remove_service(&key("a-leader"), None)),
         ["a", "a-leader"]
@@ -227,7 +227,7 @@ fn a_source_that_is_served_under_a_name_hears_of_the_service_that_takes_it() {
     ));
     let is_taken = || {
         let touched = store.put_service(service("old", 2, "{}", "null", ""), Origin::Watch);
-        let is_seen = store.view(&key("a")).service("old").is_some();
+        let is_seen = store.snapshot(&key("a")).service("old").is_some();
         let touched_too = store.remove_service(&key("old"), None);
         assert_eq!(touched, touched_too);
         assert_eq!(is_seen, names(&touched) == ["a", "old"], "{touched:?}");
@@ -277,7 +277,7 @@ fn a_slice_that_lost_our_label_can_be_taken_in_after_the_watch_saw_it_go() {
     ignore(store.remove_slice(&key("a-leader"), Some(&Version::Number(6))));
     let touched = store.put_slice(slice("a-leader", 6, "{}", "a-leader"), Origin::Answer);
     assert_eq!(names(&touched), ["a"], "by its owner");
-    assert_eq!(store.view(&key("a")).own_slices().len(), 1);
+    assert_eq!(store.snapshot(&key("a")).own_slices().len(), 1);
 }
 
 #[test]
@@ -301,13 +301,13 @@ fn a_list_takes_out_what_it_lacks_and_nothing_newer() {
 fn strangers_touch_the_sources_behind_the_service_once() {
     let store = Store::default();
     ignore(store.put_service(service("a", 1, ON, r#"{"app":"a"}"#, ""), Origin::Watch));
-    let stranger = Stranger::of("a-leader".into(), &slice("x", 3, "{}", "a-leader"));
+    let stranger = ForeignSlice::of("a-leader".into(), &slice("x", 3, "{}", "a-leader"));
     assert_eq!(
         names(&store.put_strangers(&key("a-leader"), vec![stranger.clone()])),
         ["a"]
     );
     assert_eq!(store.put_strangers(&key("a-leader"), vec![stranger]), []);
-    assert_eq!(store.view(&key("a")).strangers.len(), 1);
+    assert_eq!(store.snapshot(&key("a")).foreign_slices.len(), 1);
     assert_eq!(store.services_with_strangers(), [key("a-leader")]);
     assert_eq!(names(&store.put_strangers(&key("a-leader"), vec![])), ["a"]);
 }

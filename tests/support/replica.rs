@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use zen_lead::jitter;
 use zen_lead::metrics::Metrics;
-use zen_lead::run::{Clients, Controller, Surroundings};
+use zen_lead::run::{Clients, Controller, Env};
 use zen_lead::shell::clock::Clock;
-use zen_lead::shell::drive::Drive;
-use zen_lead::shell::lease::Tenure;
+use zen_lead::shell::lease::WritePermit;
+use zen_lead::shell::reconciler::Reconciler;
 use zen_lead::shell::serve::{Health, Readiness};
 use zen_lead::shell::write::Task;
 
@@ -57,8 +57,8 @@ pub struct Replica {
     pub clock: Clock,
     pub health: Arc<Health>,
     pub readiness: Arc<Readiness>,
-    pub drive: Arc<Drive>,
-    pub tenure: Tenure,
+    pub drive: Arc<Reconciler>,
+    pub tenure: WritePermit,
     pub metrics: Arc<Metrics>,
 }
 
@@ -77,7 +77,7 @@ impl Replica {
             let mut tasks = spawner.lock().expect("no panic");
             tasks.spawn(Gated { gate, task })
         };
-        let around = Surroundings {
+        let around = Env {
             clock: clock.clone(),
             jitter: jitter::from_seed(seed),
             spawn: Arc::new(spawn.clone()),
@@ -99,7 +99,7 @@ impl Replica {
             clock,
             health: controller.health(),
             readiness: controller.readiness(),
-            drive: controller.drive(),
+            drive: controller.reconciler(),
             tenure: controller.tenure(),
             metrics,
         };

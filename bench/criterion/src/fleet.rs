@@ -10,14 +10,14 @@ use simkube::{Kind, Options, SimKube};
 use zen_lead::logic::budget::Guard;
 use zen_lead::logic::event::Note;
 use zen_lead::logic::fsm::Cause;
-use zen_lead::logic::heal::Fought;
+use zen_lead::logic::heal::ContestedField;
 use zen_lead::logic::mirror::Mirror;
 use zen_lead::logic::model::{Key, Pod, Service, Slice};
 use zen_lead::logic::plan::{self, Action, Write};
 use zen_lead::logic::reflect::{Encoding, Frame};
 use zen_lead::metrics::Metrics;
 use zen_lead::shell::clock::Clock;
-use zen_lead::shell::drive::{Drive, Outlet, Settings};
+use zen_lead::shell::reconciler::{Effects, Reconciler, Settings};
 use zen_lead::store::{Origin, Store};
 
 use crate::pods::{Facts, Template};
@@ -29,7 +29,7 @@ pub const PER_NAMESPACE: usize = 100;
 #[derive(Default)]
 struct Sink(Mutex<BTreeMap<Key, Vec<Write>>>);
 
-impl Outlet for Sink {
+impl Effects for Sink {
     fn submit(&self, source: &Key, writes: Vec<Write>, _: Cause) {
         let mut all = self.0.lock();
         if writes.is_empty() {
@@ -41,7 +41,7 @@ impl Outlet for Sink {
 
     fn tell(&self, _: &Service, _: Note) {}
 
-    fn tell_of_fight(&self, _: &Key, _: Fought) {}
+    fn tell_of_fight(&self, _: &Key, _: ContestedField) {}
 
     fn waiting(&self, _: &Key) -> Value {
         Value::Null
@@ -53,7 +53,7 @@ pub struct Fleet {
     /// Holds Services and slices, and applies what was decided; knows no pods.
     pub kube: SimKube,
     store: Arc<Store>,
-    drive: Drive,
+    reconciler: Reconciler,
     sink: Arc<Sink>,
     clock: Clock,
     template: Template,
@@ -121,7 +121,7 @@ impl Fleet {
         let sink = Arc::new(Sink::default());
         let clock = Clock::system();
         let config = crate::config();
-        let drive = Drive::new(
+        let reconciler = Reconciler::new(
             Arc::clone(&store),
             Arc::new(Metrics::new(config.per_service_histograms_max)),
             Arc::clone(&sink) as _,
@@ -138,7 +138,7 @@ impl Fleet {
         Self {
             kube,
             store,
-            drive,
+            reconciler,
             sink,
             clock,
             template: Template::new(),
@@ -148,9 +148,9 @@ impl Fleet {
     }
 
     fn open(&self) {
-        self.drive.open();
+        self.reconciler.open();
         for source in self.store.sources() {
-            self.touch(vec![source]);
+            self.reconcile(vec![source]);
         }
         self.settle();
     }
@@ -209,7 +209,7 @@ impl Fleet {
     pub fn take_pod(&self, pod: Pod) {
         let now = self.clock.now();
         let touched = self.store.put_pod(pod, now);
-        self.drive.touch_all(
+        self.reconciler.reconcile_all(
             touched,
             Cause {
                 at: now.moment,
@@ -246,10 +246,10 @@ impl Fleet {
         while let Some((source, writes)) = self.take_decision() {
             for write in writes {
                 let touched = self.apply(&write);
-                self.drive.acknowledge(&source, &write, None);
-                self.touch(touched);
+                self.reconciler.acknowledge(&source, &write, None);
+                self.reconcile(touched);
             }
-            self.touch(vec![source]);
+            self.reconcile(vec![source]);
         }
     }
 
@@ -257,8 +257,8 @@ impl Fleet {
         self.sink.0.lock().pop_first()
     }
 
-    fn touch(&self, sources: Vec<Key>) {
-        self.drive.touch_all(
+    fn reconcile(&self, sources: Vec<Key>) {
+        self.reconciler.reconcile_all(
             sources,
             Cause {
                 at: self.clock.moment(),

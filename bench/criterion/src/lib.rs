@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use zen_lead::config::{Config, Flags};
 use zen_lead::metrics::Metrics;
-use zen_lead::run::{Clients, Controller, Surroundings};
+use zen_lead::run::{Clients, Controller, Env};
 use zen_lead::shell::clock::Clock;
 
 /// The configuration that no flags at all make.
@@ -33,7 +33,7 @@ pub fn config() -> Arc<Config> {
 #[must_use]
 pub fn controller(clients: Clients) -> Controller {
     let config = config();
-    let around = Surroundings {
+    let around = Env {
         clock: Clock::system(),
         jitter: zen_lead::jitter::from_seed(1),
         spawn: Arc::new(|task| tokio::spawn(task).abort_handle()),

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use zen_lead::logic::contract::{
+use zen_lead::logic::duration;
+use zen_lead::logic::follow::Follow;
+use zen_lead::logic::model::Labels;
+use zen_lead::logic::settings::{LeaderServiceType, Settings, Strategy, read};
+use zen_lead::logic::well_known::{
     ENABLED, FAILOVER_MIN_DELAY, FOLLOW, INPUTS, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_LABELS,
     LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, MIN_READY_DURATION, PAUSED,
     PREFERRED_LEADER, PREFIX, STICKY, STRATEGY,
 };
-use zen_lead::logic::duration;
-use zen_lead::logic::follow::Follow;
-use zen_lead::logic::model::Labels;
-use zen_lead::logic::settings::{Exposure, Settings, Strategy, read};
 
 use super::choices::Choices;
 use super::names::{is_annotation_key, is_label_key, is_label_value, is_subdomain};
@@ -234,12 +234,12 @@ impl State {
     }
 }
 
-fn exposure(value: &str) -> Option<Exposure> {
+fn exposure(value: &str) -> Option<LeaderServiceType> {
     let all = [
-        Exposure::ClusterIP,
-        Exposure::Headless,
-        Exposure::NodePort,
-        Exposure::LoadBalancer,
+        LeaderServiceType::ClusterIP,
+        LeaderServiceType::Headless,
+        LeaderServiceType::NodePort,
+        LeaderServiceType::LoadBalancer,
     ];
     all.into_iter()
         .find(|exposure| format!("{exposure:?}") == value)

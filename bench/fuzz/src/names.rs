@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 use zen_lead::config::{Config, Flags, Mistakes};
-use zen_lead::logic::contract::{LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME};
 use zen_lead::logic::model::{Labels, Service};
 use zen_lead::logic::settings::{self, Settings};
+use zen_lead::logic::well_known::{LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME};
 
 static LABEL: LazyLock<Regex> = LazyLock::new(|| pattern("[a-z0-9]([-a-z0-9]*[a-z0-9])?"));
 static SUBDOMAIN: LazyLock<Regex> =

@@ -15,10 +15,10 @@ use zen_lead::config::Config;
 use zen_lead::jitter;
 use zen_lead::logic::model::Key;
 use zen_lead::metrics::Metrics;
-use zen_lead::run::{Clients, Controller, Surroundings};
+use zen_lead::run::{Clients, Controller, Env};
 use zen_lead::shell::clock::Clock;
-use zen_lead::shell::drive::Drive;
-use zen_lead::shell::lease::Tenure;
+use zen_lead::shell::lease::WritePermit;
+use zen_lead::shell::reconciler::Reconciler;
 use zen_lead::shell::write::Task;
 
 use crate::trace;
@@ -128,8 +128,8 @@ pub(crate) struct Replica {
     tasks: Arc<Mutex<JoinSet<()>>>,
     stop: Option<oneshot::Sender<()>>,
     ended: oneshot::Receiver<Result<(), &'static str>>,
-    pub(crate) drive: Arc<Drive>,
-    pub(crate) tenure: Tenure,
+    pub(crate) drive: Arc<Reconciler>,
+    pub(crate) tenure: WritePermit,
     pub(crate) metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -147,7 +147,7 @@ impl Replica {
         let (to, behind) = (Arc::clone(&tasks), Arc::clone(gate));
         let wall = wall.clone();
         let clock = Clock::new(Arc::new(move || wall.now()));
-        let around = Surroundings {
+        let around = Env {
             clock: clock.clone(),
             jitter: jitter::from_seed(seed),
             spawn: Arc::new(move |task| {
@@ -163,7 +163,7 @@ impl Replica {
         };
         let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
         let controller = Controller::new(Arc::clone(config), clients, around, Arc::clone(&metrics));
-        let (drive, tenure) = (controller.drive(), controller.tenure());
+        let (drive, tenure) = (controller.reconciler(), controller.tenure());
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         let main = async move {

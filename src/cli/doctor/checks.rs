@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::report::Judged;
 use super::super::status::age;
 use super::follow;
-use crate::logic::view::{Owned, Role};
+use crate::logic::snapshot::{Owned, Role};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,11 +219,11 @@ fn holder(lease: &Value, now: jiff::Timestamp) -> Result<String, String> {
 
 /// What is wrong with a source, or left of one.
 pub(super) fn source(judged: &Judged) -> Vec<Finding> {
-    let (report, key) = (&judged.report, &judged.view.key);
+    let (report, key) = (&judged.report, &judged.snapshot.key);
     let about = |text: &str| format!("Service {key}: {text}");
     let mut findings = Vec::new();
     if !judged.is_wanted {
-        let both = [Role::Leader, Role::Followers].map(|role| judged.view.own(role));
+        let both = [Role::Leader, Role::Followers].map(|role| judged.snapshot.own(role));
         let services = both.into_iter().flat_map(Owned::services);
         let names = services.map(|own| format!("Service {}", own.metadata.name));
         let slices = both.into_iter().flat_map(Owned::slices);
@@ -267,10 +267,10 @@ const WAYPOINT: &str = "istio.io/use-waypoint";
 
 /// A source whose traffic passes a waypoint, with its policies, while the leader's does not.
 fn waypoint(judged: &Judged) -> Option<String> {
-    let source = judged.view.source.as_ref()?;
+    let source = judged.snapshot.source.as_ref()?;
     let wanted = source.metadata.labels.get(WAYPOINT)?;
     let name = judged.report.leader_service.as_ref()?;
-    let leader = judged.view.service(name)?;
+    let leader = judged.snapshot.service(name)?;
     leader.metadata.labels.get(WAYPOINT).is_none().then(|| {
         format!(
             "its label {WAYPOINT} is not on {name}: traffic to the leader passes no waypoint. The \
@@ -292,7 +292,7 @@ pub(super) fn count(judged: &[Judged], place: &str) -> Finding {
 }
 
 /// Slices of others that are attached to a leader Service.
-pub(super) fn strangers(judged: &[Judged], slices: &Value) -> Vec<Finding> {
+pub(super) fn foreign_slices(judged: &[Judged], slices: &Value) -> Vec<Finding> {
     let names: BTreeSet<(&str, &str)> = judged
         .iter()
         .filter_map(|judged| {
@@ -305,7 +305,7 @@ pub(super) fn strangers(judged: &[Judged], slices: &Value) -> Vec<Finding> {
     let found = all.filter_map(|slice| {
         let meta = &slice["metadata"];
         let namespace = text(&meta["namespace"]);
-        let service = text(&meta["labels"][crate::logic::contract::SERVICE_NAME]);
+        let service = text(&meta["labels"][crate::logic::well_known::SERVICE_NAME]);
         names.contains(&(&*namespace, &*service)).then(|| {
             Finding::wrong(format!(
                 "EndpointSlice {namespace}/{} is not managed by zen-lead, but is attached to {service} and may add endpoints",

@@ -9,8 +9,8 @@ use crate::logic::time::Moment;
 /// What is wrong with what a source follows, unless the controller's own words say it already.
 pub(super) fn following(judged: &Judged) -> Option<String> {
     let follow = judged.settings.follow.as_ref()?;
-    let source = judged.view.source.as_ref()?;
-    let key = &judged.view.key;
+    let source = judged.snapshot.source.as_ref()?;
+    let key = &judged.snapshot.key;
     if let Follow::Label { key: label, value } = follow
         && source.spec.selector.get(label) == Some(&**value)
     {
@@ -19,7 +19,7 @@ pub(super) fn following(judged: &Judged) -> Option<String> {
              only, which cannot be told from a pod that has lost the label: select every member"
         ));
     }
-    let claim = follow::claim(follow, &judged.view, Moment::default());
+    let claim = follow::claim(follow, &judged.snapshot, Moment::default());
     let sentence = claim.to_string();
     let is_told = |problem: &String| problem.contains(&sentence);
     let is_wrong =

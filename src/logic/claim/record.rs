@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::Terms;
+use super::LeaseParams;
 use crate::logic::model::Lease;
 
 /// A new Lease that we hold.
-pub(super) fn create(terms: &Terms, now: jiff::Timestamp) -> Value {
+pub(super) fn create(terms: &LeaseParams, now: jiff::Timestamp) -> Value {
     json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -17,13 +17,13 @@ pub(super) fn create(terms: &Terms, now: jiff::Timestamp) -> Value {
 }
 
 /// We hold it instead of the former holder.
-pub(super) fn take(terms: &Terms, lease: &Lease, now: jiff::Timestamp) -> Value {
+pub(super) fn take(terms: &LeaseParams, lease: &Lease, now: jiff::Timestamp) -> Value {
     let transitions = lease.transitions().clamp(0, i64::from(i32::MAX) - 1) + 1;
     json!([guard(lease), add("", held(terms, transitions, now))])
 }
 
 /// We still hold it.
-pub(super) fn renew(terms: &Terms, lease: &Lease, now: jiff::Timestamp) -> Value {
+pub(super) fn renew(terms: &LeaseParams, lease: &Lease, now: jiff::Timestamp) -> Value {
     json!([
         guard(lease),
         add("/renewTime", micro_time(now)),
@@ -43,7 +43,7 @@ pub(super) fn release(lease: &Lease, now: jiff::Timestamp) -> Value {
     ])
 }
 
-fn held(terms: &Terms, transitions: i64, now: jiff::Timestamp) -> Value {
+fn held(terms: &LeaseParams, transitions: i64, now: jiff::Timestamp) -> Value {
     json!({
         "holderIdentity": &*terms.identity,
         "leaseDurationSeconds": seconds(terms),
@@ -64,7 +64,7 @@ fn add(field: &str, value: impl Into<Value>) -> Value {
 }
 
 /// Rounded up: others may wait too long, and never too short.
-fn seconds(terms: &Terms) -> u64 {
+fn seconds(terms: &LeaseParams) -> u64 {
     let whole = terms.duration.as_secs();
     (whole + u64::from(terms.duration.subsec_nanos() > 0)).max(1)
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::field::Field;
+use super::election::Election;
 use super::ports::resolves_any;
 use super::{Ballot, Rules};
 use crate::logic::model::{Pod, PodPhase, Uid};
 use crate::logic::time::Moment;
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// What keeps a pod from becoming leader. Of several the first is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ pub struct Candidate {
 /// Every pod of a ballot: the eligible ones in the strategy's order, then the others by name. Where the
 /// application decides, only the pod that it names can be eligible.
 #[must_use]
-pub fn scrutinize(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Vec<Candidate> {
-    let field = Field::of(rules, ballot, now);
+pub fn assess_candidates(rules: &Rules<'_>, ballot: &Ballot<'_>, now: Moment) -> Vec<Candidate> {
+    let field = Election::of(rules, ballot, now);
     let mut pods: Vec<_> = ballot.pods.iter().collect();
     let is_named = |pod: &Pod| {
         let claim = rules.claim;
@@ -95,7 +95,7 @@ pub(in crate::logic) fn may_follow(rules: &Rules<'_>, pod: &Pod) -> bool {
 /// What keeps a pod from becoming leader now.
 pub(super) fn obstacle(rules: &Rules<'_>, pod: &Pod, now: Moment) -> Option<Obstacle> {
     let ripe = pod.ready_since + rules.min_ready;
-    let is_ripe = now >= ripe || planted::is(Bug::MinReadyIgnored);
+    let is_ripe = now >= ripe || mutations::is(Mutation::MinReadyIgnored);
     lasting(rules, pod).or((!is_ripe).then_some(Obstacle::Unripe(ripe)))
 }
 
@@ -105,7 +105,7 @@ pub(super) fn lasting(rules: &Rules<'_>, pod: &Pod) -> Option<Obstacle> {
         Some(Obstacle::OfJob)
     } else if pod.phase != PodPhase::Running {
         Some(Obstacle::NotRunning)
-    } else if pod.terminating && !planted::is(Bug::TerminatingElected) {
+    } else if pod.terminating && !mutations::is(Mutation::TerminatingElected) {
         Some(Obstacle::Terminating)
     } else if !pod.ready {
         Some(Obstacle::NotReady)

@@ -2,7 +2,7 @@
 //! named to become leader, and remains it while nothing speaks against it.
 
 use super::eligible::{Obstacle, obstacle};
-use super::standing::{Standing, judge, suspect_until};
+use super::fitness::{Fitness, judge, suspect_until};
 use super::{Ballot, Hold, Reason, Rules, Verdict, hold_still, keep};
 use crate::logic::follow::{Claim, Named};
 use crate::logic::time::Moment;
@@ -46,18 +46,18 @@ pub fn follow(
     }
     // 1. The leader by itself, as if no other pod were eligible.
     let mut verdict = match judge(rules, ballot, incumbent, now) {
-        Standing::Firm(pod) => keep(pod, Hold::Firm, None),
-        Standing::Waits(pod, until) => keep(pod, Hold::Suspect(pod.ready_since), Some(until)),
-        Standing::Yields(pod, _) => {
+        Fitness::Firm(pod) => keep(pod, Hold::Firm, None),
+        Fitness::Waits(pod, until) => keep(pod, Hold::Suspect(pod.ready_since), Some(until)),
+        Fitness::Yields(pod, _) => {
             let until = suspect_until(rules, pod, now);
             keep(pod, Hold::Leaving, until)
         }
-        Standing::Fails(pod, Reason::NotReady) => match rules.spent {
+        Fitness::Fails(pod, Reason::NotReady) => match rules.spent {
             Some(spent) => keep(pod, Hold::Guarded(spent.scope), Some(spent.until)),
             None => empty(Some(Reason::NoneReady)),
         },
-        Standing::Gone(Reason::NotReady) => empty(Some(Reason::NoneReady)),
-        Standing::Fails(_, reason) | Standing::Gone(reason) => empty(Some(reason)),
+        Fitness::Gone(Reason::NotReady) => empty(Some(Reason::NoneReady)),
+        Fitness::Fails(_, reason) | Fitness::Gone(reason) => empty(Some(reason)),
     };
     // 2. What the application says of it.
     if let Some(since) = contradicted

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::identity::{self, Line};
 use super::{Absence, Follow, Lease, State};
 use crate::logic::model::{Pod, Uid};
+use crate::logic::snapshot::Snapshot;
 use crate::logic::time::Moment;
-use crate::logic::view::View;
 
 /// What the application says of its leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub enum Silence {
 
 /// Reads the application's choice.
 #[must_use]
-pub fn claim<'a>(follow: &'a Follow, view: &'a View, now: Moment) -> Claim<'a> {
+pub fn claim<'a>(follow: &'a Follow, snapshot: &'a Snapshot, now: Moment) -> Claim<'a> {
     let mut claim = Claim {
         follow,
         named: Named::Unclear,
@@ -64,8 +64,8 @@ pub fn claim<'a>(follow: &'a Follow, view: &'a View, now: Moment) -> Claim<'a> {
         holder: None,
     };
     match follow {
-        Follow::Label { key, value } => claim.read_label(view, key, value),
-        Follow::Lease { .. } => claim.read_lease(view, now),
+        Follow::Label { key, value } => claim.read_label(snapshot, key, value),
+        Follow::Lease { .. } => claim.read_lease(snapshot, now),
         Follow::Unclear => {}
     }
     claim
@@ -107,9 +107,9 @@ impl<'a> Claim<'a> {
     /// The pods that have the label. Of several, the one on which it was seen to be set last is named:
     /// whatever sets it there has not taken it from the former leader yet. A pod that appeared with the
     /// label says nothing about the order.
-    fn read_label(&mut self, view: &'a View, key: &str, value: &str) {
+    fn read_label(&mut self, snapshot: &'a Snapshot, key: &str, value: &str) {
         let has_label = |pod: &&Arc<Pod>| pod.labels.get(key) == Some(value) && !pod.ended();
-        self.pods = view.pods.iter().filter(has_label).collect();
+        self.pods = snapshot.pods.iter().filter(has_label).collect();
         let set_at = |pod: &Pod| pod.relabelled.at(key).cloned();
         let newest = |pods: &[&'a Arc<Pod>]| {
             let set = pods.iter().filter_map(|pod| Some((set_at(pod)?, *pod)));
@@ -131,8 +131,8 @@ impl<'a> Claim<'a> {
         };
     }
 
-    fn read_lease(&mut self, view: &'a View, now: Moment) {
-        let fact = match &view.lease {
+    fn read_lease(&mut self, snapshot: &'a Snapshot, now: Moment) {
+        let fact = match &snapshot.lease {
             Lease::Present(fact) => fact,
             Lease::Unread => return self.named = Named::Silent(Silence::Unread),
             Lease::Absent(why) => return self.named = Named::Silent(Silence::Absent(*why)),
@@ -142,7 +142,7 @@ impl<'a> Claim<'a> {
             // It says that there is no leader, which does not grow old.
             return self.named = Named::None;
         };
-        let Some((line, pods)) = identity::matching(holder, &view.pods) else {
+        let Some((line, pods)) = identity::matching(holder, &snapshot.pods) else {
             self.named = match Self::expired(fact.duration, fact.changed, now) {
                 Some(silence) => Named::Silent(silence),
                 None => Named::Unknown,

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::logic::model::Pod;
+use crate::logic::snapshot::Snapshot;
 use crate::logic::testkit::World;
 use crate::logic::time::Now;
-use crate::logic::view::View;
 
 /// A second of the process's clock.
 fn at(seconds: i64) -> Now {
@@ -33,8 +33,8 @@ fn read(before: Option<&Arc<Pod>>, body: &Value, seconds: i64) -> Arc<Pod> {
     Arc::new(pod.seen(before.map(|before| &**before), at(seconds)))
 }
 
-fn view(pods: Vec<Arc<Pod>>) -> View {
-    View::new(Key::new("n", "s"), None, pods)
+fn snapshot(pods: Vec<Arc<Pod>>) -> Snapshot {
+    Snapshot::new(Key::new("n", "s"), None, pods)
 }
 
 /// `named b`, `several a, b`, `none`, and for a Lease the number of the line.
@@ -77,10 +77,10 @@ fn by_label(changes: &[Label]) -> String {
         value: "primary".into(),
     };
     pods.reverse();
-    let reversed = view(pods.clone());
+    let reversed = snapshot(pods.clone());
     pods.sort_by(|a, b| a.name.cmp(&b.name));
-    let view = view(pods);
-    let outcome = describe(&claim(&follow, &view, at(100).moment));
+    let snapshot = snapshot(pods);
+    let outcome = describe(&claim(&follow, &snapshot, at(100).moment));
     let again = describe(&claim(&follow, &reversed, at(100).moment));
     assert_eq!(outcome, again, "whatever the order of the pods");
     outcome
@@ -198,8 +198,8 @@ fn members() -> Vec<Arc<Pod>> {
 }
 
 fn by_identity(holder: &str) -> String {
-    let mut view = view(members());
-    view.lease = Lease::Present(LeaseFact {
+    let mut snapshot = snapshot(members());
+    snapshot.lease = Lease::Present(LeaseFact {
         holder: Some(holder.into()),
         duration: None,
         changed: at(5).moment,
@@ -208,7 +208,7 @@ fn by_identity(holder: &str) -> String {
         namespace: None,
         name: "db".into(),
     };
-    describe(&claim(&follow, &view, at(1_000_000).moment))
+    describe(&claim(&follow, &snapshot, at(1_000_000).moment))
 }
 
 #[test]
@@ -271,13 +271,13 @@ fn the_first_line_with_a_match_names_the_pod() {
 
 /// A Lease that was last seen to change at second 100, judged at that second.
 fn judged(lease: Lease, appeared: i64, seconds: i64) -> String {
-    let mut view = view(vec![read(None, &body("a", 1, &json!({})), appeared)]);
-    view.lease = lease;
+    let mut snapshot = snapshot(vec![read(None, &body("a", 1, &json!({})), appeared)]);
+    snapshot.lease = lease;
     let follow = Follow::Lease {
         namespace: None,
         name: "db".into(),
     };
-    describe(&claim(&follow, &view, at(seconds).moment))
+    describe(&claim(&follow, &snapshot, at(seconds).moment))
 }
 
 fn held(holder: &str, seconds: Option<u64>) -> Lease {
@@ -334,12 +334,13 @@ fn a_claim_is_bound_to_the_pods_that_were_there() {
 
 #[test]
 fn sentences_say_who_is_meant() {
-    let mut view = view(members());
+    let mut snapshot = snapshot(members());
     let follow = Follow::Lease {
         namespace: Some("other".into()),
         name: "db".into(),
     };
-    let says = |view: &View, follow: &Follow| claim(follow, view, at(6).moment).to_string();
+    let says =
+        |snapshot: &Snapshot, follow: &Follow| claim(follow, snapshot, at(6).moment).to_string();
     for (holder, expected) in [
         (
             "db-0_1",
@@ -355,19 +356,19 @@ fn sentences_say_who_is_meant() {
         ),
         ("", "Lease other/db has no holder"),
     ] {
-        view.lease = Lease::Present(LeaseFact {
+        snapshot.lease = Lease::Present(LeaseFact {
             holder: Some(holder.into()),
             duration: None,
             changed: at(5).moment,
         });
-        assert_eq!(says(&view, &follow), expected);
+        assert_eq!(says(&snapshot, &follow), expected);
     }
-    view.lease = Lease::Absent(Absence::NotFound);
-    assert_eq!(says(&view, &follow), "Lease other/db does not exist");
+    snapshot.lease = Lease::Absent(Absence::NotFound);
+    assert_eq!(says(&snapshot, &follow), "Lease other/db does not exist");
     let label = Follow::Label {
         key: "role".into(),
         value: "primary".into(),
     };
     let expected = "No pod of the Service has the label role=primary";
-    assert_eq!(says(&view, &label), expected);
+    assert_eq!(says(&snapshot, &label), expected);
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::announced;
 use super::incumbent::{Incumbent, Records};
-use super::notes;
 use super::report::Switched;
 use super::{Cause, Machine, Serving};
 use crate::logic::elect::{Reason, Verdict};
@@ -107,7 +107,7 @@ impl Machine {
         let why = switched.reason.map_or("", Reason::as_str);
         match (switched.from.as_deref(), switched.to.as_deref()) {
             (from, Some(to)) => {
-                let note = notes::announce(from, to, why, switched.took, name);
+                let note = announced::announce(from, to, why, switched.took, name);
                 self.said.say(note);
             }
             (Some(from), None) => self.said.end(from, why, switched.took),

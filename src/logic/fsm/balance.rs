@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Machine;
-use super::notes::Topic;
-use crate::logic::contract::{LOAD_BALANCER_CLEANUP, reason};
+use super::announced::Topic;
 use crate::logic::event::Note;
 use crate::logic::model::{Service, ServiceType};
-use crate::logic::settings::Exposure;
+use crate::logic::settings::LeaderServiceType;
 use crate::logic::time::Moment;
+use crate::logic::well_known::{LOAD_BALANCER_CLEANUP, reason};
 
 /// Time after which a Warning reports that the former load balancer still exists.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -20,11 +20,13 @@ impl Machine {
     pub(super) fn source_ranges(&self, source: &Service) -> (Vec<Arc<str>>, bool) {
         let own = &source.spec.load_balancer_source_ranges;
         match self.settings.exposure {
-            Exposure::LoadBalancer if own.is_empty() => {
+            LeaderServiceType::LoadBalancer if own.is_empty() => {
                 (self.settings.source_ranges.clone(), false)
             }
-            Exposure::LoadBalancer => (own.clone(), true),
-            Exposure::ClusterIP | Exposure::Headless | Exposure::NodePort => (Vec::new(), false),
+            LeaderServiceType::LoadBalancer => (own.clone(), true),
+            LeaderServiceType::ClusterIP
+            | LeaderServiceType::Headless
+            | LeaderServiceType::NodePort => (Vec::new(), false),
         }
     }
 
@@ -36,7 +38,7 @@ impl Machine {
         source: &Service,
         service: Option<&Service>,
     ) -> Option<Arc<str>> {
-        let is_balanced = self.settings.exposure == Exposure::LoadBalancer;
+        let is_balanced = self.settings.exposure == LeaderServiceType::LoadBalancer;
         let class = source.spec.load_balancer_class.as_ref();
         let wanted = class.filter(|_| is_balanced)?;
         let present = service.filter(|service| service.spec.kind == ServiceType::LoadBalancer);
@@ -78,7 +80,7 @@ impl Machine {
             until = Some(since + PATIENCE).filter(|until| now < *until);
             until.is_none().then(|| still_there(service, wanted))
         } else {
-            let is_balanced = self.settings.exposure == Exposure::LoadBalancer;
+            let is_balanced = self.settings.exposure == LeaderServiceType::LoadBalancer;
             let forced = present.filter(|_| is_balanced && wanted != asked);
             forced.map(|service| {
                 format!(

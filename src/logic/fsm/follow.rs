@@ -2,15 +2,15 @@
 //! replica that takes over begins no delay again.
 
 use super::Machine;
+use super::announced::Topic;
 use super::incumbent::Records;
-use super::notes::Topic;
-use crate::logic::contract::reason;
 use crate::logic::elect::{self, Rules, Verdict};
 use crate::logic::event::Note;
 use crate::logic::follow::{Claim, Follow, Named};
 use crate::logic::model::Uid;
+use crate::logic::snapshot::Snapshot;
 use crate::logic::time::Moment;
-use crate::logic::view::View;
+use crate::logic::well_known::reason;
 
 /// What has been seen of the application's own leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Machine {
     /// The verdict for a source that follows.
     pub(super) fn follow(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         records: &Records<'_>,
         rules: &Rules<'_>,
         claim: &Claim<'_>,
@@ -56,7 +56,8 @@ impl Machine {
         };
         let contradicted = memory.contradicted.as_ref().map(|(_, since)| *since);
         let told_at = memory.ambiguous.map(|since| since + rules.failover_delay);
-        let mut verdict = elect::follow(rules, claim, &self.ballot(view, led), contradicted, now);
+        let mut verdict =
+            elect::follow(rules, claim, &self.ballot(snapshot, led), contradicted, now);
         let told_at = told_at.filter(|at| now < *at);
         verdict.deadline = verdict.deadline.into_iter().chain(told_at).min();
         verdict

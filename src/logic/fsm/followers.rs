@@ -5,21 +5,21 @@
 
 use std::sync::Arc;
 
-use super::notes::Topic;
+use super::announced::Topic;
+use super::desired::{fitting, shown_ports};
 use super::rebuild::is_of_another_kind;
 use super::report::{Report, lacks, port_name};
-use super::wish::{fitting, shown_ports};
 use super::{Context, Machine, Released, release_others};
-use crate::logic::contract::{SERVICE_NAME, reason};
 use crate::logic::desired::{self, Desired, Followers, Goal, Record};
 use crate::logic::elect::{self, Rules, Verdict};
 use crate::logic::event::Note;
 use crate::logic::followers::{self, FOLLOWERS_MAX, Selection};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{AddressType, Labels, Pod, Service, Slice, Uid};
-use crate::logic::settings::{self, Exposure};
+use crate::logic::settings::{self, LeaderServiceType};
+use crate::logic::snapshot::{Role, Snapshot};
 use crate::logic::time::Moment;
-use crate::logic::view::{Role, View};
+use crate::logic::well_known::{SERVICE_NAME, reason};
 
 /// What a machine remembers of the followers Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,18 +38,18 @@ impl Machine {
     /// the leader Service.
     pub(super) fn post(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         source: &Service,
         leader: &str,
         context: &Context<'_>,
         released: &mut Vec<Released>,
         now: Moment,
     ) {
-        let Some(name) = self.followers_name(view, source, leader) else {
+        let Some(name) = self.followers_name(snapshot, source, leader) else {
             // What is left is for `followers` to withdraw.
-            return self.release_followers(view, released);
+            return self.release_followers(snapshot, released);
         };
-        release_others(view.own(Role::Followers).services(), &name, released);
+        release_others(snapshot.own(Role::Followers).services(), &name, released);
         if self.followers.name.as_ref() != Some(&name) {
             self.followers.cluster_ips.clear();
             let old = self.followers.name.replace(Arc::clone(&name));
@@ -57,19 +57,19 @@ impl Machine {
                 self.remember_name(&old);
             }
         }
-        let service = view.own(Role::Followers).service(&name);
+        let service = snapshot.own(Role::Followers).service(&name);
         let service = service.filter(|service| !service.is_headless());
         let known = &mut self.followers.cluster_ips;
         if let Some(service) = service.filter(|service| !service.spec.cluster_ips.is_empty()) {
             known.clone_from(&service.spec.cluster_ips);
-        } else if known.is_empty() && view.service(&name).is_none() {
-            let key = view.key.sibling(name);
-            *known = context.addresses.of(&key, &view.key.name, now).to_vec();
+        } else if known.is_empty() && snapshot.service(&name).is_none() {
+            let key = snapshot.key.sibling(name);
+            *known = context.addresses.of(&key, &snapshot.key.name, now).to_vec();
         }
     }
 
     /// There is to be no followers Service: its cluster addresses are kept for ten minutes.
-    pub(super) fn release_followers(&mut self, view: &View, released: &mut Vec<Released>) {
+    pub(super) fn release_followers(&mut self, snapshot: &Snapshot, released: &mut Vec<Released>) {
         let Post { name, cluster_ips } = std::mem::take(&mut self.followers);
         if let Some(name) = name {
             self.remember_name(&name);
@@ -77,21 +77,26 @@ impl Machine {
                 released.push((name, cluster_ips));
             }
         }
-        release_others(view.own(Role::Followers).services(), "", released);
+        release_others(snapshot.own(Role::Followers).services(), "", released);
     }
 
     /// The name to serve followers under: the one asked for, unless it is invalid or taken; then the one
     /// that they are served under already, if any.
-    fn followers_name(&mut self, view: &View, source: &Service, leader: &str) -> Option<Arc<str>> {
-        let own = view.own(Role::Followers);
+    fn followers_name(
+        &mut self,
+        snapshot: &Snapshot,
+        source: &Service,
+        leader: &str,
+    ) -> Option<Arc<str>> {
+        let own = snapshot.own(Role::Followers);
         let mut conflict = None;
         let asked = settings::followers_name(source).and_then(|asked| {
             let name = asked.as_deref().unwrap_or_default();
-            if name == leader || view.own_service(name).is_some() {
+            if name == leader || snapshot.own_service(name).is_some() {
                 return Err(format!(
                     "{name} is the leader Service of {}; the followers Service needs another name, by \
                      zen-lead.io/followers-service-name",
-                    view.key.name
+                    snapshot.key.name
                 ));
             }
             Ok(asked)
@@ -100,25 +105,25 @@ impl Machine {
             Ok(None) => None,
             Ok(Some(name)) => {
                 let is_stranger = own.service(&name).is_none();
-                if view.service(&name).is_some() && is_stranger {
+                if snapshot.service(&name).is_some() && is_stranger {
                     conflict = Some(format!(
                         "Service {name} exists and is not the followers Service of {}; it is left alone. \
                          Remove it, or choose another name by zen-lead.io/followers-service-name",
-                        view.key.name
+                        snapshot.key.name
                     ));
-                } else if let Some(other) = view.held_by(&name).filter(|_| is_stranger) {
+                } else if let Some(other) = snapshot.name_holder(&name).filter(|_| is_stranger) {
                     conflict = Some(format!(
                         "Service {name} belongs to {other}; choose another name by \
                          zen-lead.io/followers-service-name"
                     ));
                 }
                 match conflict {
-                    Some(_) => self.current_followers(view),
+                    Some(_) => self.current_followers(snapshot),
                     None => Some(name),
                 }
             }
             Err(why) => {
-                let name = self.current_followers(view);
+                let name = self.current_followers(snapshot);
                 self.said.set(Topic::FollowersName, Some(why), |text| {
                     Note::warning(reason::INVALID_LEADER_SERVICE_NAME, text)
                 });
@@ -135,9 +140,9 @@ impl Machine {
 
     /// The name under which followers are served already: the one the machine knows, though a user may
     /// have deleted that Service meanwhile; after a restart one that exists.
-    fn current_followers(&self, view: &View) -> Option<Arc<str>> {
-        let own = view.own(Role::Followers);
-        let is_ours = |name: &str| own.service(name).is_some() || view.service(name).is_none();
+    fn current_followers(&self, snapshot: &Snapshot) -> Option<Arc<str>> {
+        let own = snapshot.own(Role::Followers);
+        let is_ours = |name: &str| own.service(name).is_some() || snapshot.service(name).is_none();
         let known = self.followers.name.as_ref().filter(|name| is_ours(name));
         known.cloned().or_else(|| {
             let services = own.services().iter();
@@ -150,7 +155,7 @@ impl Machine {
     /// that is to lead, unless it is still shown as a follower.
     pub(super) fn choose_followers(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         rules: &Rules<'_>,
         verdict: &Verdict,
         shown: Option<&Uid>,
@@ -162,7 +167,7 @@ impl Machine {
             }
             return Chosen(None);
         };
-        let own = view.own(Role::Followers);
+        let own = snapshot.own(Role::Followers);
         let slices = || own.slices().iter();
         let is_followed = |uid: &Uid| {
             let endpoints = slices().flat_map(|slice| &slice.endpoints);
@@ -175,7 +180,7 @@ impl Machine {
             let leads = [shown, next].contains(&Some(&pod.uid));
             !leads && elect::may_follow(rules, pod)
         };
-        let eligible = view.pods.iter().filter(may_follow).cloned().collect();
+        let eligible = snapshot.pods.iter().filter(may_follow).cloned().collect();
         let choice = followers::choose(eligible, |pod| shown_ports(own, rules.ports, pod));
         let is_primary = |slice: &&Arc<Slice>| {
             slice.address_type == AddressType::from(rules.family)
@@ -185,13 +190,13 @@ impl Machine {
             .filter(is_primary)
             .map(|slice| slice.endpoints.len());
         report.followers = Some(published.sum());
-        self.tell_of_followers(view, rules, &choice, &name, report);
+        self.tell_of_followers(snapshot, rules, &choice, &name, report);
         Chosen(Some(choice))
     }
 
     fn tell_of_followers(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         rules: &Rules<'_>,
         choice: &Selection,
         name: &str,
@@ -231,7 +236,7 @@ impl Machine {
             format!(
                 "Service {name} has {} followers of {}, and an EndpointSlice holds {FOLLOWERS_MAX}: the \
                  others are left out, in the order of their names",
-                choice.fitting, view.key.name
+                choice.fitting, snapshot.key.name
             )
         });
         self.said.set(Topic::FollowersCount, text, |text| {
@@ -242,56 +247,56 @@ impl Machine {
     /// What should become of the followers Service, given the leader Service as it should be.
     pub(super) fn followers_goal(
         &self,
-        view: &View,
+        snapshot: &Snapshot,
         mirror: &Mirror,
         leader: &Desired,
         chosen: Chosen,
     ) -> Goal {
         let (Some(name), Chosen(Some(choice))) = (&self.followers.name, chosen) else {
-            return without_followers(view);
+            return without_followers(snapshot);
         };
-        if self.must_rebuild_followers(view) {
+        if self.must_rebuild_followers(snapshot) {
             return Goal::Withdraw;
         }
-        let desired = self.desired_followers(view, mirror, leader, name, choice.followers);
+        let desired = self.desired_followers(snapshot, mirror, leader, name, choice.followers);
         Goal::Serve(Box::new(desired))
     }
 
     /// What should become of it while the leader Service is taken down to be made again.
-    pub(super) fn followers_meanwhile(&self, view: &View) -> Goal {
-        if self.followers.name.is_none() || self.must_rebuild_followers(view) {
-            without_followers(view)
+    pub(super) fn followers_meanwhile(&self, snapshot: &Snapshot) -> Goal {
+        if self.followers.name.is_none() || self.must_rebuild_followers(snapshot) {
+            without_followers(snapshot)
         } else {
             Goal::Untouched
         }
     }
 
-    fn must_rebuild_followers(&self, view: &View) -> bool {
+    fn must_rebuild_followers(&self, snapshot: &Snapshot) -> bool {
         let name = self.followers.name.as_deref().unwrap_or_default();
-        let service = view.own(Role::Followers).service(name);
-        let (Some(service), Some(source)) = (service, &view.source) else {
+        let service = snapshot.own(Role::Followers).service(name);
+        let (Some(service), Some(source)) = (service, &snapshot.source) else {
             return false;
         };
-        is_of_another_kind(view, source, service, self.settings.exposure)
+        is_of_another_kind(snapshot, source, service, self.settings.exposure)
     }
 
     fn desired_followers(
         &self,
-        view: &View,
+        snapshot: &Snapshot,
         mirror: &Mirror,
         leader: &Desired,
         name: &Arc<str>,
         followers: Followers,
     ) -> Desired {
         let exposure = match leader.exposure {
-            Exposure::Headless => Exposure::Headless,
-            Exposure::ClusterIP | Exposure::NodePort | Exposure::LoadBalancer => {
-                Exposure::ClusterIP
-            }
+            LeaderServiceType::Headless => LeaderServiceType::Headless,
+            LeaderServiceType::ClusterIP
+            | LeaderServiceType::NodePort
+            | LeaderServiceType::LoadBalancer => LeaderServiceType::ClusterIP,
         };
         let lent = mirror.annotations(&leader.source_annotations);
         let labels = leader.labels.iter().map(|(key, _)| key);
-        let service = view.own(Role::Followers).service(name);
+        let service = snapshot.own(Role::Followers).service(name);
         let foreign = service.map_or(0, |service| foreign(service, &lent));
         let (annotations, _) = desired::within_limit(&lent, &Labels::default(), labels, foreign);
         Desired {
@@ -305,7 +310,7 @@ impl Machine {
             annotations,
             asked_annotations: Labels::default(),
             cluster_ips: match exposure {
-                Exposure::Headless => Vec::new(),
+                LeaderServiceType::Headless => Vec::new(),
                 _ => fitting(&self.followers.cluster_ips, &leader.families),
             },
             followers: Some(followers),
@@ -330,8 +335,8 @@ fn foreign(service: &Service, lent: &Labels) -> usize {
 }
 
 /// There is to be no followers Service.
-pub(super) fn without_followers(view: &View) -> Goal {
-    if view.own(Role::Followers).is_empty() {
+pub(super) fn without_followers(snapshot: &Snapshot) -> Goal {
+    if snapshot.own(Role::Followers).is_empty() {
         Goal::Untouched
     } else {
         Goal::Withdraw

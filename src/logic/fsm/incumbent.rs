@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Machine, Phase, Serving};
-use crate::logic::contract::{
+use crate::logic::elect::{self, Rules};
+use crate::logic::handover::CompletedSwitchover;
+use crate::logic::model::{AddressType, Labels, Service, Slice, TargetRef, Uid};
+use crate::logic::record;
+use crate::logic::snapshot::Snapshot;
+use crate::logic::time::{Moment, Now};
+use crate::logic::well_known::{
     COOLING_DOWN, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_NAMED_BY,
     LEADER_POD_NAME, LEADER_POD_UID, SERVICE_NAME,
 };
-use crate::logic::elect::{self, Rules};
-use crate::logic::handover::Handover;
-use crate::logic::model::{AddressType, Labels, Service, Slice, TargetRef, Uid};
-use crate::logic::record;
-use crate::logic::time::{Moment, Now};
-use crate::logic::view::View;
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// The time within which the third hand edit of a slice is drift.
 const EDITS_WINDOW: Duration = Duration::from_mins(1);
@@ -45,8 +45,8 @@ pub(super) struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn of(view: &'a View, name: &str, primary: AddressType) -> Self {
-        let own = view.own_slices().iter();
+    pub(super) fn of(snapshot: &'a Snapshot, name: &str, primary: AddressType) -> Self {
+        let own = snapshot.own_slices().iter();
         let mut slices: Vec<&Slice> = own.map(|slice| &**slice).collect();
         let rank = |slice: &Slice| {
             (
@@ -59,7 +59,7 @@ impl<'a> Records<'a> {
             let by_age = || y.is_older_than(x).cmp(&x.is_older_than(y)).reverse();
             rank(a).cmp(&rank(b)).then_with(by_age)
         });
-        let own = view.own_services().iter();
+        let own = snapshot.own_services().iter();
         let mut services: Vec<&Service> = own.map(|service| &**service).collect();
         services.sort_by_key(|service| &*service.metadata.name != name);
         Self { slices, services }
@@ -136,10 +136,10 @@ impl<'a> Records<'a> {
 /// The pod that our slices publish, those of the leader Service `name` and of the source's first family
 /// before others.
 #[must_use]
-pub fn published<'a>(view: &'a View, name: &str) -> Option<&'a TargetRef> {
-    let source = view.source.as_ref();
+pub fn published<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a TargetRef> {
+    let source = snapshot.source.as_ref();
     let primary = source.map_or(AddressType::Other, |source| source.families()[0].into());
-    let (target, _) = Records::of(view, name, primary).published()?;
+    let (target, _) = Records::of(snapshot, name, primary).published()?;
     Some(target)
 }
 
@@ -166,7 +166,7 @@ impl Machine {
         let copied = || records.copy(LAST_LEADER_POD_UID).map(Uid::from);
         let last = records.last().or(self.last.take()).or_else(copied);
         self.last = last;
-        let parse = |text: &str| text.parse::<Handover>().ok();
+        let parse = |text: &str| text.parse::<CompletedSwitchover>().ok();
         self.handled = if let Some(annotations) = records.record() {
             annotations.get(HANDLED_SWITCHOVER).and_then(parse)
         } else {
@@ -189,13 +189,13 @@ impl Machine {
     /// The leader so far, where a hand edit of the slice may have changed it.
     pub(super) fn incumbent(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         records: &Records<'_>,
         rules: &Rules<'_>,
         now: Moment,
     ) -> Option<Incumbent> {
         if let Some(target) = records.edited()
-            && self.accepts_edit(view, rules, target, now)
+            && self.accepts_edit(snapshot, rules, target, now)
         {
             return Some(Incumbent {
                 uid: target.uid.clone(),
@@ -203,17 +203,18 @@ impl Machine {
                 is_by_hand: true,
             });
         }
-        self.recorded(view, records)
+        self.recorded(snapshot, records)
     }
 
     /// The leader so far.
     ///
     /// While a slice of ours exists, it is the pod of the first one that has an endpoint; of a slice that
     /// someone else edited or emptied, the recorded pod. A slice that we emptied says that there is none.
-    fn recorded(&self, view: &View, records: &Records<'_>) -> Option<Incumbent> {
-        let is_copied = planted::is(Bug::CopyBelieved) && records.copy(LEADER_POD_UID).is_some();
+    fn recorded(&self, snapshot: &Snapshot, records: &Records<'_>) -> Option<Incumbent> {
+        let is_copied =
+            mutations::is(Mutation::CopyBelieved) && records.copy(LEADER_POD_UID).is_some();
         if !records.has_slices() || is_copied {
-            return self.without_slices(view, records, is_copied);
+            return self.without_slices(snapshot, records, is_copied);
         }
         let (uid, pod) = match records.published() {
             Some((target, None)) => (target.uid.clone(), Some(Arc::clone(&target.name))),
@@ -222,7 +223,7 @@ impl Machine {
         };
         let known = self.leader().filter(|leader| leader.uid == uid);
         let pod = pod
-            .or_else(|| view.pod(&uid).map(|pod| Arc::clone(&pod.name)))
+            .or_else(|| snapshot.pod(&uid).map(|pod| Arc::clone(&pod.name)))
             .or_else(|| known.map(|leader| Arc::clone(&leader.pod)));
         Some(Incumbent {
             uid,
@@ -236,7 +237,7 @@ impl Machine {
     /// and does not count.
     fn without_slices(
         &self,
-        view: &View,
+        snapshot: &Snapshot,
         records: &Records<'_>,
         is_copied: bool,
     ) -> Option<Incumbent> {
@@ -254,13 +255,13 @@ impl Machine {
             Some(incumbent(uid, records.copy(LEADER_POD_NAME)?.into()))
         };
         let kept = self.kept.as_ref().map(seen);
-        let in_sight = |incumbent: &Incumbent| view.pod(&incumbent.uid).is_some();
+        let in_sight = |incumbent: &Incumbent| snapshot.pod(&incumbent.uid).is_some();
         kept.or_else(copied).filter(in_sight)
     }
 
     /// Everything is taken down to be made again: remembers the leader until then.
-    pub(super) fn keep(&mut self, view: &View, records: &Records<'_>, now: Moment) {
-        let kept = self.recorded(view, records).map(|incumbent| Serving {
+    pub(super) fn keep(&mut self, snapshot: &Snapshot, records: &Records<'_>, now: Moment) {
+        let kept = self.recorded(snapshot, records).map(|incumbent| Serving {
             uid: incumbent.uid,
             pod: incumbent.pod,
             since: now,
@@ -273,7 +274,7 @@ impl Machine {
     /// and it is not the third edit within a minute. Otherwise it is drift.
     fn accepts_edit(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         rules: &Rules<'_>,
         target: &TargetRef,
         now: Moment,
@@ -283,7 +284,7 @@ impl Machine {
             return true;
         }
         self.edits.retain(|at| now.since(*at) < EDITS_WINDOW);
-        let could_lead = elect::could_lead(rules, &view.pods, &target.uid, now);
+        let could_lead = elect::could_lead(rules, &snapshot.pods, &target.uid, now);
         // Where the application decides, no user does.
         let is_free = rules.sticky && rules.claim.is_none();
         let accepts = is_free && could_lead && self.edits.len() < EDITS_MAX;

@@ -15,27 +15,27 @@
 //! and says what should exist. A lost, doubled or reordered event does no harm, and a restart
 //! rebuilds the state from the cluster: the slice names the leader, the labels say what is ours.
 
+mod announce;
+mod announced;
 mod attempt;
 mod balance;
+mod desired;
 mod follow;
 mod followers;
 mod incumbent;
-mod intent;
-mod notes;
+mod lifecycle;
 mod rebuild;
 mod report;
 mod serve;
-mod tell;
-mod wish;
 
 use std::sync::Arc;
 
+pub use announced::{Announced, Topic};
 pub use attempt::Attempt;
 pub use follow::Following;
 pub use followers::Post;
 pub(in crate::logic) use incumbent::has_record;
 pub use incumbent::published;
-pub use notes::{Said, Topic};
 pub use report::{Report, Switched};
 
 use super::addresses::Addresses;
@@ -43,18 +43,18 @@ use super::budget::Spent;
 use super::desired::Goal;
 use super::elect::Hold;
 use super::event::Note;
-use super::handover::Handover;
+use super::handover::CompletedSwitchover;
 use super::mirror::Mirror;
 use super::model::{Service, Uid};
 use super::names::State;
 use super::nodes::Nodes;
 use super::settings::Settings;
+use super::snapshot::{Role, Snapshot};
 use super::spread::Others;
 use super::time::{Moment, Now};
-use super::view::{Role, View};
 use followers::without_followers;
 use incumbent::Records;
-use intent::Intent;
+use lifecycle::Lifecycle;
 use serve::Served;
 
 /// Where a source stands.
@@ -137,7 +137,7 @@ pub struct Machine {
     /// Pods left for a disruption, and until when they are not returned to.
     pub shunned: Vec<(Uid, Moment)>,
     /// The last switchover on request that has been carried out.
-    pub handled: Option<Handover>,
+    pub handled: Option<CompletedSwitchover>,
     /// A change of leader that is desired and that no slice shows yet.
     pub attempt: Option<Attempt>,
     /// The leader at the time at which everything was taken down to be made again.
@@ -157,7 +157,7 @@ pub struct Machine {
     /// Since when the rest of a former load balancer keeps it out of that type.
     pub unbalanced_since: Option<Moment>,
     /// What users have been told.
-    pub said: Said,
+    pub said: Announced,
 }
 
 /// What a step goes by beside the facts.
@@ -220,42 +220,42 @@ pub struct Step {
 
 impl Machine {
     /// Looks at the facts and moves on.
-    pub fn step(mut self, view: &View, context: &Context<'_>, now: Now) -> Step {
+    pub fn step(mut self, snapshot: &Snapshot, context: &Context<'_>, now: Now) -> Step {
         self.shunned.retain(|(_, until)| now.moment < *until);
-        let mut report = Report::of(view);
+        let mut report = Report::of(snapshot);
         let mut released = Vec::new();
         let Served {
             goal,
             followers,
             deadline,
             switched,
-        } = match intent::read(&mut self, view, context) {
-            Intent::Serve { source, name } => {
-                release_others(view.own_services(), &name, &mut released);
-                self.remember_addresses(view, &name, context.addresses, now.moment);
-                self.post(view, &source, &name, context, &mut released, now.moment);
-                if self.must_rebuild(view, &source, &name) {
+        } = match lifecycle::read(&mut self, snapshot, context) {
+            Lifecycle::Serve { source, name } => {
+                release_others(snapshot.own_services(), &name, &mut released);
+                self.remember_addresses(snapshot, &name, context.addresses, now.moment);
+                self.post(snapshot, &source, &name, context, &mut released, now.moment);
+                if self.must_rebuild(snapshot, &source, &name) {
                     let primary = source.families()[0].into();
-                    self.keep(view, &Records::of(view, &name, primary), now.moment);
-                    let followers = self.followers_meanwhile(view);
-                    Served::of(self.leave(view, &mut released), followers)
+                    self.keep(snapshot, &Records::of(snapshot, &name, primary), now.moment);
+                    let followers = self.followers_meanwhile(snapshot);
+                    Served::of(self.leave(snapshot, &mut released), followers)
                 } else {
-                    self.serve(view, context, now, &source, name, &mut report)
+                    self.serve(snapshot, context, now, &source, name, &mut report)
                 }
             }
-            Intent::Leave => {
+            Lifecycle::Leave => {
                 self.kept = None;
-                self.release_followers(view, &mut released);
-                let followers = without_followers(view);
-                Served::of(self.leave(view, &mut released), followers)
+                self.release_followers(snapshot, &mut released);
+                let followers = without_followers(snapshot);
+                Served::of(self.leave(snapshot, &mut released), followers)
             }
-            Intent::Orphan => {
+            Lifecycle::Orphan => {
                 self.retire();
                 Served::of(Goal::Untouched, Goal::Untouched)
             }
         };
-        self.tell_of_copies(view, &goal);
-        self.tell_what_is_stuck(view, &goal);
+        self.tell_of_copies(snapshot, &goal);
+        self.tell_what_is_stuck(snapshot, &goal);
         report.state = self.phase.name();
         Step {
             notes: self.said.take(),
@@ -337,15 +337,15 @@ impl Machine {
     }
 
     /// The source leaves, or what is published has to be taken down before it can be made again.
-    fn leave(&mut self, view: &View, released: &mut Vec<Released>) -> Goal {
+    fn leave(&mut self, snapshot: &Snapshot, released: &mut Vec<Released>) -> Goal {
         // A user may have deleted the Service together with the source.
         if let Some(name) = self.name.as_ref().filter(|_| !self.cluster_ips.is_empty()) {
             released.push((Arc::clone(name), self.cluster_ips.clone()));
         }
         let name = self.name.as_deref().unwrap_or_default();
-        release_others(view.own_services(), name, released);
+        release_others(snapshot.own_services(), name, released);
         let roles = [Role::Leader, Role::Followers];
-        if roles.into_iter().all(|role| view.own(role).is_empty()) {
+        if roles.into_iter().all(|role| snapshot.own(role).is_empty()) {
             self.retire();
             return Goal::Untouched;
         }
@@ -358,7 +358,7 @@ impl Machine {
     /// short while ago gets back what it had.
     fn remember_addresses(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         name: &Arc<str>,
         former: &Addresses,
         now: Moment,
@@ -371,14 +371,14 @@ impl Machine {
                 .for_each(|old| self.remember_name(old));
         }
         self.name = Some(Arc::clone(name));
-        let service = view
+        let service = snapshot
             .own_service(name)
             .filter(|service| !service.is_headless());
         if let Some(service) = service.filter(|service| !service.spec.cluster_ips.is_empty()) {
             self.cluster_ips.clone_from(&service.spec.cluster_ips);
-        } else if self.cluster_ips.is_empty() && view.service(name).is_none() {
-            let key = view.key.sibling(Arc::clone(name));
-            self.cluster_ips = former.of(&key, &view.key.name, now).to_vec();
+        } else if self.cluster_ips.is_empty() && snapshot.service(name).is_none() {
+            let key = snapshot.key.sibling(Arc::clone(name));
+            self.cluster_ips = former.of(&key, &snapshot.key.name, now).to_vec();
         }
     }
 }

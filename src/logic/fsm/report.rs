@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::logic::contract::reason;
 use crate::logic::elect::{self, Hold, Reason, Rules, Verdict};
 use crate::logic::follow::{self, Claim, Named};
 use crate::logic::model::{Pod, PodPhase, Port, TargetPort};
-use crate::logic::view::View;
+use crate::logic::snapshot::Snapshot;
+use crate::logic::well_known::reason;
 
 /// Figures for the metrics of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Report {
     /// Names (or numbers) of the Service's ports that the leader does not resolve.
     pub unresolved_ports: Vec<Arc<str>>,
     /// Slices that others attached to a leader Service of this source.
-    pub strangers: usize,
+    pub foreign_slices: usize,
     /// Pods that the followers Service shows; `None` if there is not to be one.
     pub followers: Option<usize>,
     /// Ports that users are told of because the followers do not have them alike.
@@ -55,23 +55,23 @@ pub struct Switched {
 impl Report {
     /// How many pods are Ready, not terminating and not a Job's.
     #[must_use]
-    pub fn available(view: &View) -> usize {
-        let pods = view.pods.iter();
+    pub fn available(snapshot: &Snapshot) -> usize {
+        let pods = snapshot.pods.iter();
         pods.filter(|pod| pod.ready && !pod.terminating && !pod.ended() && !pod.of_job)
             .count()
     }
 
-    pub(super) fn of(view: &View) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         Self {
-            pods_available: Self::available(view),
-            strangers: view.strangers.len(),
+            pods_available: Self::available(snapshot),
+            foreign_slices: snapshot.foreign_slices.len(),
             ..Self::default()
         }
     }
 
     pub(super) fn elected(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         rules: &Rules<'_>,
         verdict: &Verdict,
         had_leader: bool,
@@ -83,7 +83,7 @@ impl Report {
         self.is_guarded = matches!(verdict.hold, Hold::Guarded(_));
         let leader = verdict.leader.as_ref();
         self.leader_created = leader.map(|leader| leader.created);
-        let missing = match leader.or_else(|| portless(view, rules)) {
+        let missing = match leader.or_else(|| portless(snapshot, rules)) {
             Some(pod) => elect::resolve(rules.ports, pod).1,
             None => Vec::new(),
         };
@@ -93,8 +93,8 @@ impl Report {
 }
 
 /// A pod that could lead if it resolved any port; the first by name, where none does better.
-fn portless<'a>(view: &'a View, rules: &Rules<'_>) -> Option<&'a Arc<Pod>> {
-    let ready = view.pods.iter().filter(|pod| {
+fn portless<'a>(snapshot: &'a Snapshot, rules: &Rules<'_>) -> Option<&'a Arc<Pod>> {
+    let ready = snapshot.pods.iter().filter(|pod| {
         let is_up = pod.ready && pod.phase == PodPhase::Running && !pod.terminating && !pod.of_job;
         is_up && pod.ips.of(rules.family).is_some()
     });
@@ -135,7 +135,11 @@ pub(super) fn lacks(port: &Port, pod: &Pod) -> String {
 }
 
 /// The event and the sentence for an election without a leader.
-pub(super) fn why_no_leader(view: &View, rules: &Rules<'_>, name: &str) -> (&'static str, String) {
+pub(super) fn why_no_leader(
+    snapshot: &Snapshot,
+    rules: &Rules<'_>,
+    name: &str,
+) -> (&'static str, String) {
     let claim = rules.claim;
     if rules.paused {
         let text = format!(
@@ -144,7 +148,7 @@ pub(super) fn why_no_leader(view: &View, rules: &Rules<'_>, name: &str) -> (&'st
         );
         return (reason::PAUSED, text);
     }
-    if view.pods.is_empty() {
+    if snapshot.pods.is_empty() {
         let text =
             format!("No pod matches the Service's selector; {name} has no endpoint until one does");
         return (reason::NO_PODS_FOUND, text);
@@ -152,7 +156,7 @@ pub(super) fn why_no_leader(view: &View, rules: &Rules<'_>, name: &str) -> (&'st
     if let Some(claim) = claim {
         return why_none_follows(claim, name);
     }
-    if let Some(pod) = portless(view, rules) {
+    if let Some(pod) = portless(snapshot, rules) {
         let ports: Vec<String> = rules.ports.iter().map(|port| lacks(port, pod)).collect();
         let text = format!(
             "No Ready pod resolves any port of the Service, for instance: {}; {name} has no endpoint until one does",
@@ -168,7 +172,7 @@ pub(super) fn why_no_leader(view: &View, rules: &Rules<'_>, name: &str) -> (&'st
             && pod.ips.of(rules.family).is_some()
             && !elect::resolve(rules.ports, pod).0.is_empty()
     };
-    let text = if view.pods.iter().any(is_candidate) {
+    let text = if snapshot.pods.iter().any(is_candidate) {
         format!(
             "No pod has been Ready for min-ready-duration ({:?}) yet; {name} has no endpoint until one has",
             rules.min_ready

@@ -7,23 +7,23 @@ use std::sync::Arc;
 use super::incumbent::Records;
 use super::report::{Report, Switched};
 use super::{Context, Machine, Phase};
-use crate::logic::contract::AVOIDED_NODES;
 use crate::logic::desired::{Goal, Record};
-use crate::logic::elect::{self, Ballot, Candidate, Hold, Reason, Rules, SHUN, Verdict};
+use crate::logic::elect::{self, Ballot, COOLDOWN, Candidate, Hold, Reason, Rules, Verdict};
 use crate::logic::follow::{self, Claim};
-use crate::logic::handover::Handover;
+use crate::logic::handover::CompletedSwitchover;
 use crate::logic::model::{Pod, Service, Uid};
 use crate::logic::nodes::Nodes;
 use crate::logic::record;
 use crate::logic::settings::Settings;
+use crate::logic::snapshot::Snapshot;
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::View;
-use crate::planted::{self, Bug};
+use crate::logic::well_known::AVOIDED_NODES;
+use crate::mutations::{self, Mutation};
 
 impl Machine {
     pub(super) fn serve(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         context: &Context<'_>,
         now: Now,
         source: &Arc<Service>,
@@ -35,16 +35,16 @@ impl Machine {
             self.enter(Phase::Electing);
         }
         let families = source.families();
-        let records = Records::of(view, &name, families[0].into());
+        let records = Records::of(snapshot, &name, families[0].into());
         self.recall(&records, is_first, now);
         let asked = self.asked();
-        self.forgive(view, context.nodes, asked.awaited.as_ref());
+        self.forgive(snapshot, context.nodes, asked.awaited.as_ref());
         // Taken out for as long as the rules borrow them: a copy would cost every step its labels.
         let settings = std::mem::take(&mut self.settings);
         let follow = settings.follow.as_ref();
-        let claim = follow.map(|follow| follow::claim(follow, view, now.moment));
+        let claim = follow.map(|follow| follow::claim(follow, snapshot, now.moment));
         let rules = rules(&settings, source, context, &asked, claim.as_ref());
-        let incumbent = self.incumbent(view, &records, &rules, now.moment);
+        let incumbent = self.incumbent(snapshot, &records, &rules, now.moment);
         let before = self.leader().cloned();
         self.observe(&records, incumbent.as_ref(), context.writes, now);
         let switched = self.settle(&records, incumbent.as_ref(), before.as_ref(), now);
@@ -53,29 +53,31 @@ impl Machine {
         let verdict = match &claim {
             None => {
                 self.following = None;
-                elect::elect(&rules, &self.ballot(view, led), now.moment)
+                elect::elect(&rules, &self.ballot(snapshot, led), now.moment)
             }
-            Some(claim) => self.follow(view, &records, &rules, claim, led, now.moment),
+            Some(claim) => self.follow(snapshot, &records, &rules, claim, led, now.moment),
         };
-        report.elected(view, &rules, &verdict, incumbent.is_some());
-        let chosen = self.choose_followers(view, &rules, &verdict, led, report);
+        report.elected(snapshot, &rules, &verdict, incumbent.is_some());
+        let chosen = self.choose_followers(snapshot, &rules, &verdict, led, report);
         self.attempt(&verdict, incumbent.as_ref(), context.cause);
         self.judge(&verdict, led, now);
-        self.tell(view, &rules, &verdict, &name, switched.as_ref());
+        self.tell(snapshot, &rules, &verdict, &name, switched.as_ref());
         self.tell_of_claim(&rules, &verdict, now.moment);
         let named_by = named_by(&rules, &records, &verdict, led);
         self.settings = settings;
 
-        let record = self.record(view, context.nodes, &name, now);
+        let record = self.record(snapshot, context.nodes, &name, now);
         let mut deadline = verdict.deadline;
-        let mut desired = self.desired(view, context.mirror, source, name, verdict, families);
+        let mut desired = self.desired(snapshot, context.mirror, source, name, verdict, families);
         desired.record = record;
         desired.named_by = named_by;
-        let service = view.own_service(&desired.name).map(|service| &**service);
+        let service = snapshot
+            .own_service(&desired.name)
+            .map(|service| &**service);
         let class = desired.load_balancer_class.as_ref();
         let patience = self.tell_of_balancer(source, service, class, now.moment);
         deadline = deadline.into_iter().chain(patience).min();
-        let followers = self.followers_goal(view, context.mirror, &desired, chosen);
+        let followers = self.followers_goal(snapshot, context.mirror, &desired, chosen);
         Served {
             goal: Goal::Serve(Box::new(desired)),
             followers,
@@ -87,24 +89,33 @@ impl Machine {
     /// Every pod of a source that is served, as an election held now would see it. The machine has
     /// taken its step.
     #[must_use]
-    pub fn scrutinize(&self, view: &View, context: &Context<'_>, now: Now) -> Vec<Candidate> {
-        let Some(source) = &view.source else {
+    pub fn assess_candidates(
+        &self,
+        snapshot: &Snapshot,
+        context: &Context<'_>,
+        now: Now,
+    ) -> Vec<Candidate> {
+        let Some(source) = &snapshot.source else {
             return Vec::new();
         };
         let asked = self.asked();
         let follow = self.settings.follow.as_ref();
-        let claim = follow.map(|follow| follow::claim(follow, view, now.moment));
+        let claim = follow.map(|follow| follow::claim(follow, snapshot, now.moment));
         let rules = rules(&self.settings, source, context, &asked, claim.as_ref());
         let incumbent = self.leader().map(|leader| &leader.uid);
-        elect::scrutinize(&rules, &self.ballot(view, incumbent), now.moment)
+        elect::assess_candidates(&rules, &self.ballot(snapshot, incumbent), now.moment)
     }
 
-    pub(super) fn ballot<'b>(&'b self, view: &'b View, incumbent: Option<&'b Uid>) -> Ballot<'b> {
+    pub(super) fn ballot<'b>(
+        &'b self,
+        snapshot: &'b Snapshot,
+        incumbent: Option<&'b Uid>,
+    ) -> Ballot<'b> {
         Ballot {
-            pods: &view.pods,
+            pods: &snapshot.pods,
             incumbent: incumbent.map(|uid| elect::Incumbent {
                 uid,
-                pod: view.pod(uid),
+                pod: snapshot.pod(uid),
             }),
             last: self.last.as_ref(),
             shunned: &self.shunned,
@@ -125,7 +136,7 @@ impl Machine {
             && let Some(uid) = incumbent
             && !self.shunned.iter().any(|(shunned, _)| shunned == uid)
         {
-            self.shunned.push((uid.clone(), now.moment + SHUN));
+            self.shunned.push((uid.clone(), now.moment + COOLDOWN));
         }
         let kept = verdict.leader.as_ref().map(|pod| &pod.uid);
         if let Phase::Serving(serving) = &mut self.phase
@@ -139,7 +150,7 @@ impl Machine {
     /// an outage says both, so that its reason is what is true by then.
     fn tell(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         rules: &Rules<'_>,
         verdict: &Verdict,
         name: &str,
@@ -147,37 +158,37 @@ impl Machine {
     ) {
         let is_lost = switched.is_some_and(|switched| switched.to.is_none());
         if is_lost && verdict.leader.is_none() {
-            self.explain(view, rules, verdict, name, true);
+            self.explain(snapshot, rules, verdict, name, true);
         }
         if let Some(switched) = switched {
             self.announce(switched, name);
         }
         if !(is_lost && verdict.leader.is_none()) {
-            self.explain(view, rules, verdict, name, false);
+            self.explain(snapshot, rules, verdict, name, false);
         }
     }
 
     /// A request for a pod ends the time for which it is not returned to, unless it is about to go
     /// now.
-    fn forgive(&mut self, view: &View, nodes: &Nodes, asked: Option<&Arc<str>>) {
+    fn forgive(&mut self, snapshot: &Snapshot, nodes: &Nodes, asked: Option<&Arc<str>>) {
         let Some(asked) = asked.filter(|_| !self.shunned.is_empty()) else {
             return;
         };
         let goes = |pod: &Pod| pod.disrupted || nodes.leaves(pod.node.as_ref());
         let is_asked = |pod: &&Arc<Pod>| pod.name == *asked && !goes(pod);
-        if let Some(pod) = view.pods.iter().find(is_asked) {
+        if let Some(pod) = snapshot.pods.iter().find(is_asked) {
             self.shunned.retain(|(uid, _)| *uid != pod.uid);
         }
     }
 
     /// What the leader Service has to say of pods and nodes.
-    fn record(&self, view: &View, nodes: &Nodes, name: &str, now: Now) -> Record {
-        let service = view.service(name);
+    fn record(&self, snapshot: &Snapshot, nodes: &Nodes, name: &str, now: Now) -> Record {
+        let service = snapshot.service(name);
         let recorded = service.and_then(|service| service.metadata.annotations.get(AVOIDED_NODES));
-        let avoided_nodes = record::avoided(nodes, &view.pods, now);
+        let avoided_nodes = record::avoided(nodes, &snapshot.pods, now);
         Record {
-            is_outdated: record::is_outdated(recorded, &avoided_nodes, &view.pods),
-            cooling_down: record::cooling_down(&self.shunned, &view.pods, now),
+            is_outdated: record::is_outdated(recorded, &avoided_nodes, &snapshot.pods),
+            cooling_down: record::cooling_down(&self.shunned, &snapshot.pods, now),
             avoided_nodes,
         }
     }
@@ -185,26 +196,26 @@ impl Machine {
     /// The pod that has been asked for and has not led yet.
     fn awaited(&self) -> Option<&Arc<str>> {
         let asked = self.settings.preferred.as_ref()?;
-        let is_done = |handled: &Handover| handled.pod == *asked;
-        let again = planted::is(Bug::SwitchoverRepeated);
+        let is_done = |handled: &CompletedSwitchover| handled.pod == *asked;
+        let again = mutations::is(Mutation::SwitchoverRepeated);
         (again || !self.handled.as_ref().is_some_and(is_done)).then_some(asked)
     }
 
     /// The switchover on request that has been carried out once the desired leader is published. Written
     /// in the same patch as the endpoint.
-    pub(super) fn handed_over(&self, verdict: &Verdict) -> Option<Handover> {
+    pub(super) fn handed_over(&self, verdict: &Verdict) -> Option<CompletedSwitchover> {
         let leader = verdict.leader.as_ref();
         let preferred = self.settings.preferred.as_deref();
         let arrived = leader
             .filter(|leader| verdict.hold == Hold::Firm && self.awaited() == Some(&leader.name));
         if let Some(leader) = arrived {
-            return Some(Handover {
+            return Some(CompletedSwitchover {
                 pod: Arc::clone(&leader.name),
                 uid: leader.uid.clone(),
             });
         }
         let uid = leader.map(|leader| &leader.uid);
-        let stands = |handled: &&Handover| handled.stands(preferred, uid);
+        let stands = |handled: &&CompletedSwitchover| handled.stands(preferred, uid);
         self.handled.as_ref().filter(stands).cloned()
     }
 }

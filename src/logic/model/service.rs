@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::meta::{FromProtobuf, Key, Labels, Meta, Object, Version, kept_list};
 use super::protobuf;
 use super::uid::Uid;
-use crate::logic::contract::LOAD_BALANCER_CLEANUP;
+use crate::logic::well_known::LOAD_BALANCER_CLEANUP;
 
 /// What is known of one Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

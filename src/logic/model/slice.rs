@@ -9,7 +9,7 @@ use super::meta::{FromProtobuf, Key, Meta, Object, Version, kept_list};
 use super::protobuf;
 use super::service::{Family, Protocol};
 use super::uid::Uid;
-use crate::logic::contract::SERVICE_NAME;
+use crate::logic::well_known::SERVICE_NAME;
 
 /// What is known of one `EndpointSlice`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

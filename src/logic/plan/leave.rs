@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Action, Kind, Lane, Target, Write, slice};
 use crate::logic::desired::Desired;
 use crate::logic::model::{Meta, Service, Slice};
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// Leftovers are withdrawn once their successor stands, and not left on a dead leader till then.
 pub(super) fn leave(
@@ -14,7 +14,7 @@ pub(super) fn leave(
     services: &[&Arc<Service>],
     slices: &[&Arc<Slice>],
 ) -> Vec<Write> {
-    if planted::is(Bug::LeftoversForgotten) {
+    if mutations::is(Mutation::LeftoversForgotten) {
         return Vec::new();
     }
     if has_successor {
@@ -40,7 +40,7 @@ pub(super) fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option
 
 /// Takes objects down: slices first, and a Service once no slice of it is left.
 pub(super) fn withdraw(services: &[&Arc<Service>], slices: &[&Arc<Slice>]) -> Vec<Write> {
-    if planted::is(Bug::ServiceBeforeSlices) && !services.is_empty() {
+    if mutations::is(Mutation::ServiceBeforeSlices) && !services.is_empty() {
         let all = services.iter();
         return all
             .filter_map(|service| delete(Kind::Service, &service.metadata))

@@ -24,8 +24,8 @@ pub use refusal::{Refusals, Waiting};
 use super::desired::{Desired, Goal};
 use super::model::{AddressType, Key, Meta, Service, Slice, Uid, Version};
 use super::names::Verb;
+use super::snapshot::{Role, Snapshot, fallback_name, slice_name};
 use super::time::Moment;
-use super::view::{Role, View, evasive_name, slice_name};
 use leave::{follow, leave, withdraw, withdraw_slice};
 
 /// An object that is written.
@@ -144,18 +144,18 @@ pub enum Lane {
 
 /// Plans the writes that lead from what is in view to the goals for the leader and for the followers.
 #[must_use]
-pub fn plan(leader: &Goal, followers: &Goal, view: &View) -> Vec<Write> {
-    let aside = Aside {
+pub fn plan(leader: &Goal, followers: &Goal, snapshot: &Snapshot) -> Vec<Write> {
+    let aside = PlanExclusions {
         left: &[],
         refusals: &Refusals::default(),
         now: Moment::default(),
     };
-    plan_beside(leader, followers, view, aside).writes
+    plan_beside(leader, followers, snapshot, aside).writes
 }
 
 /// What the rest need not wait for.
 #[derive(Clone, Copy, Debug)]
-pub struct Aside<'a> {
+pub struct PlanExclusions<'a> {
     /// Slices that are left as they are for a while.
     pub left: &'a [Target],
     /// Writes that the server refuses. They are retried with back-off.
@@ -184,9 +184,14 @@ impl From<Vec<Write>> for Plan {
 
 /// The same where not everything waits for everything.
 #[must_use]
-pub fn plan_beside(leader: &Goal, followers: &Goal, view: &View, aside: Aside<'_>) -> Plan {
-    let mut plan = plan_role(leader, Role::Leader, view, aside);
-    let rest = plan_role(followers, Role::Followers, view, aside);
+pub fn plan_beside(
+    leader: &Goal,
+    followers: &Goal,
+    snapshot: &Snapshot,
+    aside: PlanExclusions<'_>,
+) -> Plan {
+    let mut plan = plan_role(leader, Role::Leader, snapshot, aside);
+    let rest = plan_role(followers, Role::Followers, snapshot, aside);
     // Two slices may be about to take the same name, of which the leader's is the one that gets it.
     let is_taken = |write: &Write| plan.writes.iter().any(|one| one.target == write.target);
     let writes: Vec<_> = rest
@@ -199,28 +204,28 @@ pub fn plan_beside(leader: &Goal, followers: &Goal, view: &View, aside: Aside<'_
     plan
 }
 
-fn plan_role(goal: &Goal, role: Role, view: &View, aside: Aside<'_>) -> Plan {
+fn plan_role(goal: &Goal, role: Role, snapshot: &Snapshot, aside: PlanExclusions<'_>) -> Plan {
     match goal {
         Goal::Untouched => Plan::default(),
         Goal::Withdraw => {
-            let own = view.own(role);
+            let own = snapshot.own(role);
             let services: Vec<_> = own.services().iter().collect();
             let slices: Vec<_> = own.slices().iter().collect();
             withdraw(&services, &slices).into()
         }
-        Goal::Serve(desired) => serve(desired, view, aside),
+        Goal::Serve(desired) => serve(desired, snapshot, aside),
     }
 }
 
-fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Plan {
-    let own = view.own(desired.role());
+fn serve(desired: &Desired, snapshot: &Snapshot, aside: PlanExclusions<'_>) -> Plan {
+    let own = snapshot.own(desired.role());
     let (own_services, own_slices) = (own.services(), own.slices());
     let Some(service) = own_services
         .iter()
         .find(|service| service.metadata.name == desired.name)
     else {
         // Somebody else's Service of that name is for the state machine to report.
-        let is_free = view.service(&desired.name).is_none();
+        let is_free = snapshot.service(&desired.name).is_none();
         let create = is_free.then(|| service::create(desired));
         let follow = own_slices
             .iter()
@@ -236,7 +241,7 @@ fn serve(desired: &Desired, view: &View, aside: Aside<'_>) -> Plan {
         all_stand,
         is_shown,
         waits,
-    } = slices(desired, view, service, own_slices, aside);
+    } = slices(desired, snapshot, service, own_slices, aside);
 
     // 2. The leader Service, once no slice waits to be written: on a failover the slice goes alone.
     let is_deleting = service.metadata.deletion_timestamp.is_some();
@@ -278,10 +283,10 @@ struct Slices<'a> {
 /// nothing of the first, which is the one that the leader and its ports are announced by.
 fn slices<'a>(
     desired: &Desired,
-    view: &'a View,
+    snapshot: &'a Snapshot,
     service: &Service,
     own: &'a [Arc<Slice>],
-    aside: Aside<'_>,
+    aside: PlanExclusions<'_>,
 ) -> Slices<'a> {
     let mut all = Slices {
         writes: Vec::new(),
@@ -292,7 +297,7 @@ fn slices<'a>(
     };
     for (index, family) in desired.families.iter().enumerate() {
         let name = slice_name(&desired.name, (index > 0).then_some(*family));
-        let (write, stands) = match find(view, own, &desired.name, &name, (*family).into()) {
+        let (write, stands) = match find(snapshot, own, &desired.name, &name, (*family).into()) {
             Found::Ours(slice) => {
                 all.kept.push(&slice.metadata);
                 let is_deleting = slice.metadata.deletion_timestamp.is_some();
@@ -334,20 +339,21 @@ enum Found<'a> {
 /// Looks under the contract name, then under the evasive one. Free is neither as long as another
 /// source publishes under our Service's name.
 fn find<'a>(
-    view: &View,
+    snapshot: &Snapshot,
     own: &'a [Arc<Slice>],
     service: &str,
     name: &Arc<str>,
     family: AddressType,
 ) -> Found<'a> {
-    let evasive = evasive_name(&view.key, name);
+    let evasive = fallback_name(&snapshot.key, name);
     let under = |name: &str| own.iter().find(|slice| &*slice.metadata.name == name);
     let is_taken = |name: &str| {
-        view.slices
+        snapshot
+            .slices
             .iter()
             .any(|slice| &*slice.metadata.name == name)
     };
-    let is_held = view.held_by(service).is_some();
+    let is_held = snapshot.name_holder(service).is_some();
     for name in [name, &evasive] {
         match under(name) {
             Some(slice) if slice.address_type == family => return Found::Ours(slice),

@@ -2,7 +2,7 @@
 
 use super::{Action, Kind, Write};
 use crate::logic::model::Family;
-use crate::logic::view::is_evasion_of;
+use crate::logic::snapshot::is_fallback_of;
 
 impl Write {
     /// Whether this must wait for the end of `under_way`, since what comes of that decides what is to
@@ -23,7 +23,7 @@ impl Write {
         match (self.target.kind, &self.action) {
             (Kind::Service, Action::Delete { .. }) => may_be_of(of_slice, name),
             (Kind::Slice, Action::Create(_)) => {
-                is_evasion_of(name, of_slice) || is_evasion_of(of_slice, name)
+                is_fallback_of(name, of_slice) || is_fallback_of(of_slice, name)
             }
             _ => false,
         }
@@ -40,7 +40,7 @@ fn may_be_of(slice: &str, service: &str) -> bool {
         .into_iter()
         .find_map(|family| rest.strip_prefix(family.suffix()));
     let base = &slice[..slice.len() - second.unwrap_or(rest).len()];
-    slice == base || is_evasion_of(slice, base)
+    slice == base || is_fallback_of(slice, base)
 }
 
 #[cfg(test)]

@@ -117,11 +117,11 @@ fn is_map(path: &str) -> bool {
 
 /// What a string map should hold. Keys that are not named are left alone.
 #[derive(Debug, Default)]
-pub(super) struct Wanted<'a> {
+pub(super) struct MapPatch<'a> {
     entries: BTreeMap<&'a str, Option<String>>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> MapPatch<'a> {
     pub(super) fn set(&mut self, key: &'a str, value: impl Into<String>) {
         self.entries.insert(key, Some(value.into()));
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::patch::{fingerprint, unescape};
 use super::{Action, Kind, Op, Target, Write};
-use crate::logic::contract::{
+use crate::logic::time::Moment;
+use crate::logic::well_known::{
     AVOIDED_NODES, COOLING_DOWN, CURRENT_LEADER, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID,
     LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, MIRRORED, PREFIX,
 };
-use crate::logic::time::Moment;
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// First delay of a part that was refused; it doubles.
 const DELAY_MIN: Duration = Duration::from_secs(1);
@@ -282,7 +282,7 @@ impl Refusals {
             .fold(Parts::default(), Parts::and);
         if fresh != Parts::default() {
             let is_apart = of_target().any(|known| known.is_whole() && known.parts.overlaps(fresh))
-                && !planted::is(Bug::RefusedTogether);
+                && !mutations::is(Mutation::RefusedTogether);
             let parts = if is_apart { fresh.first() } else { fresh };
             return Choice { parts, until: None };
         }

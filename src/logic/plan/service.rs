@@ -4,21 +4,21 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::patch::{Op, Wanted};
+use super::patch::{MapPatch, Op};
 use super::refusal::{IDENTITY, Part, Parts, content_of};
 use super::spec::{ports, service_type, spec_ops};
-use super::{Action, Aside, Kind, Lane, Target, Write};
-use crate::logic::contract::{
+use super::{Action, Kind, Lane, PlanExclusions, Target, Write};
+use crate::logic::desired::Desired;
+use crate::logic::mirror::Mirrored;
+use crate::logic::model::{Labels, Meta, Service, Uid};
+use crate::logic::settings::LeaderServiceType;
+use crate::logic::snapshot::{Role, is_marked_for_followers};
+use crate::logic::time::Moment;
+use crate::logic::well_known::{
     AVOIDED_NODES, COOLING_DOWN, CURRENT_LEADER, FOLLOWERS, HANDLED_SWITCHOVER, INPUTS,
     LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_NAME, LEADER_POD_UID, MANAGED_BY, MANAGER,
     MIRRORED, ROLE, SOURCE_SERVICE,
 };
-use crate::logic::desired::Desired;
-use crate::logic::mirror::Mirrored;
-use crate::logic::model::{Labels, Meta, Service, Uid};
-use crate::logic::settings::Exposure;
-use crate::logic::time::Moment;
-use crate::logic::view::{Role, is_marked_for_followers};
 
 pub(super) fn create(desired: &Desired) -> Write {
     let mut spec = json!({
@@ -30,7 +30,7 @@ pub(super) fn create(desired: &Desired) -> Write {
         // held takes traffic is for the slice to say.
         spec["publishNotReadyAddresses"] = true.into();
     }
-    if desired.exposure == Exposure::Headless {
+    if desired.exposure == LeaderServiceType::Headless {
         spec["clusterIP"] = "None".into();
     } else if let Some(first) = desired.cluster_ips.first() {
         spec["clusterIP"] = (**first).into();
@@ -46,10 +46,10 @@ pub(super) fn create(desired: &Desired) -> Write {
     if let Some(class) = &desired.load_balancer_class {
         spec["loadBalancerClass"] = (**class).into();
     }
-    let mut annotations = Wanted::default();
+    let mut annotations = MapPatch::default();
     lend_annotations(desired, &mut annotations);
     remember_keys(desired, &Mirrored::default(), Parts::ALL, &mut annotations);
-    let mut labels = Wanted::default();
+    let mut labels = MapPatch::default();
     lend_labels(desired, &mut labels);
     let body = json!({
         "apiVersion": "v1",
@@ -88,7 +88,7 @@ pub(super) fn diff(
     desired: &Desired,
     service: &Service,
     leader_is_shown: bool,
-    aside: Aside<'_>,
+    aside: PlanExclusions<'_>,
 ) -> (Option<Write>, Option<Moment>) {
     let target = target(service);
     let ops_of = |parts| ops(desired, service, leader_is_shown, parts);
@@ -125,7 +125,7 @@ fn ops(desired: &Desired, service: &Service, leader_is_shown: bool, parts: Parts
     let lent = mirrored(desired, service);
     let mut ops = spec_ops(desired, service, lent.ranges, parts);
 
-    let mut labels = Wanted::default();
+    let mut labels = MapPatch::default();
     if parts.has(Part::Labels) {
         lent.labels
             .iter()
@@ -139,7 +139,7 @@ fn ops(desired: &Desired, service: &Service, leader_is_shown: bool, parts: Parts
     }
     ops.extend(labels.ops("/metadata/labels", &meta.labels));
 
-    let mut annotations = Wanted::default();
+    let mut annotations = MapPatch::default();
     if parts.has(Part::Annotations) {
         // The Go program copies a source's inputs too, and remembers none of what it copies.
         lent.annotations
@@ -176,7 +176,7 @@ fn ops(desired: &Desired, service: &Service, leader_is_shown: bool, parts: Parts
 }
 
 /// The mirrored and the requested labels, and those that mark the Service as ours.
-fn lend_labels<'a>(desired: &'a Desired, labels: &mut Wanted<'a>) {
+fn lend_labels<'a>(desired: &'a Desired, labels: &mut MapPatch<'a>) {
     let lent = desired.labels.iter();
     lent.chain(desired.asked_labels.iter())
         .for_each(|(key, value)| labels.set(key, value));
@@ -187,7 +187,7 @@ fn lend_labels<'a>(desired: &'a Desired, labels: &mut Wanted<'a>) {
     }
 }
 
-fn lend_annotations<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
+fn lend_annotations<'a>(desired: &'a Desired, annotations: &mut MapPatch<'a>) {
     desired
         .annotations
         .iter()
@@ -196,7 +196,12 @@ fn lend_annotations<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
 
 /// The memory of mirrored keys: the new keys of the parts that are written, and the former keys of the
 /// other parts.
-fn remember_keys(desired: &Desired, before: &Mirrored, parts: Parts, annotations: &mut Wanted<'_>) {
+fn remember_keys(
+    desired: &Desired,
+    before: &Mirrored,
+    parts: Parts,
+    annotations: &mut MapPatch<'_>,
+) {
     if ![Part::Labels, Part::Type, Part::Annotations]
         .into_iter()
         .any(|part| parts.has(part))
@@ -227,7 +232,7 @@ fn remember_keys(desired: &Desired, before: &Mirrored, parts: Parts, annotations
     annotations.set(MIRRORED, serde_json::to_string(&lent).unwrap_or_default());
 }
 
-fn name_leader<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
+fn name_leader<'a>(desired: &'a Desired, annotations: &mut MapPatch<'a>) {
     match &desired.leader {
         Some(leader) => {
             annotations.set(CURRENT_LEADER, &*leader.name);
@@ -251,7 +256,7 @@ fn name_leader<'a>(desired: &'a Desired, annotations: &mut Wanted<'a>) {
 }
 
 /// What is worth no write of its own unless it is outdated.
-fn remember<'a>(desired: &'a Desired, observed: &Labels, annotations: &mut Wanted<'a>) {
+fn remember<'a>(desired: &'a Desired, observed: &Labels, annotations: &mut MapPatch<'a>) {
     let record = &desired.record;
     for (key, value) in [
         (COOLING_DOWN, &record.cooling_down),

@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::patch::{Op, Wanted};
+use super::patch::{MapPatch, Op};
 use super::service::{mirrored, owner_reference, owners_differ};
 use super::{Action, Kind, Lane, Target, Write};
-use crate::logic::contract::{
-    FOLLOWERS, HANDLED_SWITCHOVER, HEADLESS, LAST_LEADER_POD_UID, LEADER_NAMED_BY, LEADER_POD_UID,
-    MANAGED_BY, MANAGER, ROLE, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
-};
 use crate::logic::desired::Desired;
 use crate::logic::elect::resolve_without_pod;
 use crate::logic::fsm::has_record;
 use crate::logic::model::{
     AddressType, Conditions, Endpoint, EndpointPort, Family, Service, Slice, TargetRef, Uid,
 };
-use crate::logic::settings::Exposure;
-use crate::logic::view::{Role, is_marked_for_followers};
-use crate::planted::{self, Bug};
+use crate::logic::settings::LeaderServiceType;
+use crate::logic::snapshot::{Role, is_marked_for_followers};
+use crate::logic::well_known::{
+    FOLLOWERS, HANDLED_SWITCHOVER, HEADLESS, LAST_LEADER_POD_UID, LEADER_NAMED_BY, LEADER_POD_UID,
+    MANAGED_BY, MANAGER, ROLE, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, TRIGGER_TIME,
+};
+use crate::mutations::{self, Mutation};
 
 pub(super) fn create(desired: &Desired, family: Family, service: &Service, name: &str) -> Write {
     let endpoints = endpoints(desired, family);
@@ -64,10 +64,10 @@ pub(super) fn diff(
     let wanted = endpoints(desired, family);
     let moves = slice.endpoints != wanted;
     let mut ops = Vec::new();
-    if moves && planted::is(Bug::EndpointAdded) && !wanted.is_empty() {
+    if moves && mutations::is(Mutation::EndpointAdded) && !wanted.is_empty() {
         let both: Vec<&Endpoint> = slice.endpoints.iter().chain(&wanted).collect();
         ops.push(Op::add("/endpoints", to_value(&both)));
-    } else if moves && planted::is(Bug::EmptyBetween) && !slice.endpoints.is_empty() {
+    } else if moves && mutations::is(Mutation::EmptyBetween) && !slice.endpoints.is_empty() {
         ops.push(Op::add("/endpoints", Value::Array(Vec::new())));
     } else if moves {
         ops.push(Op::add("/endpoints", to_value(&wanted)));
@@ -132,8 +132,8 @@ pub(super) fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option
 }
 
 /// What a slice records of its leader, for every process that comes after.
-fn record(desired: &Desired) -> Wanted<'static> {
-    let mut record = Wanted::default();
+fn record(desired: &Desired) -> MapPatch<'static> {
+    let mut record = MapPatch::default();
     let mut set = |key, value: Option<String>| match value {
         Some(value) => record.set(key, value),
         None => record.unset(key),
@@ -150,7 +150,7 @@ fn record(desired: &Desired) -> Wanted<'static> {
 
 /// The record, and the time from which kube-proxy measures; without a time that of an earlier change
 /// goes.
-fn annotations(desired: &Desired, trigger: Option<jiff::Timestamp>) -> Wanted<'static> {
+fn annotations(desired: &Desired, trigger: Option<jiff::Timestamp>) -> MapPatch<'static> {
     let mut wanted = record(desired);
     match trigger {
         Some(trigger) => wanted.set(TRIGGER_TIME, trigger.to_string()),
@@ -166,7 +166,7 @@ fn annotation_ops(desired: &Desired, slice: &Slice, trigger: Option<jiff::Timest
 /// Takes the endpoints out of a slice that cannot be deleted at once, and the record with them.
 pub(super) fn empty(slice: &Slice) -> Write {
     let mut ops = vec![Op::add("/endpoints", Value::Array(Vec::new()))];
-    let mut annotations = Wanted::default();
+    let mut annotations = MapPatch::default();
     annotations.unset(TRIGGER_TIME);
     annotations.unset(LEADER_POD_UID);
     annotations.unset(LEADER_NAMED_BY);
@@ -182,7 +182,7 @@ pub(super) fn empty(slice: &Slice) -> Write {
 /// A patch of a slice. It clears the managedFields: without them, a patch takes the server less time
 /// and the slice is smaller for each client that watches it.
 fn patch(slice: &Slice, mut ops: Vec<Op>, lane: Lane) -> Write {
-    if slice.metadata.is_tracked && !planted::is(Bug::ManagedFieldsKept) {
+    if slice.metadata.is_tracked && !mutations::is(Mutation::ManagedFieldsKept) {
         ops.push(Op::untrack());
     }
     Write {
@@ -228,7 +228,7 @@ fn leader(desired: &Desired, family: Family) -> Option<Endpoint> {
         conditions: Conditions {
             // A terminating endpoint is kube-proxy's last resort (KEP-1669) and must not be called
             // ready (KEP-1672); DNS servers know no last resort, so a headless one stays ready.
-            ready: Some(!leader.terminating || desired.exposure == Exposure::Headless),
+            ready: Some(!leader.terminating || desired.exposure == LeaderServiceType::Headless),
             serving: Some(leader.serving),
             terminating: Some(leader.terminating),
         },
@@ -249,8 +249,8 @@ fn target(desired: &Desired, pod: &Arc<str>, uid: &Uid) -> TargetRef {
 
 /// The labels of a slice. Against an existing one, keys that its Service mirrored so far and the
 /// source no longer has are taken off.
-fn labels<'a>(desired: &'a Desired, existing: Option<(&'a Service, &'a Slice)>) -> Wanted<'a> {
-    let mut wanted = Wanted::default();
+fn labels<'a>(desired: &'a Desired, existing: Option<(&'a Service, &'a Slice)>) -> MapPatch<'a> {
+    let mut wanted = MapPatch::default();
     if let Some((service, slice)) = existing {
         let lent = mirrored(desired, service);
         let present = slice
@@ -276,7 +276,7 @@ fn labels<'a>(desired: &'a Desired, existing: Option<(&'a Service, &'a Slice)>) 
     } else if existing.is_some_and(|(_, slice)| is_marked_for_followers(&slice.metadata)) {
         wanted.unset(ROLE);
     }
-    if desired.exposure == Exposure::Headless {
+    if desired.exposure == LeaderServiceType::Headless {
         wanted.set(HEADLESS, "");
     } else {
         wanted.unset(HEADLESS);

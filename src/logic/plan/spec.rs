@@ -9,8 +9,8 @@ use super::patch::Op;
 use super::refusal::{Part, Parts};
 use crate::logic::desired::Desired;
 use crate::logic::model::{Port, Service, ServiceType, TargetPort};
-use crate::logic::settings::Exposure;
-use crate::logic::view::Role;
+use crate::logic::settings::LeaderServiceType;
+use crate::logic::snapshot::Role;
 
 /// What brings these parts of a specification to what is desired. `ranges_are_lent`: the source ranges
 /// that it has are those of the source.
@@ -152,11 +152,11 @@ fn set_list<T: Serialize>(path: &str, list: &[T]) -> Op {
     }
 }
 
-pub(super) fn service_type(exposure: Exposure) -> ServiceType {
+pub(super) fn service_type(exposure: LeaderServiceType) -> ServiceType {
     match exposure {
-        Exposure::ClusterIP | Exposure::Headless => ServiceType::ClusterIP,
-        Exposure::NodePort => ServiceType::NodePort,
-        Exposure::LoadBalancer => ServiceType::LoadBalancer,
+        LeaderServiceType::ClusterIP | LeaderServiceType::Headless => ServiceType::ClusterIP,
+        LeaderServiceType::NodePort => ServiceType::NodePort,
+        LeaderServiceType::LoadBalancer => ServiceType::LoadBalancer,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Aside, Kind, Plan, Refusals, Target, plan_beside};
+use super::{Action, Kind, Plan, PlanExclusions, Refusals, Target, plan_beside};
 use crate::logic::event::Severity;
 use crate::logic::mirror::Mirror;
 use crate::logic::testkit::{Lab, pod, set_key, source};
@@ -38,13 +38,13 @@ fn check(sentence: &str, lab: &Lab, kind: Kind, pointer: &str, expected: &Value)
 
 /// Plans past what is refused.
 fn plan_past(lab: &Lab, refusals: &Refusals) -> Plan {
-    let aside = Aside {
+    let aside = PlanExclusions {
         left: &[],
         refusals,
         now: lab.world.now().moment,
     };
     let step = lab.peek();
-    plan_beside(&step.goal, &step.followers, &lab.view(), aside)
+    plan_beside(&step.goal, &step.followers, &lab.snapshot(), aside)
 }
 
 /// Edits the source, settles, compares one field of the leader Service.
@@ -259,14 +259,14 @@ fn a_leader_service_that_hides_a_held_leader_is_mended_after_its_failover() {
 fn the_inputs_of_a_source_never_stay_on_its_leader_service() {
     let mut lab = lab(|_| {});
     // The Go program copies what it reads, whatever we remember of having mirrored.
-    for input in crate::logic::contract::INPUTS {
+    for input in crate::logic::well_known::INPUTS {
         lab.world.annotate("s-leader", input, Some("true"));
     }
     lab.world
         .annotate("s-leader", "zen-lead.io/mine", Some("true"));
     lab.settle();
     let annotations = &lab.world.services["s-leader"]["metadata"]["annotations"];
-    for input in crate::logic::contract::INPUTS {
+    for input in crate::logic::well_known::INPUTS {
         assert_eq!(annotations[input], Value::Null, "{input} (§2 never)");
     }
     assert_eq!(annotations["zen-lead.io/mine"], "true", "no name of ours");
@@ -870,11 +870,14 @@ fn a_leader_service_of_the_go_program_is_no_source() {
     let mut lab = Lab::new(source("s"), [pod("b")]);
     go_leftovers(&mut lab);
     let key = crate::logic::model::Key::new("n", "s-leader");
-    let view = lab.world.view(&key, None);
-    let step = lab.peek_at(&view);
+    let snapshot = lab.world.snapshot(&key, None);
+    let step = lab.peek_at(&snapshot);
     assert_eq!(step.machine.phase.name(), "Unmanaged");
     assert_eq!(
-        (super::plan(&step.goal, &step.followers, &view), step.notes),
+        (
+            super::plan(&step.goal, &step.followers, &snapshot),
+            step.notes
+        ),
         (vec![], vec![])
     );
 }

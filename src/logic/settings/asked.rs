@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{NAME_MAX, is_dns_subdomain};
-use crate::logic::contract::{APP_PREFIX, MANAGED_BY, PREFIX};
 use crate::logic::model::Labels;
+use crate::logic::well_known::{APP_PREFIX, MANAGED_BY, PREFIX};
 
 /// Domain of the keys that Kubernetes gives a meaning to.
 const KUBERNETES: &str = "kubernetes.io";

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::asked::{is_label_value, is_qualified_name};
 use super::{Problem, Settings, is_dns_label, is_dns_subdomain};
-use crate::logic::contract::FOLLOW;
 use crate::logic::follow::Follow;
+use crate::logic::well_known::FOLLOW;
 
 impl Settings {
     /// Refuses a Lease of another namespace than the source's that is not allowed. As after a typo, the
@@ -83,7 +83,7 @@ fn read_lease(lease: &str) -> Result<Follow, String> {
 mod tests {
     use super::super::read as read_all;
     use super::*;
-    use crate::logic::contract::{FAILOVER_MIN_DELAY, PREFERRED_LEADER};
+    use crate::logic::well_known::{FAILOVER_MIN_DELAY, PREFERRED_LEADER};
     use std::time::Duration;
 
     fn label(key: &str, value: &str) -> Follow {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::logic::contract::PRIORITY;
+use crate::logic::well_known::PRIORITY;
 
 /// A pod as a test describes it: Running and Ready, matched by the source of [`source`].
 #[derive(Clone, Debug, PartialEq)]

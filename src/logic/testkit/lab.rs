@@ -10,7 +10,6 @@ use super::build::PodSpec;
 use super::world::{Refusal, World};
 use crate::logic::addresses::Addresses;
 use crate::logic::budget::Spent;
-use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE};
 use crate::logic::elect::{Hold, Reason};
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Context, Machine, Phase, Step, Switched};
@@ -18,8 +17,9 @@ use crate::logic::mirror::Mirror;
 use crate::logic::model::Key;
 use crate::logic::nodes::Nodes;
 use crate::logic::plan::{self, Write};
-use crate::logic::spread::{Others, Spread};
-use crate::logic::view::View;
+use crate::logic::snapshot::Snapshot;
+use crate::logic::spread::{LeadersPerNode, Others};
+use crate::logic::well_known::{SERVICE_NAME, SOURCE_SERVICE};
 
 /// No situation needs more rounds of writes than this.
 const ROUNDS_MAX: usize = 12;
@@ -38,7 +38,7 @@ pub(crate) struct Lab {
     /// The budget for failovers that is used up.
     pub(crate) spent: Option<Spent>,
     /// How many Services each node leads, this one included.
-    pub(crate) spread: Spread,
+    pub(crate) spread: LeadersPerNode,
     /// The node that this one's leader is counted on.
     node: Option<Arc<str>>,
     /// Everything told so far.
@@ -64,7 +64,7 @@ impl Lab {
             nodes: Nodes::default(),
             addresses: Addresses::default(),
             spent: None,
-            spread: Spread::default(),
+            spread: LeadersPerNode::default(),
             node: None,
             notes: Vec::new(),
             writes: Vec::new(),
@@ -77,17 +77,17 @@ impl Lab {
         Key::new("n", "s")
     }
 
-    pub(crate) fn view(&self) -> View {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let pinned = self.machine.leader().map(|leader| &*leader.pod);
-        self.world.view(&Self::key(), pinned)
+        self.world.snapshot(&Self::key(), pinned)
     }
 
     /// What a step would bring; nothing changes.
     pub(crate) fn peek(&self) -> Step {
-        self.peek_at(&self.view())
+        self.peek_at(&self.snapshot())
     }
 
-    pub(crate) fn peek_at(&self, view: &View) -> Step {
+    pub(crate) fn peek_at(&self, snapshot: &Snapshot) -> Step {
         let now = self.world.now();
         let cause = Cause {
             at: now.moment,
@@ -107,13 +107,13 @@ impl Lab {
             writes: true,
             cause,
         };
-        self.machine.clone().step(view, &context, now)
+        self.machine.clone().step(snapshot, &context, now)
     }
 
     /// Steps once and returns what is to be written.
     pub(crate) fn look(&mut self) -> Vec<Write> {
-        let view = self.view();
-        let step = self.peek_at(&view);
+        let snapshot = self.snapshot();
+        let step = self.peek_at(&snapshot);
         let before = self.machine.phase.clone();
         self.machine = step.machine;
         let (source, now) = (Self::key(), self.world.now().moment);
@@ -135,7 +135,7 @@ impl Lab {
         if let Some(deadline) = step.deadline {
             assert!(deadline > self.world.now().moment, "a deadline in the past");
         }
-        let writes = plan::plan(&step.goal, &step.followers, &view);
+        let writes = plan::plan(&step.goal, &step.followers, &snapshot);
         let mut targets: Vec<_> = writes.iter().map(|write| &write.target).collect();
         targets.sort();
         targets.dedup();

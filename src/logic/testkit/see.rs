@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::world::World;
-use crate::logic::contract::{
-    ENABLED, LEADER_SERVICE_NAME, MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE,
-};
 use crate::logic::model::{Key, Pod, Slice};
 use crate::logic::settings;
-use crate::logic::view::{Stranger, View, is_marked_for_followers, sources_of};
+use crate::logic::snapshot::{ForeignSlice, Snapshot, is_marked_for_followers, sources_of};
+use crate::logic::well_known::{
+    ENABLED, LEADER_SERVICE_NAME, MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE,
+};
 
 /// What has been parsed, by name: the version and the fact.
 pub(super) type Read<T> = RefCell<BTreeMap<String, (String, Arc<T>)>>;
@@ -41,7 +41,7 @@ impl World {
     }
 
     /// What the source sees, as the store shows it. `pinned` is the machine's leader.
-    pub(crate) fn view(&self, key: &Key, pinned: Option<&str>) -> View {
+    pub(crate) fn snapshot(&self, key: &Key, pinned: Option<&str>) -> Snapshot {
         let services = Self::parsed(&self.services, &self.read_services);
         let slices = Self::parsed(&self.slices, &self.read_slices);
         let source = services.get(&*key.name).cloned();
@@ -52,14 +52,14 @@ impl World {
                 .is_some_and(|selector| pod.labels.satisfy(selector))
         };
         let pods = self.facts.values().filter(matches).cloned().collect();
-        let mut view = View::new(key.clone(), source, pods);
+        let mut snapshot = Snapshot::new(key.clone(), source, pods);
         // 1. Services by label or owner, and the one under the requested name.
         let mut names: BTreeSet<Arc<str>> = services
             .values()
             .filter(|service| sources_of(&service.metadata).any(|name| *name == key.name))
             .map(|service| Arc::clone(&service.metadata.name))
             .collect();
-        if let Some(source) = &view.source {
+        if let Some(source) = &snapshot.source {
             let asks = source.metadata.annotations.get(ENABLED).is_some()
                 || source
                     .metadata
@@ -72,9 +72,9 @@ impl World {
         // 2. Slices by labels, and under every name that a slice of those can have.
         let possible: BTreeSet<Arc<str>> = names
             .iter()
-            .flat_map(|name| view.slice_names(name))
+            .flat_map(|name| snapshot.slice_names(name))
             .collect();
-        view.slices = slices
+        snapshot.slices = slices
             .values()
             .filter(|slice| {
                 let meta = &slice.metadata;
@@ -87,34 +87,38 @@ impl World {
             })
             .cloned()
             .collect();
-        view.strangers = strangers(&names, &slices);
+        snapshot.foreign_slices = foreign_slices(&names, &slices);
         // 3. The owners of those slices.
         names.extend(
-            view.slices
+            snapshot
+                .slices
                 .iter()
                 .flat_map(|slice| &slice.metadata.owner_references)
                 .map(|owner| Arc::clone(&owner.name)),
         );
-        view.services = names
+        snapshot.services = names
             .iter()
             .filter_map(|name| services.get(&**name).cloned())
             .collect();
         // 4. The pods that slices name, and the machine's leader.
-        let slices = view.slices.iter();
+        let slices = snapshot.slices.iter();
         let leaders = slices.filter(|slice| !is_marked_for_followers(&slice.metadata));
         let leaders = leaders.filter_map(|slice| slice.leader());
         let leading: BTreeSet<&str> = leaders.map(|leader| &*leader.name).chain(pinned).collect();
-        view.referenced = leading
+        snapshot.pinned_pods = leading
             .iter()
             .filter_map(|name| self.facts.get(*name).cloned())
             .collect();
-        view.lease = self.lease.clone();
-        view.classify()
+        snapshot.lease = self.lease.clone();
+        snapshot.classify()
     }
 }
 
 /// As the sweep finds them: slices under a leader Service's name that do not bear our labels.
-fn strangers(names: &BTreeSet<Arc<str>>, slices: &BTreeMap<String, Arc<Slice>>) -> Vec<Stranger> {
+fn foreign_slices(
+    names: &BTreeSet<Arc<str>>,
+    slices: &BTreeMap<String, Arc<Slice>>,
+) -> Vec<ForeignSlice> {
     let bears_our_labels = |slice: &Slice| {
         let labels = &slice.metadata.labels;
         labels.get(SLICE_MANAGED_BY) == Some(MANAGER) && labels.get(SOURCE_SERVICE).is_some()
@@ -122,7 +126,7 @@ fn strangers(names: &BTreeSet<Arc<str>>, slices: &BTreeMap<String, Arc<Slice>>) 
     let of = |slice: &Arc<Slice>| {
         let service = slice.metadata.labels.shared(SERVICE_NAME)?;
         let counts = names.contains(service) && !bears_our_labels(slice);
-        counts.then(|| Stranger::of(Arc::clone(service), slice))
+        counts.then(|| ForeignSlice::of(Arc::clone(service), slice))
     };
     slices.values().filter_map(of).collect()
 }

@@ -8,17 +8,17 @@ use serde_json::Value;
 
 use super::config;
 use super::event::{Event, Fate, any_fate, events, release};
-use crate::logic::contract::{
-    FOLLOWERS_SERVICE_NAME, LEADER_POD_UID, PAUSED, ROLE, SERVICE_NAME, SOURCE_SERVICE, STICKY,
-};
 use crate::logic::desired::Goal;
 use crate::logic::elect;
 use crate::logic::fsm::{self, Phase, Step};
 use crate::logic::model::{Pod, PodPhase, Service, Uid};
 use crate::logic::plan::{Action, Kind, Lane, Write};
 use crate::logic::settings::{self, OptIn, Settings};
+use crate::logic::snapshot::{Role, Snapshot};
 use crate::logic::testkit::{Lab, Refusal, World, pod, source};
-use crate::logic::view::{Role, View};
+use crate::logic::well_known::{
+    FOLLOWERS_SERVICE_NAME, LEADER_POD_UID, PAUSED, ROLE, SERVICE_NAME, SOURCE_SERVICE, STICKY,
+};
 
 /// A lab, how the cluster was a while ago, and the foreign objects in it.
 struct Arena {
@@ -68,11 +68,11 @@ impl Arena {
             }
             Event::Snapshot => self.old = self.lab.world.clone(),
             Event::Work(fates) => {
-                let view = self.lab.view();
-                let step = self.lab.peek_at(&view);
-                check_leader(&self.lab, &step, &view);
+                let snapshot = self.lab.snapshot();
+                let step = self.lab.peek_at(&snapshot);
+                check_leader(&self.lab, &step, &snapshot);
                 let writes = self.lab.look();
-                check_order(&step, &view, &writes);
+                check_order(&step, &snapshot, &writes);
                 self.submit(&writes, fates, true);
             }
             Event::WorkOnOldNews(fates) => {
@@ -161,8 +161,10 @@ fn is_eligible(pod: &Pod, source: &Service, settings: &Settings, world: &World) 
 }
 
 /// A leader that is new is eligible; one that a sticky Service leaves is not.
-fn check_leader(lab: &Lab, step: &Step, view: &View) {
-    let Some(source) = &view.source else { return };
+fn check_leader(lab: &Lab, step: &Step, snapshot: &Snapshot) {
+    let Some(source) = &snapshot.source else {
+        return;
+    };
     let (Goal::Serve(_), machine) = (&step.goal, &step.machine) else {
         return;
     };
@@ -174,23 +176,23 @@ fn check_leader(lab: &Lab, step: &Step, view: &View) {
     }
     // Where there is no slice any more: the pod that led, by the process, or by the leader Service.
     let is_on_record = |uid: &Uid| {
-        let mut services = view.own_services().iter();
+        let mut services = snapshot.own_services().iter();
         let uid = uid.to_string();
         services.any(|service| service.metadata.annotations.get(LEADER_POD_UID) == Some(&*uid))
     };
     let is_kept = |uid: &Uid| machine.kept.as_ref().is_some_and(|kept| kept.uid == *uid);
-    let led = |uid| view.own_slices().is_empty() && (is_on_record(uid) || is_kept(uid));
+    let led = |uid| snapshot.own_slices().is_empty() && (is_on_record(uid) || is_kept(uid));
     assert!(
         !machine.settings.paused || new.is_none_or(led),
         "{new:?} while nothing may move"
     );
     if let Some(uid) = new.filter(|uid| !led(uid)) {
-        let pod = view.pod(uid).expect("a leader in sight");
+        let pod = snapshot.pod(uid).expect("a leader in sight");
         assert!(eligible(pod), "{pod:?} is not eligible");
         let is_worse = |other: &std::sync::Arc<Pod>| eligible(other) && !other.disrupted;
         let is_shunned = machine.shunned.iter().any(|_| true);
         assert!(
-            !pod.disrupted || is_shunned || !view.pods.iter().any(is_worse),
+            !pod.disrupted || is_shunned || !snapshot.pods.iter().any(is_worse),
             "{pod:?} is disrupted"
         );
     }
@@ -200,10 +202,10 @@ fn check_leader(lab: &Lab, step: &Step, view: &View) {
     };
     if let Some(pod) = old
         .filter(|_| machine.settings.sticky)
-        .and_then(|uid| view.pod(uid))
+        .and_then(|uid| snapshot.pod(uid))
     {
         let is_asked = new
-            .and_then(|uid| view.pod(uid))
+            .and_then(|uid| snapshot.pod(uid))
             .is_some_and(|new| machine.settings.preferred.as_ref() == Some(&new.name));
         let stays = !is_asked && is_eligible(pod, source, &patient, &lab.world) && !pod.disrupted;
         assert!(!stays, "{pod:?} was eligible and has been left");
@@ -216,16 +218,16 @@ fn is_for_followers(object: &Value) -> bool {
 
 /// What a write of the followers' slice may show: never the leader that the slices show; and a pod that is
 /// to lead leaves it only when they show it. Such a write takes no place of a failover.
-fn check_order(step: &Step, view: &View, writes: &[Write]) {
+fn check_order(step: &Step, snapshot: &Snapshot, writes: &[Write]) {
     let Goal::Serve(desired) = &step.followers else {
         return;
     };
     let name = step.machine.name.as_deref().unwrap_or_default();
-    let shown = fsm::published(view, name).map(|target| &target.uid);
+    let shown = fsm::published(snapshot, name).map(|target| &target.uid);
     let followers = desired.followers.as_ref().expect("it is their Service");
     let follows = |uid: &Uid| followers.pods.iter().any(|pod| pod.uid == *uid);
     assert!(!shown.is_some_and(follows), "the leader follows");
-    let own = view.own(Role::Followers);
+    let own = snapshot.own(Role::Followers);
     if let Some(next) = step.goal.leader().filter(|next| Some(&next.uid) != shown) {
         let slices = own.slices().iter();
         let before = slices.flat_map(|slice| &slice.endpoints).any(|endpoint| {
@@ -233,7 +235,7 @@ fn check_order(step: &Step, view: &View, writes: &[Write]) {
             target.is_some_and(|target| target.uid == next.uid)
         });
         let stays = follows(&next.uid) || next.terminating || !before;
-        let pod = view.pod(&next.uid).expect("a leader in sight");
+        let pod = snapshot.pod(&next.uid).expect("a leader in sight");
         assert!(stays || !pod.ready, "{} leaves too soon", next.name);
     }
     let targets = own.slices().iter().map(|slice| slice.key());
@@ -290,7 +292,7 @@ fn check_write(write: &Write, world: &World) {
 
 /// What must be true once nothing happens any more.
 fn check_peace(lab: &Lab) {
-    let view = lab.view();
+    let snapshot = lab.snapshot();
     let ours = |object: &&Value| {
         object["metadata"]["labels"][SOURCE_SERVICE] == "s" && !is_foreign(object)
     };
@@ -300,31 +302,31 @@ fn check_peace(lab: &Lab) {
         Phase::Draining => panic!("still draining: {services:#?} {slices:#?}"),
         Phase::Unmanaged => {
             // Orphans of a source that is gone belong to no source.
-            if view.source.is_some() {
+            if snapshot.source.is_some() {
                 assert!(
                     services.is_empty() && slices.is_empty(),
                     "{services:#?} {slices:#?}"
                 );
             }
-            let asks = view
+            let asks = snapshot
                 .source
                 .as_ref()
                 .is_some_and(|s| settings::opt_in(s) == OptIn::Yes && !s.spec.selector.is_empty());
-            let name = view
+            let name = snapshot
                 .source
                 .as_ref()
                 .and_then(|source| settings::requested_name(source).ok());
-            let is_free = name.is_some_and(|name| view.service(&name).is_none());
+            let is_free = name.is_some_and(|name| snapshot.service(&name).is_none());
             assert!(!asks || !is_free, "opted in and not served");
         }
-        Phase::Electing | Phase::Serving(_) => check_served(lab, &view, &services, &slices),
+        Phase::Electing | Phase::Serving(_) => check_served(lab, &snapshot, &services, &slices),
     }
 }
 
-fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) {
-    let source = view.source.as_ref().expect("a source");
+fn check_served(lab: &Lab, snapshot: &Snapshot, services: &[&Value], slices: &[&Value]) {
+    let source = snapshot.source.as_ref().expect("a source");
     let settings = &lab.machine.settings;
-    let eligible: Vec<_> = view
+    let eligible: Vec<_> = snapshot
         .pods
         .iter()
         .filter(|pod| is_eligible(pod, source, settings, &lab.world))
@@ -333,7 +335,7 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
         services.iter().partition(|object| is_for_followers(object));
     let (of_followers, slices): (Vec<&Value>, Vec<&Value>) =
         slices.iter().partition(|object| is_for_followers(object));
-    check_followers(lab, view, &followers, &of_followers);
+    check_followers(lab, snapshot, &followers, &of_followers);
     assert_eq!(services.len(), 1, "one leader Service: {services:#?}");
     assert_eq!(
         slices.len(),
@@ -369,7 +371,7 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
     let leader = lab
         .machine
         .leader()
-        .map(|leader| view.pod(&leader.uid).expect("a leader that exists"));
+        .map(|leader| snapshot.pod(&leader.uid).expect("a leader that exists"));
     match leader {
         None => assert!(
             settings.paused || eligible.is_empty(),
@@ -406,12 +408,12 @@ fn check_served(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) 
 }
 
 /// At rest the followers Service shows exactly every eligible pod but the leader.
-fn check_followers(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value]) {
-    let source = view.source.as_ref().expect("a source");
+fn check_followers(lab: &Lab, snapshot: &Snapshot, services: &[&Value], slices: &[&Value]) {
+    let source = snapshot.source.as_ref().expect("a source");
     let asked = settings::followers_name(source).ok().flatten();
     let is_free = |name: &str| {
-        let own = view.own(Role::Followers).service(name).is_some();
-        Some(name) != lab.machine.name.as_deref() && (own || view.service(name).is_none())
+        let own = snapshot.own(Role::Followers).service(name).is_some();
+        Some(name) != lab.machine.name.as_deref() && (own || snapshot.service(name).is_none())
     };
     let name = &lab.machine.followers.name;
     if let Some(asked) = asked.as_ref().filter(|name| is_free(name)) {
@@ -430,7 +432,7 @@ fn check_followers(lab: &Lab, view: &View, services: &[&Value], slices: &[&Value
         ..lab.machine.settings.clone()
     };
     let leader = lab.machine.leader().map(|leader| &leader.uid);
-    let eligible = view
+    let eligible = snapshot
         .pods
         .iter()
         .filter(|pod| Some(&pod.uid) != leader && is_eligible(pod, source, &patient, &lab.world));
@@ -509,7 +511,7 @@ fn check_slice(slice: &Value, service: &Value, source: &Service, leader: Option<
 
 /// A value that only this process's memory makes valid may read otherwise after a crash.
 fn remembers(lab: &Lab) -> bool {
-    let source = lab.view().source;
+    let source = lab.snapshot().source;
     source.is_some_and(|source| {
         let (settings, problems) =
             settings::read(&source.metadata.annotations, &Settings::default());

@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::logic::contract::{
+use crate::logic::plan::Kind;
+use crate::logic::testkit::{World, pod, set_key, source};
+use crate::logic::well_known::{
     ENABLED, FAILOVER_MIN_DELAY, FOLLOWERS_SERVICE_NAME, LEADER_SERVICE_ANNOTATIONS,
     LEADER_SERVICE_NAME, LEADER_SERVICE_SOURCE_RANGES, LEADER_SERVICE_TYPE, MIN_READY_DURATION,
     MIRRORED, PAUSED, PREFERRED_LEADER, SERVICE_NAME, SOURCE_SERVICE, STICKY, STRATEGY,
 };
-use crate::logic::plan::Kind;
-use crate::logic::testkit::{World, pod, set_key, source};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::config;
-use crate::logic::contract::FOLLOW;
 use crate::logic::testkit::{Lab, pod, source};
+use crate::logic::well_known::FOLLOW;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 

@@ -9,18 +9,18 @@ use serde_json::Value;
 use super::config;
 use super::event::{Event, events};
 use crate::logic::budget::{BudgetScope, Spent};
-use crate::logic::contract::{
-    FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
-    LEADER_SERVICE_SOURCE_RANGES, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
-};
 use crate::logic::elect::{self, Ballot, Incumbent, Rules, Verdict};
 use crate::logic::model::{Family, Labels, Pod, Port, Service, Slice, Uid, Version};
 use crate::logic::nodes::Nodes;
 use crate::logic::plan::{self, Op};
 use crate::logic::settings::{self, Settings, Strategy as Order};
-use crate::logic::spread::{Others, Spread};
+use crate::logic::spread::{LeadersPerNode, Others};
 use crate::logic::testkit::{Lab, PodSpec, World, pod, source};
 use crate::logic::time::Moment;
+use crate::logic::well_known::{
+    FAILOVER_MIN_DELAY, LEADER_SERVICE_ANNOTATIONS, LEADER_SERVICE_NAME,
+    LEADER_SERVICE_SOURCE_RANGES, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
+};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -76,7 +76,7 @@ fn facts(specs: &[PodSpec]) -> Vec<Arc<Pod>> {
     for spec in specs {
         world.put_pod(spec.clone());
     }
-    world.view(&Lab::key(), None).pods
+    world.snapshot(&Lab::key(), None).pods
 }
 
 struct Case {
@@ -91,7 +91,7 @@ struct Case {
     paused: bool,
     spent: Option<Spent>,
     nodes: Nodes,
-    spread: Spread,
+    spread: LeadersPerNode,
 }
 
 impl Case {
@@ -125,7 +125,7 @@ prop_compose! {
         paused in prop::bool::weighted(0.1), spent in prop::option::weighted(0.3, 1_u64..200),
         leaving in prop::collection::vec(0_u8..6, 0..2), down in prop::collection::vec((0_u8..6, 0_i64..60_000_000), 0..2), led in prop::collection::vec(0_usize..3, 3),
     ) -> Case {
-        let mut spread = Spread::default();
+        let mut spread = LeadersPerNode::default();
         for (node, count) in led.into_iter().enumerate() {
             (0..count).for_each(|_| spread.moved(None, Some(&format!("node-{node}").into())));
         }
@@ -274,17 +274,17 @@ proptest! {
         for event in &events {
             event.happen(&mut lab.world);
             if matches!(event, Event::Work(_)) {
-                let view = lab.view();
-                let step = lab.peek_at(&view);
-                prop_assert_eq!(&step, &lab.peek_at(&view), "the same facts, the same step");
-                let mut turned = view.clone();
+                let snapshot = lab.snapshot();
+                let step = lab.peek_at(&snapshot);
+                prop_assert_eq!(&step, &lab.peek_at(&snapshot), "the same facts, the same step");
+                let mut turned = snapshot.clone();
                 turned.pods.reverse();
                 turned.services.reverse();
                 turned.slices.reverse();
-                turned.referenced.reverse();
+                turned.pinned_pods.reverse();
                 let again = lab.peek_at(&turned);
                 prop_assert_eq!(&step.machine.phase, &again.machine.phase);
-                let (one, other) = (plan::plan(&step.goal, &step.followers, &view), plan::plan(&again.goal, &again.followers, &turned));
+                let (one, other) = (plan::plan(&step.goal, &step.followers, &snapshot), plan::plan(&again.goal, &again.followers, &turned));
                 prop_assert_eq!(one, other, "in any order");
                 lab.round();
             }

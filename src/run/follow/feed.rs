@@ -16,12 +16,12 @@ use crate::logic::model::{FollowedLease, Object as _};
 use crate::logic::reflect::{Change, Failure, FailureClass};
 use crate::logic::time::Moment;
 use crate::metrics::{Metrics, WatchStats};
-use crate::run::Surroundings;
-use crate::run::feeds::{say_failed, skipped};
+use crate::run::Env;
+use crate::run::watches::{say_failed, skipped};
 use crate::shell::api::Scope;
 use crate::shell::departure::Departures;
-use crate::shell::drive::Drive;
-use crate::shell::serve::{Health, Heart};
+use crate::shell::reconciler::Reconciler;
+use crate::shell::serve::{Health, Heartbeat};
 use crate::shell::watch::{self, Selectors, WatchNote, WatchOptions};
 use crate::store::Store;
 
@@ -50,9 +50,9 @@ pub(super) struct FeedMeans {
     pub(super) client: Client,
     pub(super) list_timeout: Duration,
     pub(super) departures: Departures,
-    pub(super) around: Surroundings,
+    pub(super) around: Env,
     pub(super) store: Arc<Store>,
-    pub(super) drive: Arc<Drive>,
+    pub(super) reconciler: Arc<Reconciler>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     /// Calls for a look at the watches.
@@ -63,7 +63,7 @@ pub(super) struct FeedMeans {
 pub(super) struct Feed {
     task: AbortHandle,
     state: Arc<FeedState>,
-    heart: Arc<Heart>,
+    heart: Arc<Heartbeat>,
     health: Arc<Health>,
     figures: Arc<WatchStats>,
     metrics: Arc<Metrics>,
@@ -228,7 +228,7 @@ impl FeedMeans {
         &self,
         state: &Arc<FeedState>,
     ) -> impl FnMut(Change<FollowedLease>, Moment) + Send + 'static + use<> {
-        let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
+        let (store, reconciler) = (Arc::clone(&self.store), Arc::clone(&self.reconciler));
         let state = Arc::clone(state);
         move |change, at| {
             let touched = match change {
@@ -247,7 +247,7 @@ impl FeedMeans {
             if touched.is_empty() {
                 return; // A renewal.
             }
-            drive.touch_all(
+            reconciler.reconcile_all(
                 touched,
                 Cause {
                     at,

@@ -34,9 +34,9 @@ struct TaskHealth {
 
 /// One task's pulse. Dropping it changes nothing: a task that died is not healthy.
 #[derive(Debug)]
-pub struct Heart(Arc<AtomicI64>);
+pub struct Heartbeat(Arc<AtomicI64>);
 
-impl Heart {
+impl Heartbeat {
     /// The task runs.
     pub fn beat(&self, at: Moment) {
         self.0.fetch_max(at.0, Relaxed);
@@ -56,17 +56,17 @@ impl Health {
 
     /// A task starts, and from now on has to beat at least every 30 s, whatever it waits for.
     #[must_use = "a task that never beats is taken for dead"]
-    pub fn task(&self, name: impl Into<Box<str>>, now: Moment) -> Heart {
+    pub fn task(&self, name: impl Into<Box<str>>, now: Moment) -> Heartbeat {
         let beat = Arc::new(AtomicI64::new(now.0));
         self.tasks.lock().push(TaskHealth {
             name: name.into(),
             beat: Arc::clone(&beat),
         });
-        Heart(beat)
+        Heartbeat(beat)
     }
 
     /// A task came to its intended end.
-    pub fn retire(&self, heart: &Heart) {
+    pub fn retire(&self, heart: &Heartbeat) {
         self.tasks
             .lock()
             .retain(|task| !Arc::ptr_eq(&task.beat, &heart.0));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     /// Ticks every second, as the server does.
-    fn run(health: &Health, seconds: std::ops::RangeInclusive<i64>, hearts: &[&Heart]) {
+    fn run(health: &Health, seconds: std::ops::RangeInclusive<i64>, hearts: &[&Heartbeat]) {
         for second in seconds {
             health.tick(at(second));
             for heart in hearts {

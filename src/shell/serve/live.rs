@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::ConnectionState;
-use crate::board::Board;
+use crate::status_page::StatusPage;
 
 /// The page.
 pub(super) const PAGE: &str = include_str!("page.html");
@@ -45,9 +45,9 @@ const STREAM_AGE_MAX: Duration = Duration::from_secs(45);
 const RETRY_MS: u32 = 300;
 
 /// One page that is open.
-pub(super) struct Live {
+pub(super) struct StatusStream {
     served: Arc<ConnectionState>,
-    board: Arc<Board>,
+    board: Arc<StatusPage>,
     /// Number of the last change that the page has.
     upto: u64,
     tick: Interval,
@@ -56,7 +56,7 @@ pub(super) struct Live {
     _place: OwnedSemaphorePermit,
 }
 
-impl Live {
+impl StatusStream {
     /// For a page that has everything up to `last_id`, as it was told; `None` if there are too many
     /// of them.
     pub(super) fn new(served: &Arc<ConnectionState>, last_id: Option<&str>) -> Option<Self> {

@@ -11,7 +11,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::live::{self, Live};
+use super::live::{self, StatusStream};
 use super::{ConnectionState, Endpoint, Handlers};
 use crate::logic::model::Key;
 use crate::logic::time::Moment;
@@ -26,13 +26,13 @@ pub(super) enum Reply {
     /// All of it, taken when sent.
     Whole(Bytes),
     /// A scrape that is written while it is read, piece by piece.
-    Pieces(Box<Pieces>),
+    ChunkedScrape(Box<ChunkedScrape>),
     /// The rows of the status page, as they change.
-    Live(Box<Live>),
+    StatusStream(Box<StatusStream>),
 }
 
 /// The rest of a scrape.
-pub(super) struct Pieces {
+pub(super) struct ChunkedScrape {
     scrape: Scrape,
     ready: String,
     deadline: Moment,
@@ -60,9 +60,9 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Overdue>>> {
         let piece = match &mut *self {
-            Self::Live(live) => Ok(ready!(live.poll_next(context))),
+            Self::StatusStream(live) => Ok(ready!(live.poll_next(context))),
             Self::Whole(bytes) => Ok(std::mem::take(bytes)),
-            Self::Pieces(pieces) => pieces.next(),
+            Self::ChunkedScrape(pieces) => pieces.next(),
         };
         Poll::Ready(match piece {
             Ok(bytes) if bytes.is_empty() => None,
@@ -74,12 +74,12 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Pieces(_) | Self::Live(_) => SizeHint::default(),
+            Self::ChunkedScrape(_) | Self::StatusStream(_) => SizeHint::default(),
         }
     }
 }
 
-impl Pieces {
+impl ChunkedScrape {
     fn next(&mut self) -> Result<Bytes, Overdue> {
         let mut text = std::mem::take(&mut self.ready);
         collect(&mut self.scrape, &mut text);
@@ -154,11 +154,11 @@ fn page() -> Response<Reply> {
 }
 
 fn stream(served: &Arc<ConnectionState>, last_id: Option<&str>) -> Response<Reply> {
-    match Live::new(served, last_id) {
+    match StatusStream::new(served, last_id) {
         Some(live) => respond(
             StatusCode::OK,
             "text/event-stream",
-            Reply::Live(Box::new(live)),
+            Reply::StatusStream(Box::new(live)),
         ),
         None => text(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -181,7 +181,7 @@ fn scrape(served: &Arc<ConnectionState>) -> Response<Reply> {
     let body = if complete {
         Reply::Whole(ready.into())
     } else {
-        Reply::Pieces(Box::new(Pieces {
+        Reply::ChunkedScrape(Box::new(ChunkedScrape {
             scrape,
             ready,
             deadline,

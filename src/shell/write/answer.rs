@@ -30,9 +30,9 @@ pub enum Verdict {
     /// Done; this is the object now.
     Accepted(Observed),
     /// Somebody else was faster; this is the object now.
-    Overtaken(Observed),
+    Conflict(Observed),
     /// A create without an answer, which nobody wants any more: this is what came of it.
-    Found(Observed),
+    Probed(Observed),
     /// The cluster address that a leader Service had before is not given back yet, it seems.
     AddressHeld(ApiStatus),
     /// The cluster address that a leader Service had before is gone.
@@ -40,7 +40,7 @@ pub enum Verdict {
     /// The server will not have it: quota, admission, RBAC, validation. Tried again with back-off.
     Refused(ApiStatus),
     /// Nothing to be told: the namespace is about to go.
-    Quiet,
+    NamespaceTerminating,
     /// No answer yet: an admission webhook or the server is slow. The attempt continues and reports
     /// its own outcome. A second attempt starts if no other one is in flight.
     Unanswered,
@@ -133,8 +133,8 @@ pub(super) fn refused(write: &Write, status: ApiStatus) -> Verdict {
         .any(|cause| cause.field.starts_with("spec.clusterIP"));
     let is_leader_service = is_create && write.target.kind == Kind::Service;
     match status.code {
-        403 if has_cause("NamespaceTerminating") => Verdict::Quiet,
-        404 if is_create => Verdict::Quiet,
+        403 if has_cause("NamespaceTerminating") => Verdict::NamespaceTerminating,
+        404 if is_create => Verdict::NamespaceTerminating,
         422 if is_leader_service && is_about_address && asks_for_address(write) => {
             Verdict::AddressTaken(status)
         }

@@ -6,10 +6,10 @@ use kube_client::Client;
 use serde_json::json;
 
 use super::answer::{self, Observed, Verdict};
-use super::slot::Errand;
+use super::slot::RequestKind;
 use crate::logic::model::Version;
 use crate::logic::plan::{Action, Op, Write};
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 use crate::shell::api::{self, CallError};
 
 /// Time limit of a read. No admission webhook delays it.
@@ -21,15 +21,15 @@ const PATCH_BYTES: usize = 1_024;
 /// Does the errand for a write. The request itself is cancelled after `limit`.
 pub(super) async fn run(
     client: &Client,
-    errand: Errand,
+    errand: RequestKind,
     write: &Write,
     limit: Duration,
 ) -> Verdict {
-    if errand == Errand::Write {
+    if errand == RequestKind::Write {
         return send(client, write, limit).await;
     }
     match read(client, write).await {
-        Verdict::Overtaken(observed) => Verdict::Found(observed),
+        Verdict::Conflict(observed) => Verdict::Probed(observed),
         verdict => verdict,
     }
 }
@@ -46,9 +46,9 @@ async fn send(client: &Client, write: &Write, limit: Duration) -> Verdict {
     let status = answer.to_status();
     let is_create = matches!(write.action, Action::Create(_));
     match status.code {
-        404 if !is_create => Verdict::Overtaken(Observed::Gone(write.target.clone())),
-        409 if planted::is(Bug::ConflictIgnored) => {
-            Verdict::Overtaken(Observed::Gone(write.target.clone()))
+        404 if !is_create => Verdict::Conflict(Observed::Gone(write.target.clone())),
+        409 if mutations::is(Mutation::ConflictIgnored) => {
+            Verdict::Conflict(Observed::Gone(write.target.clone()))
         }
         409 => read(client, write).await,
         _ => answer::refused(write, status),
@@ -70,10 +70,10 @@ async fn read(client: &Client, write: &Write) -> Verdict {
                 code: None,
                 retry_after: None,
             },
-            Verdict::Overtaken,
+            Verdict::Conflict,
         ),
         Ok(answer) if answer.status.as_u16() == 404 => {
-            Verdict::Overtaken(Observed::Gone(write.target.clone()))
+            Verdict::Conflict(Observed::Gone(write.target.clone()))
         }
         Ok(answer) => answer::refused(write, answer.to_status()),
         Err(why) => failed(&why),
@@ -133,7 +133,7 @@ fn request(write: &Write) -> http::Request<Vec<u8>> {
 fn patch(version: &Version, ops: &[Op]) -> Vec<u8> {
     let mut body = Vec::with_capacity(PATCH_BYTES);
     body.push(b'[');
-    if !planted::is(Bug::NoVersionGuard) {
+    if !mutations::is(Mutation::NoVersionGuard) {
         let guard = r#"{"op":"replace","path":"/metadata/resourceVersion","value":""#;
         body.extend_from_slice(guard.as_bytes());
         body.extend_from_slice(version.to_string().as_bytes());

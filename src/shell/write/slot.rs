@@ -13,7 +13,7 @@ use crate::logic::backoff::Backoff;
 use crate::logic::fsm::Cause;
 use crate::logic::model::Version;
 use crate::logic::plan::{Action, Lane, Write};
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// So many lost races in a row are tried again at once.
 const RACES_AT_ONCE: u32 = 5;
@@ -47,7 +47,7 @@ pub(super) struct Slot {
     pub(super) not_before: Option<Instant>,
     pub(super) wake: Arc<Notify>,
     /// What is to be done about it when its turn has come.
-    pub(super) errand: Errand,
+    pub(super) errand: RequestKind,
     /// Set from a create without an answer until it is known what came of it.
     is_in_doubt: bool,
     /// Set when the server refused the content, so that another content may be tried at once.
@@ -63,8 +63,8 @@ pub(super) struct Slot {
 }
 
 /// What a worker has to do now.
-pub(super) struct Turn {
-    pub(super) errand: Errand,
+pub(super) struct Dispatch {
+    pub(super) errand: RequestKind,
     pub(super) write: Arc<Write>,
     pub(super) cause: Cause,
     /// By which the attempt is known.
@@ -79,7 +79,7 @@ pub(super) struct Turn {
 
 /// What a worker does about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Errand {
+pub(super) enum RequestKind {
     /// Sends it.
     Write,
     /// Asks what came of it, which nobody wants any more.
@@ -98,7 +98,7 @@ impl Slot {
             edition: 0,
             not_before: None,
             wake: Arc::new(Notify::new()),
-            errand: Errand::Write,
+            errand: RequestKind::Write,
             is_in_doubt: false,
             is_refused: false,
             is_raced: false,
@@ -126,7 +126,7 @@ impl Slot {
             return true;
         }
         self.wake.notify_one();
-        self.errand = Errand::Ask;
+        self.errand = RequestKind::Ask;
         self.is_in_doubt
     }
 
@@ -187,12 +187,12 @@ impl Slot {
         }
         // A patch or a deletion proves that the object exists.
         self.is_in_doubt &= matches!(write.action, Action::Create(_));
-        self.errand = Errand::Write;
+        self.errand = RequestKind::Write;
         self.write = Arc::new(write);
     }
 
     /// Its turn has come: one more attempt is under way.
-    pub(super) fn take(&mut self, now: Instant) -> Turn {
+    pub(super) fn take(&mut self, now: Instant) -> Dispatch {
         self.is_waiting = false;
         self.tries += 1;
         self.sent += 1;
@@ -206,7 +206,7 @@ impl Slot {
         // What moves traffic is worth a second try sooner.
         let first = u32::from(self.write.lane != Lane::Failover);
         let (patience, limit) = attempt::patience(first.saturating_add(self.overdue));
-        Turn {
+        Dispatch {
             errand: self.errand,
             write: Arc::clone(&self.write),
             cause: self.cause,
@@ -353,7 +353,7 @@ impl Slot {
                 .next(jitter)
         };
         let needs_worker = self.pause(delay.max(at_least));
-        if planted::is(Bug::NoBackoff) {
+        if mutations::is(Mutation::NoBackoff) {
             self.not_before = None;
         }
         needs_worker

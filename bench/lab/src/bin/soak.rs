@@ -105,15 +105,15 @@ mod planted {
     use std::process::ExitCode;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use zen_lead::planted::{BUGS, Bug, plant};
+    use zen_lead::mutations::{BUGS, Mutation, plant};
     use zen_sim::{Plan, run};
 
     /// Each is found within so many.
     const SEEDS: u64 = 500;
 
     pub(super) fn find_all(threads: NonZeroUsize, only: Option<&str>) -> ExitCode {
-        let is_meant = |bug: &Bug| only.is_none_or(|only| format!("{bug:?}") == only);
-        let bugs: Vec<Bug> = BUGS.iter().copied().filter(is_meant).collect();
+        let is_meant = |bug: &Mutation| only.is_none_or(|only| format!("{bug:?}") == only);
+        let bugs: Vec<Mutation> = BUGS.iter().copied().filter(is_meant).collect();
         if bugs.is_empty() {
             eprintln!(
                 "soak: --bug: expected a name of src/planted.rs, such as {:?}",
@@ -148,7 +148,7 @@ mod planted {
         }
     }
 
-    fn find(bug: Bug) -> Option<(u64, String)> {
+    fn find(bug: Mutation) -> Option<(u64, String)> {
         plant(Some(bug));
         (1..=SEEDS).find_map(|seed| Some((seed, run(&Plan::of(seed)).violation?)))
     }

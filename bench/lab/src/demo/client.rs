@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use zen_lead::jitter;
-use zen_lead::logic::contract::SOURCE_SERVICE;
 use zen_lead::logic::model::{Key, Meta, Object, Pod, Service, Slice, Uid, Version};
 use zen_lead::logic::reflect::Change;
+use zen_lead::logic::well_known::SOURCE_SERVICE;
 use zen_lead::shell::api::Scope;
 use zen_lead::shell::clock::Clock;
 use zen_lead::shell::transport::{self, Tuning};

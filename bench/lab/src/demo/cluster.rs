@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use serde_json::Value;
 use simkube::{Authority, Committed, Kind, Observer, Options, SimKube};
 use tokio::sync::mpsc;
-use zen_lead::logic::contract::ENABLED;
 use zen_lead::logic::model::{Family, Pod, PodPhase, Uid};
+use zen_lead::logic::well_known::ENABLED;
 use zen_lead::shell::clock::Clock;
 
 use super::kubelet::{Order, Workload, make_service};

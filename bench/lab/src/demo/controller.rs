@@ -8,9 +8,9 @@ use zen_lead::config::{Config, Flags};
 use zen_lead::jitter;
 use zen_lead::logic::model::Key;
 use zen_lead::metrics::Metrics;
-use zen_lead::run::{Clients, Controller, Surroundings};
+use zen_lead::run::{Clients, Controller, Env};
 use zen_lead::shell::clock::Clock;
-use zen_lead::shell::drive::Drive;
+use zen_lead::shell::reconciler::Reconciler;
 use zen_lead::shell::serve::Readiness;
 use zen_lead::shell::transport::{self, Tuning};
 
@@ -36,14 +36,14 @@ pub(super) fn start(kubeconfig: PathBuf, clock: &Clock, outlet: &Outlet) -> anyh
             lease: transport::client(api.clone(), &tuning)?,
             follow: transport::client(api, &tuning)?,
         };
-        let around = Surroundings {
+        let around = Env {
             clock: Clock::system(),
             jitter: jitter::from_entropy(),
             spawn: Arc::new(|task| tokio::spawn(task).abort_handle()),
         };
         let metrics = Arc::new(Metrics::new(config.per_service_histograms_max));
         let controller = Controller::new(config, clients, around, metrics);
-        let (drive, readiness) = (controller.drive(), controller.readiness());
+        let (drive, readiness) = (controller.reconciler(), controller.readiness());
         tokio::select! {
             biased;
             ended = controller.run(std::future::pending()) => {
@@ -55,7 +55,7 @@ pub(super) fn start(kubeconfig: PathBuf, clock: &Clock, outlet: &Outlet) -> anyh
 }
 
 /// Tells of the machine's state whenever it is another one, for ever.
-async fn report(drive: &Drive, readiness: &Readiness, outlet: &Outlet, clock: &Clock) {
+async fn report(drive: &Reconciler, readiness: &Readiness, outlet: &Outlet, clock: &Clock) {
     let source = Key::new(NAMESPACE, APP);
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     let (mut state, mut is_synced) = (String::new(), false);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use zen_lead::logic::contract::reason;
+use zen_lead::logic::well_known::reason;
 
 use super::model::{Kind, Model, Move};
 use super::news::{At, Route};

@@ -13,7 +13,7 @@ use super::sight::{Floor, History, Sight, Version};
 use crate::event::{SOURCES, is_foreign, name_of};
 use crate::facts::{PodFact, SourceFact, text};
 use crate::plan::Budget;
-use zen_lead::shell::lease::Tenure;
+use zen_lead::shell::lease::WritePermit;
 
 const SOURCE: &str = "zen-lead.io/source-service";
 
@@ -70,7 +70,7 @@ pub(super) struct Ledger {
     /// When the holder of the Lease asked for its last renewal that was done.
     pub(super) renewed: BTreeMap<String, Instant>,
     /// The replicas that live, and whether each may write.
-    pub(super) tenures: BTreeMap<String, Tenure>,
+    pub(super) tenures: BTreeMap<String, WritePermit>,
     /// When a replica that was held still went on.
     pub(super) resumed: BTreeMap<String, Instant>,
     /// Objects to which a replica wrote after it was deposed, until it is the holder again.

@@ -28,7 +28,7 @@ use crate::event::{SOURCES, name_of};
 use crate::facts::text;
 use crate::plan::World;
 use crate::trace::Trace;
-use zen_lead::shell::lease::Tenure;
+use zen_lead::shell::lease::WritePermit;
 
 /// What a change can still cause: it may be seen late, and two durations may run from it.
 const ECHO: Duration = Duration::from_secs(45);
@@ -93,7 +93,7 @@ impl Judge {
     }
 
     /// A life of a client has begun, or is over.
-    pub(crate) fn serves(&self, client: &str, tenure: Option<Tenure>) {
+    pub(crate) fn serves(&self, client: &str, tenure: Option<WritePermit>) {
         let mut inner = self.inner.lock();
         match tenure {
             Some(tenure) => inner.tenures.insert(client.to_owned(), tenure),

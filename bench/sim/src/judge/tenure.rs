@@ -48,7 +48,7 @@ impl Ledger {
 
     fn is_active(&self, client: &str) -> bool {
         let tenure = self.tenures.get(client);
-        tenure.is_some_and(zen_lead::shell::lease::Tenure::is_active)
+        tenure.is_some_and(zen_lead::shell::lease::WritePermit::is_active)
     }
 
     /// Only the holder of the Lease asks for writes; one that was held still for a moment may have

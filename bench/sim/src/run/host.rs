@@ -6,7 +6,7 @@ use serde_json::Value;
 use simkube::{Kind, SimKube};
 use zen_lead::config::{Config, Flags};
 use zen_lead::logic::model::Key;
-use zen_lead::shell::lease::Tenure;
+use zen_lead::shell::lease::WritePermit;
 
 use crate::event::{NS, SOURCES};
 use crate::plan::{Plan, World};
@@ -99,7 +99,7 @@ impl Host {
     }
 
     /// For the judge to ask.
-    pub(super) fn tenure(&self) -> Option<Tenure> {
+    pub(super) fn tenure(&self) -> Option<WritePermit> {
         Some(self.replica.as_ref()?.tenure.clone())
     }
 

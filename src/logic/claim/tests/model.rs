@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::jitter::{self, Jitter};
-use crate::logic::claim::{Claim, ClaimEvent, LeaseAnswer, LeaseRequest, Terms};
+use crate::logic::claim::{Claim, ClaimEvent, LeaseAnswer, LeaseParams, LeaseRequest};
 use crate::logic::model::{Key, Lease};
 use crate::logic::tests::config;
 use crate::logic::time::{Moment, Now};
@@ -188,7 +188,7 @@ impl World {
         replica.is_stopped = false;
         replica.request += 1;
         replica.missed.clear();
-        replica.claim = Some(Claim::new(Terms {
+        replica.claim = Some(Claim::new(LeaseParams {
             lease: Key::new("n", "l"),
             identity: format!("{pod}_{number}-{}", replica.lives).into(),
             pod: Some(pod.into()),

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::logic::claim::{Claim, ClaimEvent, LeaseAnswer, LeaseRequest, Purpose, Terms};
+use crate::logic::claim::{Claim, ClaimEvent, LeaseAnswer, LeaseParams, LeaseRequest, Purpose};
 use crate::logic::model::{Key, Lease};
 use crate::logic::time::{Moment, Now};
 
 const ME: &str = "me_1";
 
-fn terms() -> Terms {
-    Terms {
+fn terms() -> LeaseParams {
+    LeaseParams {
         lease: Key::new("n", "l"),
         identity: ME.into(),
         pod: None,
@@ -62,7 +62,7 @@ impl Story {
     /// One that knows its pod, and is synced once it has read the Lease.
     fn in_pod() -> Self {
         let mut story = Self::new();
-        story.claim = Some(Claim::new(Terms {
+        story.claim = Some(Claim::new(LeaseParams {
             identity: "zl-0_u_2".into(),
             pod: Some("zl-0_u".into()),
             ..terms()

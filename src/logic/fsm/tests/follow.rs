@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::record::redirect;
 use super::story::{Act, asking, prefer, ready, wait};
 use crate::logic::budget::{BudgetScope, Spent};
-use crate::logic::contract::{
-    FAILOVER_MIN_DELAY, FOLLOW, LEADER_NAMED_BY, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER,
-    STICKY, STRATEGY,
-};
 use crate::logic::follow::{Absence, Lease, State};
 use crate::logic::plan::Kind;
 use crate::logic::testkit::{Lab, pod};
 use crate::logic::time::Moment;
+use crate::logic::well_known::{
+    FAILOVER_MIN_DELAY, FOLLOW, LEADER_NAMED_BY, MIN_READY_DURATION, PAUSED, PREFERRED_LEADER,
+    STICKY, STRATEGY,
+};
 
 const LABEL: (&str, &str) = (FOLLOW, "label/role=primary");
 const LEASE: (&str, &str) = (FOLLOW, "lease/db");

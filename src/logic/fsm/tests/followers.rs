@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::matrix::{dual_stack, finalize, native_of, spec, stranger};
 use super::story::{check, lab, ready};
-use crate::logic::contract::{
+use crate::logic::plan::{Kind, Lane, Write};
+use crate::logic::testkit::{Lab, pod, set_key};
+use crate::logic::well_known::{
     ENABLED, FOLLOWERS_SERVICE_NAME, LEADER_POD_UID, LEADER_SERVICE_ANNOTATIONS,
     LEADER_SERVICE_LABELS, LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE, MIN_READY_DURATION, MIRRORED,
     PAUSED, PREFERRED_LEADER, ROLE, TRIGGER_TIME,
 };
-use crate::logic::plan::{Kind, Lane, Write};
-use crate::logic::testkit::{Lab, pod, set_key};
 
 const RO: (&str, &str) = (FOLLOWERS_SERVICE_NAME, "ro");
 
@@ -444,7 +444,7 @@ fn a_source_without_it_pays_nothing() {
     let step = lab.peek();
     assert_eq!(step.followers, crate::logic::desired::Goal::Untouched);
     assert_eq!(step.report.followers, None);
-    let writes = crate::logic::plan::plan(&step.goal, &step.followers, &lab.view());
+    let writes = crate::logic::plan::plan(&step.goal, &step.followers, &lab.snapshot());
     assert_eq!(writes, []);
     let body = lab.world.services["s-leader"]["metadata"]["annotations"][MIRRORED].clone();
     assert!(!body.as_str().expect("text").contains("followers"));

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::logic::contract::{
+use crate::logic::plan::Kind;
+use crate::logic::testkit::{Lab, World, pod, set_key, source};
+use crate::logic::well_known::{
     ENABLED, FAILOVER_MIN_DELAY, LEADER_POD_UID, LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE,
     MANAGED_BY, PAUSED, PREFERRED_LEADER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE, STICKY,
     STRATEGY,
 };
-use crate::logic::plan::Kind;
-use crate::logic::testkit::{Lab, World, pod, set_key, source};
 
 /// The states, as a lab that has come to rest in each; pod `a` is older than `b`.
 fn starts() -> [Lab; 6] {

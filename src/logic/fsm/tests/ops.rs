@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::story::{check, lab, prefer, ready, wait};
 use crate::logic::budget::{BudgetScope, Spent};
-use crate::logic::contract::{
+use crate::logic::plan::{Kind, Lane};
+use crate::logic::testkit::{Lab, pod};
+use crate::logic::well_known::{
     FAILOVER_MIN_DELAY, HANDLED_SWITCHOVER, LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE,
     MIN_READY_DURATION, PAUSED, PREFERRED_LEADER, STICKY, STRATEGY,
 };
-use crate::logic::plan::{Kind, Lane};
-use crate::logic::testkit::{Lab, pod};
 
 fn clear_preference(lab: &mut Lab) {
     lab.world.annotate("s", PREFERRED_LEADER, None);
@@ -320,7 +320,7 @@ fn who_was_never_shown_is_not_kept() {
     assert_eq!(leaving.objects(), "s-leader: -", "nor without a successor");
 
     let mut silent = decided(&[], &["a", "c"]);
-    let node = silent.view().pods[0].node.clone().expect("scheduled");
+    let node = silent.snapshot().pods[0].node.clone().expect("scheduled");
     let now = silent.world.now().moment;
     silent.nodes.down.insert(node, now);
     silent.settle();

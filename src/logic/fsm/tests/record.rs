@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::matrix::dual_stack;
 use super::story::{lab, prefer, ready};
-use crate::logic::contract::{
-    FAILOVER_MIN_DELAY, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LEADER_POD_UID, PAUSED, STICKY,
-};
 use crate::logic::plan::Kind;
 use crate::logic::testkit::Lab;
+use crate::logic::well_known::{
+    FAILOVER_MIN_DELAY, HANDLED_SWITCHOVER, LAST_LEADER_POD_UID, LEADER_POD_UID, PAUSED, STICKY,
+};
 
 fn uid(lab: &Lab, pod: &str) -> String {
     lab.world.pods[pod].uid.clone()

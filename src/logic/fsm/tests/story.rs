@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::matrix::{dual_stack, finalize, native, spec, stranger};
-use crate::logic::contract::{
+use crate::logic::event::Severity;
+use crate::logic::plan::{Action, Kind, Lane};
+use crate::logic::testkit::{Lab, pod, source};
+use crate::logic::well_known::{
     ENABLED, FAILOVER_MIN_DELAY, LAST_LEADER_POD_UID, LAST_SWITCH_TIME, LEADER_POD_UID,
     LEADER_SERVICE_NAME, LEADER_SERVICE_TYPE, MIN_READY_DURATION, PREFERRED_LEADER, SOURCE_SERVICE,
     STICKY, STRATEGY, TRIGGER_TIME,
 };
-use crate::logic::event::Severity;
-use crate::logic::plan::{Action, Kind, Lane};
-use crate::logic::testkit::{Lab, pod, source};
 
 pub(super) type Act = fn(&mut Lab);
 
@@ -424,7 +424,7 @@ fn a_source_that_is_refused_from_the_start_creates_nothing() {
     long.world.create_service(source(&"x".repeat(60))).expect("a valid name");
     let key = crate::logic::model::Key::new("n", "x".repeat(60));
     long.machine = super::Machine::default();
-    let step = long.peek_at(&long.world.view(&key, None));
+    let step = long.peek_at(&long.world.snapshot(&key, None));
     assert!(step.notes[0].message.contains("set zen-lead.io/leader-service-name"), "a default that grows too long (§1)");
 }
 

@@ -4,10 +4,10 @@ use super::Pod;
 use super::wire::{
     Address, Conditions, Container, ContainerPort, Ip, Metadata, Spec, Status, Wire,
 };
-use crate::logic::contract::PRIORITY;
 use crate::logic::model::protobuf::{push_entry, uid, version};
 use crate::logic::model::text::Text;
 use crate::logic::protobuf::{Fields, Malformed, Value};
+use crate::logic::well_known::PRIORITY;
 
 pub(in crate::logic::model) fn pod(message: &[u8]) -> Result<Pod, Malformed> {
     let (mut metadata, mut spec, mut status) = (None, Spec::default(), Status::default());

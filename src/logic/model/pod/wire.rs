@@ -12,8 +12,8 @@ use super::super::service::Protocol;
 use super::super::text::{Text, some_text, text};
 use super::super::uid::Uid;
 use super::{Addresses, NamedPort, Pod, PodPhase, Relabelled};
-use crate::logic::contract::PRIORITY;
 use crate::logic::time::Moment;
+use crate::logic::well_known::PRIORITY;
 
 impl<'de> Deserialize<'de> for Pod {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

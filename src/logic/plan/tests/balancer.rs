@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{annotate, check, follows, lab};
-use crate::logic::contract::LOAD_BALANCER_CLEANUP;
 use crate::logic::plan::{Action, Kind};
 use crate::logic::testkit::{Lab, pod, source};
+use crate::logic::well_known::LOAD_BALANCER_CLEANUP;
 
 #[test]
 fn a_load_balancer_is_never_public_by_accident() {

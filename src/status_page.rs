@@ -84,7 +84,7 @@ pub struct Delta {
 
 /// All rows.
 #[derive(Debug, Default)]
-pub struct Board {
+pub struct StatusPage {
     epoch: i64,
     /// Number of the last change, by which a reader tells whether there is a new one.
     last: AtomicU64,
@@ -109,7 +109,7 @@ struct BoardRow {
     changes: VecDeque<LeaderChange>,
 }
 
-impl Board {
+impl StatusPage {
     /// An empty board. `epoch` tells its numbers from those of an earlier process: when it began, in
     /// milliseconds.
     #[must_use]
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn only_what_is_different_is_news() {
-        let board = Board::default();
+        let board = StatusPage::default();
         board.show(&key("a"), row("a-0"), None);
         board.show(&key("b"), row("b-0"), None);
         let (news, upto) = board.news(0);
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_service_that_left_is_news_once_and_its_return_too() {
-        let board = Board::default();
+        let board = StatusPage::default();
         board.show(&key("a"), row("a-0"), Some(change("a-0")));
         let (_, upto) = board.news(0);
         board.forget(&key("a"));
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn changes_and_departures_are_bounded() {
-        let board = Board::default();
+        let board = StatusPage::default();
         for at in 0..100 {
             board.show(&key("a"), row("a-0"), Some(change(&format!("a-{at}"))));
         }
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn many_rows_come_in_turns_and_none_is_lost() {
-        let board = Board::default();
+        let board = StatusPage::default();
         for at in 0..1_000 {
             board.show(&key(&format!("{at}")), row("x"), None);
         }

@@ -6,23 +6,23 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Cell, Drive};
+use super::{Reconciler, ServiceState};
 use crate::logic::addresses::Addresses;
 use crate::logic::budget::{BudgetScope, Guard, Spent};
 use crate::logic::fsm::{Attempt, Cause, Context, Machine, Step};
-use crate::logic::heal::Restrained;
+use crate::logic::heal::Throttled;
 use crate::logic::model::Key;
 use crate::logic::nodes::Nodes;
-use crate::logic::plan::{self, Aside, Plan, Target, Write};
+use crate::logic::plan::{self, Plan, PlanExclusions, Target, Write};
 use crate::logic::rate_limit::TokenBucket;
-use crate::logic::spread::{Others, Spread};
+use crate::logic::snapshot::Snapshot;
+use crate::logic::spread::{LeadersPerNode, Others};
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::View;
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// What is true of all Services together.
 #[derive(Default)]
-pub(super) struct Together {
+pub(super) struct ClusterState {
     /// What steps share. Locked for one step, after its machine and never across an await.
     shared: Mutex<Shared>,
     /// Nodes that are about to go, or down. Locked for one look or one change.
@@ -35,33 +35,33 @@ pub(super) struct Together {
 #[derive(Default)]
 struct Shared {
     /// Which node leads how many.
-    spread: Spread,
+    spread: LeadersPerNode,
     /// Cluster addresses of leader Services that were taken down.
     addresses: Addresses,
 }
 
-impl Drive {
+impl Reconciler {
     /// Plans the writes without the fields that are contested and without the parts that the server
     /// refuses. Neither holds up the rest. A standby plans nothing.
     pub(super) fn plan(
-        cell: &mut Cell,
+        cell: &mut ServiceState,
         is_active: bool,
         step: &Step,
-        view: &View,
+        snapshot: &Snapshot,
         now: Moment,
-    ) -> Restrained {
+    ) -> Throttled {
         if !is_active {
             cell.refusals.clear();
-            return Restrained::default();
+            return Throttled::default();
         }
         let refusals = &cell.refusals;
         let plan = |left: &[Target]| {
-            let aside = Aside {
+            let aside = PlanExclusions {
                 left,
                 refusals,
                 now,
             };
-            plan::plan_beside(&step.goal, &step.followers, view, aside)
+            plan::plan_beside(&step.goal, &step.followers, snapshot, aside)
         };
         let Plan {
             mut writes,
@@ -99,8 +99,8 @@ impl Drive {
     /// Steps one machine, which is `cell`'s no more until its successor is put there.
     pub(super) fn decide(
         &self,
-        cell: &mut Cell,
-        view: &View,
+        cell: &mut ServiceState,
+        snapshot: &Snapshot,
         is_over_limit: bool,
         cause: Cause,
         now: Now,
@@ -129,12 +129,12 @@ impl Drive {
             writes: is_active,
             cause,
         };
-        let step = std::mem::take(&mut cell.machine).step(view, &context, now);
+        let step = std::mem::take(&mut cell.machine).step(snapshot, &context, now);
         // A standby counts what is published, a replica that writes what it is about to publish.
         let published = step
             .machine
             .leader()
-            .and_then(|leader| view.pod(&leader.uid));
+            .and_then(|leader| snapshot.pod(&leader.uid));
         let node = if is_active {
             step.goal.leader_node()
         } else {
@@ -145,7 +145,7 @@ impl Drive {
             cell.node = node.cloned();
         }
         for (name, ips) in &step.released {
-            let (service, source) = (view.key.sibling(Arc::clone(name)), &view.key.name);
+            let (service, source) = (snapshot.key.sibling(Arc::clone(name)), &snapshot.key.name);
             let addresses = &mut shared.addresses;
             addresses.keep(service, source, ips.clone(), now.moment);
         }
@@ -185,14 +185,14 @@ impl Drive {
             |node: &&Arc<str>| before.down.contains_key(*node) != after.down.contains_key(*node);
         let down = before.down.keys().chain(after.down.keys()).filter(is_other);
         let changed: BTreeSet<&Arc<str>> = leaving.chain(down).collect();
-        if !changed.is_empty() && !planted::is(Bug::NodeNewsLost) {
+        if !changed.is_empty() && !mutations::is(Mutation::NodeNewsLost) {
             let sources = self.store.sources_on(|node| changed.contains(node));
-            self.touch_all(sources, cause);
+            self.reconcile_all(sources, cause);
         }
     }
 
     /// The budget that is used up; of two the one that takes longer.
-    fn spent(&self, cell: &Cell, now: Now) -> Option<Spent> {
+    fn spent(&self, cell: &ServiceState, now: Now) -> Option<Spent> {
         let Guard {
             per_service,
             global,
@@ -212,7 +212,7 @@ impl Drive {
     }
 
     /// An attempt at a failover was abandoned.
-    fn release(&self, cell: &mut Cell, now: Now) {
+    fn release(&self, cell: &mut ServiceState, now: Now) {
         if let Some(limit) = self.settings.guard.per_service {
             cell.failovers.put_back(limit, now.moment);
         }
@@ -221,7 +221,7 @@ impl Drive {
         }
     }
 
-    fn spend(&self, cell: &mut Cell, now: Now) {
+    fn spend(&self, cell: &mut ServiceState, now: Now) {
         if let Some(limit) = self.settings.guard.per_service {
             cell.failovers.take(limit, now.moment);
         }

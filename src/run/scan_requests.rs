@@ -5,17 +5,17 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::logic::model::{Key, Service};
-use crate::logic::view::may_have_attracted_slices;
+use crate::logic::snapshot::may_have_attracted_slices;
 use crate::store::{Origin, Store};
 
 /// Where Services enter the store, and the queue to the look for foreign slices.
 #[derive(Clone)]
-pub(super) struct Lookout {
+pub(super) struct ScanRequests {
     store: Arc<Store>,
     queue: mpsc::Sender<Key>,
 }
 
-impl Lookout {
+impl ScanRequests {
     pub(super) const fn new(store: Arc<Store>, queue: mpsc::Sender<Key>) -> Self {
         Self { store, queue }
     }

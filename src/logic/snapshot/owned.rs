@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::logic::contract::{FOLLOWERS, ROLE};
 use crate::logic::model::{Meta, Service, Slice};
+use crate::logic::well_known::{FOLLOWERS, ROLE};
 
 /// What the objects of ours are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::notes::Topic;
+use super::announced::Topic;
 use super::{Context, Machine, Phase};
-use crate::logic::contract::{SERVICE_NAME, SOURCE_SERVICE, reason};
 use crate::logic::event::Note;
 use crate::logic::mirror::Mirrored;
 use crate::logic::model::{Service, ServiceType};
-use crate::logic::settings::{self, Exposure, OptIn, Settings};
-use crate::logic::view::{Role, View};
+use crate::logic::settings::{self, LeaderServiceType, OptIn, Settings};
+use crate::logic::snapshot::{Role, Snapshot};
+use crate::logic::well_known::{SERVICE_NAME, SOURCE_SERVICE, reason};
 
 /// What should happen to a source as a whole.
-pub(super) enum Intent {
+pub(super) enum Lifecycle {
     /// Serve it under this name.
     Serve {
         source: Arc<Service>,
@@ -25,9 +25,9 @@ pub(super) enum Intent {
 }
 
 /// Reads the source. Updates the settings in `machine` and says what is wrong with them.
-pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) -> Intent {
-    let Some(source) = &view.source else {
-        return forget(machine, Intent::Leave);
+pub(super) fn read(machine: &mut Machine, snapshot: &Snapshot, context: &Context<'_>) -> Lifecycle {
+    let Some(source) = &snapshot.source else {
+        return forget(machine, Lifecycle::Leave);
     };
     let meta = &source.metadata;
     if meta.deletion_timestamp.is_some() {
@@ -36,9 +36,9 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
             .iter()
             .any(|finalizer| &**finalizer == "orphan");
         let intent = if orphans {
-            Intent::Orphan
+            Lifecycle::Orphan
         } else {
-            Intent::Leave
+            Lifecycle::Leave
         };
         return forget(machine, intent);
     }
@@ -48,10 +48,10 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
         Note::warning(reason::INVALID_SERVICE, text)
     });
     if opt_in == OptIn::No || meta.labels.get(SOURCE_SERVICE).is_some() {
-        return forget(machine, Intent::Leave);
+        return forget(machine, Lifecycle::Leave);
     }
-    let own = view.own_services();
-    let is_served = is_served(machine, view, own);
+    let own = snapshot.own_services();
+    let is_served = is_served(machine, snapshot, own);
     if machine.phase == Phase::Unmanaged && machine.settings == Settings::default() {
         recall(machine, own);
     }
@@ -64,7 +64,7 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
         Note::warning(reason::INVALID_ANNOTATION, text)
     });
     if opt_in == OptIn::Unclear && !is_served {
-        return Intent::Leave;
+        return Lifecycle::Leave;
     }
     machine.is_wanted = true;
     machine.settings = settings;
@@ -73,7 +73,7 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
         machine.said.set(Topic::Source, Some(why), |text| {
             Note::warning(reason::INVALID_SERVICE, text)
         });
-        return Intent::Leave;
+        return Lifecycle::Leave;
     }
     if context.is_over_limit && !is_served {
         let text = "The namespace has reached --max-cache-size-per-namespace opted-in Services; \
@@ -81,15 +81,15 @@ pub(super) fn read(machine: &mut Machine, view: &View, context: &Context<'_>) ->
         machine.said.set(Topic::Source, Some(text.into()), |text| {
             Note::warning(reason::INVALID_SERVICE, text)
         });
-        return Intent::Leave;
+        return Lifecycle::Leave;
     }
     machine.said.forget(Topic::Source);
-    match serving_name(machine, view, source, own) {
-        Some(name) => Intent::Serve {
+    match serving_name(machine, snapshot, source, own) {
+        Some(name) => Lifecycle::Serve {
             source: Arc::clone(source),
             name,
         },
-        None => Intent::Leave,
+        None => Lifecycle::Leave,
     }
 }
 
@@ -112,17 +112,17 @@ fn ignored(source: &Service, opt_in: OptIn) -> Option<String> {
 /// Whether a source is being served, so that a typo keeps it and a limit does not turn it away. A
 /// source that is on the way out may be so only to be made again; it counts as served then, though
 /// nothing of it is left for a moment. A process that has just started goes by what exists.
-fn is_served(machine: &Machine, view: &View, own: &[Arc<Service>]) -> bool {
+fn is_served(machine: &Machine, snapshot: &Snapshot, own: &[Arc<Service>]) -> bool {
     match machine.phase {
         Phase::Electing | Phase::Serving(_) => true,
         Phase::Draining => machine.is_wanted || !own.is_empty(),
-        Phase::Unmanaged => !own.is_empty() || !view.own_slices().is_empty(),
+        Phase::Unmanaged => !own.is_empty() || !snapshot.own_slices().is_empty(),
     }
 }
 
 /// A source that does not want to be served has no last valid value and no announcements: if
 /// it comes back, it starts from the defaults.
-fn forget(machine: &mut Machine, intent: Intent) -> Intent {
+fn forget(machine: &mut Machine, intent: Lifecycle) -> Lifecycle {
     machine.is_wanted = false;
     machine.settings = Settings::default();
     machine.said.forget_source();
@@ -136,11 +136,11 @@ fn recall(machine: &mut Machine, own: &[Arc<Service>]) {
         return;
     };
     machine.settings.exposure = match leader.spec.kind {
-        _ if leader.is_headless() => Exposure::Headless,
-        ServiceType::NodePort => Exposure::NodePort,
-        ServiceType::LoadBalancer => Exposure::LoadBalancer,
+        _ if leader.is_headless() => LeaderServiceType::Headless,
+        ServiceType::NodePort => LeaderServiceType::NodePort,
+        ServiceType::LoadBalancer => LeaderServiceType::LoadBalancer,
         ServiceType::ClusterIP | ServiceType::ExternalName | ServiceType::Other => {
-            Exposure::ClusterIP
+            LeaderServiceType::ClusterIP
         }
     };
     let mirrored = Mirrored::read(leader).unwrap_or_default();
@@ -153,7 +153,7 @@ fn recall(machine: &mut Machine, own: &[Arc<Service>]) {
 }
 
 /// Why a Service cannot be a source at all.
-fn unfit(source: &Service, exposure: Exposure) -> Option<String> {
+fn unfit(source: &Service, exposure: LeaderServiceType) -> Option<String> {
     let spec = &source.spec;
     if spec.kind == ServiceType::ExternalName {
         Some(
@@ -161,7 +161,7 @@ fn unfit(source: &Service, exposure: Exposure) -> Option<String> {
         )
     } else if spec.selector.is_empty() {
         Some("The Service has no selector; expected one, to know its pods by".into())
-    } else if spec.ports.is_empty() && exposure != Exposure::Headless {
+    } else if spec.ports.is_empty() && exposure != LeaderServiceType::Headless {
         Some("The Service has no ports; expected at least one, or zen-lead.io/leader-service-type: Headless".into())
     } else {
         None
@@ -172,25 +172,25 @@ fn unfit(source: &Service, exposure: Exposure) -> Option<String> {
 /// is served under already, if any.
 fn serving_name(
     machine: &mut Machine,
-    view: &View,
+    snapshot: &Snapshot,
     source: &Service,
     own: &[Arc<Service>],
 ) -> Option<Arc<str>> {
     match settings::requested_name(source) {
         Err(why) => {
-            let name = current_name(machine, view, own);
+            let name = current_name(machine, snapshot, own);
             machine.said.forget(Topic::Conflict);
             machine.said.set(Topic::Name, Some(why), |text| {
                 Note::warning(reason::INVALID_LEADER_SERVICE_NAME, text)
             });
             name
         }
-        Ok(name) if is_of_followers(machine, view, &name) => {
-            let kept = current_name(machine, view, own);
+        Ok(name) if is_of_followers(machine, snapshot, &name) => {
+            let kept = current_name(machine, snapshot, own);
             let text = format!(
                 "{name} is the followers Service of {}; the leader Service needs another name, by \
                  zen-lead.io/leader-service-name",
-                view.key.name
+                snapshot.key.name
             );
             machine.said.forget(Topic::Conflict);
             machine.said.set(Topic::Name, Some(text), |text| {
@@ -199,19 +199,19 @@ fn serving_name(
             kept
         }
         Ok(name) => {
-            let is_stranger = |_: &&Arc<Service>| view.own_service(&name).is_none();
-            let stranger = view.service(&name).filter(is_stranger);
+            let is_stranger = |_: &&Arc<Service>| snapshot.own_service(&name).is_none();
+            let stranger = snapshot.service(&name).filter(is_stranger);
             let taken = stranger.map(|_| {
                 format!(
                     "Service {name} exists and is not the leader Service of {}; it is left alone. \
                      Remove it, or choose another name by zen-lead.io/leader-service-name",
-                    view.key.name
+                    snapshot.key.name
                 )
             });
             // If a user deleted it, the source that it belongs to makes it again.
-            let holder = view
-                .held_by(&name)
-                .filter(|_| view.service(&name).is_none());
+            let holder = snapshot
+                .name_holder(&name)
+                .filter(|_| snapshot.service(&name).is_none());
             let taken = taken.or_else(|| {
                 holder.map(|other| {
                     format!(
@@ -221,7 +221,7 @@ fn serving_name(
                 })
             });
             let kept = match taken {
-                Some(_) => current_name(machine, view, own),
+                Some(_) => current_name(machine, snapshot, own),
                 None => Some(name),
             };
             machine.said.forget(Topic::Name);
@@ -234,24 +234,24 @@ fn serving_name(
 }
 
 /// Whether the followers are served under that name, though a user may have deleted the Service meanwhile.
-fn is_of_followers(machine: &Machine, view: &View, name: &Arc<str>) -> bool {
+fn is_of_followers(machine: &Machine, snapshot: &Snapshot, name: &Arc<str>) -> bool {
     let is_known = machine.followers.name.as_ref() == Some(name);
-    view.own(Role::Followers).service(name).is_some() || is_known
+    snapshot.own(Role::Followers).service(name).is_some() || is_known
 }
 
 /// The name that a source is served under already: the one the machine knows, though a user may
 /// have deleted that Service meanwhile; after a restart the one whose slices have a leader.
-fn current_name(machine: &Machine, view: &View, own: &[Arc<Service>]) -> Option<Arc<str>> {
+fn current_name(machine: &Machine, snapshot: &Snapshot, own: &[Arc<Service>]) -> Option<Arc<str>> {
     let is_own = |name: &str| own.iter().any(|service| &*service.metadata.name == name);
-    let is_served = is_served(machine, view, own);
+    let is_served = is_served(machine, snapshot, own);
     let known = machine
         .name
         .as_ref()
-        .filter(|name| is_own(name) || (is_served && view.service(name).is_none()));
+        .filter(|name| is_own(name) || (is_served && snapshot.service(name).is_none()));
     if known.is_some() {
         return known.cloned();
     }
-    let slices = view.own_slices();
+    let slices = snapshot.own_slices();
     let leads = |name: &str| {
         slices.iter().any(|slice| {
             slice.leader().is_some() && slice.metadata.labels.get(SERVICE_NAME) == Some(name)

@@ -10,9 +10,9 @@ fn check_service(sentence: &str, is_ours: bool, act: impl FnOnce(&mut Lab)) {
     let mut lab = Lab::new(source("s"), [pod("a")]);
     lab.settle();
     act(&mut lab);
-    let view = lab.view();
+    let snapshot = lab.snapshot();
     assert_eq!(
-        view.own_service("s-leader").is_some(),
+        snapshot.own_service("s-leader").is_some(),
         is_ours,
         "{sentence}"
     );
@@ -23,8 +23,8 @@ fn check_slice(sentence: &str, is_ours: bool, act: impl FnOnce(&mut Lab)) {
     let mut lab = Lab::new(source("s"), [pod("a")]);
     lab.settle();
     act(&mut lab);
-    let view = lab.view();
-    let mut own = view.own_slices().iter();
+    let snapshot = lab.snapshot();
+    let mut own = snapshot.own_slices().iter();
     let is_own = own.any(|slice| &*slice.metadata.name == "s-leader");
     assert_eq!(is_own, is_ours, "{sentence}");
 }
@@ -95,13 +95,13 @@ fn native_slices_of_our_service_are_strangers_born_of_it() {
     let mut lab = Lab::new(source("s"), [pod("a")]);
     lab.settle();
     crate::logic::fsm::tests::matrix::native(&mut lab.world);
-    let view = lab.view();
-    let [stranger] = &view.strangers[..] else {
-        panic!("one stranger: {:?}", view.strangers);
+    let snapshot = lab.snapshot();
+    let [stranger] = &snapshot.foreign_slices[..] else {
+        panic!("one stranger: {:?}", snapshot.foreign_slices);
     };
-    let service = view.service("s-leader").expect("a leader Service");
+    let service = snapshot.service("s-leader").expect("a leader Service");
     assert!(stranger.was_born_of(service));
-    assert_eq!(view.own_slices().len(), 1, "and is not taken for ours");
+    assert_eq!(snapshot.own_slices().len(), 1, "and is not taken for ours");
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn names_differ_and_stay() {
     let key = Key::new("n", "s");
     assert_eq!(&*slice_name("x", None), "x");
     assert_eq!(&*slice_name("x", Some(Family::IPv6)), "x-ipv6");
-    let evasive = evasive_name(&key, "x");
-    assert_eq!(evasive, evasive_name(&key, "x"));
-    assert_ne!(evasive, evasive_name(&Key::new("n", "t"), "x"));
-    assert_ne!(evasive, evasive_name(&key, "x-ipv6"));
+    let evasive = fallback_name(&key, "x");
+    assert_eq!(evasive, fallback_name(&key, "x"));
+    assert_ne!(evasive, fallback_name(&Key::new("n", "t"), "x"));
+    assert_ne!(evasive, fallback_name(&key, "x-ipv6"));
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use kube_client::Client;
 use tokio::sync::mpsc;
 
-use super::parts::TaskSet;
+use super::task_set::TaskSet;
 use super::{Controller, FirstSync};
-use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::fsm::Cause;
 use crate::logic::model::{Key, Lease, Object, Pod, Service, Slice, Uid};
 use crate::logic::reflect::{Change, Failure, FailureClass, RestartReason, Unreadable};
+use crate::logic::snapshot::{ForeignSlice, Role};
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::{Role, Stranger};
+use crate::logic::well_known::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::shell::api::Scope;
-use crate::shell::sweep::Sweep;
+use crate::shell::foreign_slices::ForeignSliceScanner;
 use crate::shell::watch::{self, Selectors, WatchNote, WatchOptions};
 use crate::store::Origin;
 
@@ -24,7 +24,7 @@ pub(crate) const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed
 
 impl Controller {
     pub(super) fn watch_services(&self, parts: &mut TaskSet, scope: &Scope, sync: &Arc<FirstSync>) {
-        let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
+        let (store, reconciler) = (Arc::clone(&self.store), Arc::clone(&self.reconciler));
         let lookout = self.lookout.clone();
         let within = scope.namespace().map(Arc::<str>::from);
         let mut synced = sync.once();
@@ -41,7 +41,7 @@ impl Controller {
                 Change::Progress(_) => return,
                 Change::Skipped(unreadable) => return skipped::<Service>(&unreadable),
             };
-            drive.touch_all(
+            reconciler.reconcile_all(
                 touched,
                 Cause {
                     at,
@@ -52,7 +52,7 @@ impl Controller {
     }
 
     pub(super) fn watch_slices(&self, parts: &mut TaskSet, scope: &Scope, sync: &Arc<FirstSync>) {
-        let (store, drive) = (Arc::clone(&self.store), Arc::clone(&self.drive));
+        let (store, reconciler) = (Arc::clone(&self.store), Arc::clone(&self.reconciler));
         let within = scope.namespace().map(Arc::<str>::from);
         let mut synced = sync.once();
         let lookout = self.lookout.clone();
@@ -80,9 +80,9 @@ impl Controller {
                         let touched = store.retain_slices(within.as_deref(), &keys, &version);
                         synced();
                         for source in &touched {
-                            let view = store.view(source);
+                            let snapshot = store.snapshot(source);
                             for role in [Role::Leader, Role::Followers] {
-                                for service in view.own(role).services() {
+                                for service in snapshot.own(role).services() {
                                     lookout.ask(service.metadata.key());
                                 }
                             }
@@ -95,7 +95,7 @@ impl Controller {
                     Change::Progress(_) => return,
                     Change::Skipped(unreadable) => return skipped::<Slice>(&unreadable),
                 };
-                drive.touch_all(
+                reconciler.reconcile_all(
                     touched,
                     Cause {
                         at,
@@ -107,9 +107,9 @@ impl Controller {
     }
 
     pub(super) fn watch_pods(&self, parts: &mut TaskSet, scope: &Scope, sync: &Arc<FirstSync>) {
-        let (store, drive, clock) = (
+        let (store, reconciler, clock) = (
             Arc::clone(&self.store),
-            Arc::clone(&self.drive),
+            Arc::clone(&self.reconciler),
             self.around.clock.clone(),
         );
         let within = scope.namespace().map(Arc::<str>::from);
@@ -140,7 +140,7 @@ impl Controller {
                     Change::Progress(_) => return,
                     Change::Skipped(unreadable) => return skipped::<Pod>(&unreadable),
                 };
-                drive.touch_all(
+                reconciler.reconcile_all(
                     touched,
                     Cause {
                         at,
@@ -272,8 +272,8 @@ impl Controller {
         let alive = self.alive("sweep");
         let store = Arc::clone(&self.store);
         let (known, leaders) = (Arc::clone(&store), Arc::clone(&store));
-        let (drive, clock) = (Arc::clone(&self.drive), self.around.clock.clone());
-        let sweep = Sweep {
+        let (reconciler, clock) = (Arc::clone(&self.reconciler), self.around.clock.clone());
+        let sweep = ForeignSliceScanner {
             client: self.clients.watch.clone(),
             scopes,
             known: move || known.services_with_strangers(),
@@ -292,14 +292,14 @@ impl Controller {
                 let (ours, others): (Vec<_>, Vec<_>) = slices
                     .into_iter()
                     .partition(|slice| is_stripped(slice, uid.as_ref()));
-                let strangers = others
+                let foreign_slices = others
                     .iter()
-                    .map(|slice| Stranger::of(Arc::clone(&service.name), slice));
-                let mut touched = store.put_strangers(service, strangers.collect());
+                    .map(|slice| ForeignSlice::of(Arc::clone(&service.name), slice));
+                let mut touched = store.put_strangers(service, foreign_slices.collect());
                 for slice in ours {
                     touched.extend(store.put_slice(slice, Origin::Answer));
                 }
-                drive.touch_all(
+                reconciler.reconcile_all(
                     touched,
                     Cause {
                         at: clock.moment(),
@@ -308,10 +308,10 @@ impl Controller {
                 );
             },
         };
-        let (drive, is_active) = (Arc::clone(&self.drive), self.is_active());
+        let (reconciler, is_active) = (Arc::clone(&self.reconciler), self.is_active());
         parts.spawn("sweep", async move {
             // Before the first sync it is unknown which Services are leader Services.
-            while !(drive.is_open() && is_active()) {
+            while !(reconciler.is_open() && is_active()) {
                 alive();
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }

@@ -8,8 +8,8 @@ use http::{Method, Request, StatusCode, header};
 use kube_client::Client;
 use serde_json::Value;
 
+use super::environment::Environment;
 use super::grammar::Call;
-use super::place::Environment;
 use crate::logic::model::{Key, Service};
 use crate::shell::api::{self, Scope};
 use crate::shell::clock::Clock;

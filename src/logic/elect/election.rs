@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::eligible::{lasting, obstacle};
+use super::fitness::{Fitness, suspect_until};
 use super::rank::{Rank, rank};
-use super::standing::{Standing, suspect_until};
 use super::{Ballot, Hold, Reason, Rules, Verdict, keep};
 use crate::logic::model::Pod;
 use crate::logic::time::Moment;
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
-pub(super) struct Field<'a, 'b> {
+pub(super) struct Election<'a, 'b> {
     rules: &'a Rules<'a>,
     ballot: &'a Ballot<'b>,
     now: Moment,
@@ -22,7 +22,7 @@ pub(super) struct Field<'a, 'b> {
     preferred: Option<&'b Arc<Pod>>,
 }
 
-impl<'a, 'b> Field<'a, 'b> {
+impl<'a, 'b> Election<'a, 'b> {
     pub(super) fn of(rules: &'a Rules<'a>, ballot: &'a Ballot<'b>, now: Moment) -> Self {
         let mut field = Self {
             rules,
@@ -50,14 +50,16 @@ impl<'a, 'b> Field<'a, 'b> {
     }
 
     /// The verdict over an incumbent.
-    pub(super) fn decide(&self, standing: &Standing<'b>) -> Verdict {
+    pub(super) fn decide(&self, standing: &Fitness<'b>) -> Verdict {
         let rules = self.rules;
         let first = self.preferred.or(self.best);
         // A leader hands over to a pod that is about to go only if it is about to go itself.
         let successor = self.preferred.filter(|pod| !self.is_last_resort(pod));
-        let spent = rules.spent.filter(|_| !planted::is(Bug::GuardIgnored));
+        let spent = rules
+            .spent
+            .filter(|_| !mutations::is(Mutation::GuardIgnored));
         if let (
-            Standing::Fails(pod, Reason::NotReady) | Standing::Yields(pod, Reason::NotReady),
+            Fitness::Fails(pod, Reason::NotReady) | Fitness::Yields(pod, Reason::NotReady),
             Some(spent),
             None,
         ) = (standing, spent, successor)
@@ -71,18 +73,18 @@ impl<'a, 'b> Field<'a, 'b> {
         }
         match *standing {
             // What was asked for is no failover.
-            Standing::Fails(_, Reason::NotReady) if spent.is_some() => {
+            Fitness::Fails(_, Reason::NotReady) if spent.is_some() => {
                 self.elect(successor, Some(Reason::Switchover))
             }
-            Standing::Fails(_, Reason::NotReady) | Standing::Gone(Reason::NotReady)
+            Fitness::Fails(_, Reason::NotReady) | Fitness::Gone(Reason::NotReady)
                 if first.is_none() =>
             {
                 self.elect(None, Some(Reason::NoneReady))
             }
-            Standing::Fails(_, reason) | Standing::Gone(reason) => self.elect(first, Some(reason)),
+            Fitness::Fails(_, reason) | Fitness::Gone(reason) => self.elect(first, Some(reason)),
             // To leave one pod that is about to go for another such pod would gain nothing, unless
             // the first one already terminates.
-            Standing::Yields(pod, reason) => {
+            Fitness::Yields(pod, reason) => {
                 // Nor does one that is down stay for it.
                 let must_go = pod.terminating || reason == Reason::NotReady;
                 let gains = |first: &&Arc<Pod>| must_go || !self.is_last_resort(first);
@@ -92,10 +94,10 @@ impl<'a, 'b> Field<'a, 'b> {
                 };
                 self.elect(Some(first), Some(reason))
             }
-            Standing::Waits(..) | Standing::Firm(_) if successor.is_some() => {
+            Fitness::Waits(..) | Fitness::Firm(_) if successor.is_some() => {
                 self.elect(successor, Some(Reason::Switchover))
             }
-            Standing::Waits(pod, until) => {
+            Fitness::Waits(pod, until) => {
                 let next = self.next().filter(|_| rules.awaits_another(pod));
                 keep(
                     pod,
@@ -103,8 +105,8 @@ impl<'a, 'b> Field<'a, 'b> {
                     earliest(Some(until), next),
                 )
             }
-            Standing::Firm(pod) => {
-                let may_lose = !rules.keeps(pod) || planted::is(Bug::NotSticky);
+            Fitness::Firm(pod) => {
+                let may_lose = !rules.keeps(pod) || mutations::is(Mutation::NotSticky);
                 match self
                     .best
                     .filter(|best| may_lose && self.is_better(best, pod))

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::few::Few;
+use super::name_set::NameSet;
 use super::namespace::{Names, Namespace};
 use crate::logic::model::{Key, Pod};
 use crate::logic::settings::{self, OptIn};
-use crate::logic::view::{View, is_marked_for_followers};
-use crate::planted::{self, Bug};
+use crate::logic::snapshot::{Snapshot, is_marked_for_followers};
+use crate::mutations::{self, Mutation};
 
 /// How urgent it is to look at a source that has not been looked at yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ impl Namespace {
             .related_services
             .keys()
             .chain(self.related_slices.keys())
-            .filter(|_| !planted::is(Bug::DrainForgotten));
+            .filter(|_| !mutations::is(Mutation::DrainForgotten));
         let opted_in = self
             .services
             .values()
@@ -60,7 +60,7 @@ impl Namespace {
                 !pod.is_some_and(|pod| pod.uid == leader.uid && pod.ready && !pod.terminating)
             })
         };
-        if slices.into_iter().flat_map(Few::iter).any(is_lost) {
+        if slices.into_iter().flat_map(NameSet::iter).any(is_lost) {
             Rank::Lost
         } else if slices.is_some() || self.related_services.contains_key(source) {
             Rank::Served
@@ -70,32 +70,45 @@ impl Namespace {
     }
 
     /// What a source sees.
-    pub(super) fn view(&self, key: &Key) -> View {
+    pub(super) fn snapshot(&self, key: &Key) -> Snapshot {
         let name = &*key.name;
         let related = self.related_services.get(name);
-        let mut names: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
+        let mut names: Names = related
+            .into_iter()
+            .flat_map(NameSet::iter)
+            .cloned()
+            .collect();
         names.extend(self.names_of(name).cloned());
         let members = self.members.get(name);
         let pods = members.map(|members| members.iter().map(|pod| Arc::clone(&pod.0)).collect());
         let source = self.services.get(name).cloned();
-        let mut view = View::new(key.clone(), source, pods.unwrap_or_default());
+        let mut snapshot = Snapshot::new(key.clone(), source, pods.unwrap_or_default());
         // Slices by labels, and by every name that a slice of a Service in question can have.
         let related = self.related_slices.get(name);
-        let mut slices: Names = related.into_iter().flat_map(Few::iter).cloned().collect();
+        let mut slices: Names = related
+            .into_iter()
+            .flat_map(NameSet::iter)
+            .cloned()
+            .collect();
         for service in &names {
-            slices.extend(view.slice_names(service));
+            slices.extend(snapshot.slice_names(service));
             let evasive = self.evasive.get(service);
-            slices.extend(evasive.into_iter().flat_map(Few::iter).cloned());
-            view.strangers
-                .extend(self.strangers.get(service).into_iter().flatten().cloned());
+            slices.extend(evasive.into_iter().flat_map(NameSet::iter).cloned());
+            snapshot.foreign_slices.extend(
+                self.foreign_slices
+                    .get(service)
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
         }
-        view.slices = slices
+        snapshot.slices = slices
             .iter()
             .filter_map(|slice| self.slices.get(slice))
             .cloned()
             .collect();
         // The owners of those slices, to tell a gone owner from a stranger.
-        for slice in &view.slices {
+        for slice in &snapshot.slices {
             names.extend(
                 slice
                     .metadata
@@ -104,21 +117,21 @@ impl Namespace {
                     .map(|owner| Arc::clone(&owner.name)),
             );
         }
-        view.services = names
+        snapshot.services = names
             .iter()
             .filter_map(|service| self.services.get(service))
             .cloned()
             .collect();
-        view.referenced = self.referenced(name, &view);
-        view.classify()
+        snapshot.pinned_pods = self.pinned_pods(name, &snapshot);
+        snapshot.classify()
     }
 
     /// The pods that a slice in sight or the machine names as leader, whatever their labels.
-    fn referenced(&self, source: &str, view: &View) -> Vec<Arc<Pod>> {
-        if planted::is(Bug::IncumbentNotPinned) {
+    fn pinned_pods(&self, source: &str, snapshot: &Snapshot) -> Vec<Arc<Pod>> {
+        if mutations::is(Mutation::IncumbentNotPinned) {
             return Vec::new();
         }
-        let slices = view.slices.iter();
+        let slices = snapshot.slices.iter();
         let slices = slices.filter(|slice| !is_marked_for_followers(&slice.metadata));
         let leaders = slices.filter_map(|slice| slice.leader());
         let leaders = leaders.map(|leader| &leader.name);

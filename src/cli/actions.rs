@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::time::{Instant, timeout_at};
 
-use super::ask::Cluster;
+use super::client::Cluster;
+use super::cluster_view::ClusterView;
 use super::grammar::Call;
-use super::report::{Judge, Judged};
-use super::sight::ClusterView;
-use crate::logic::contract::{PAUSED, PREFERRED_LEADER};
+use super::report::{Evaluator, Judged};
 use crate::logic::duration::{self, Brief};
 use crate::logic::follow::Follow;
 use crate::logic::model::Key;
+use crate::logic::well_known::{PAUSED, PREFERRED_LEADER};
 use crate::shell::api::Scope;
 
 /// How long `--wait` waits unless told otherwise.
@@ -73,7 +73,7 @@ pub(super) async fn switchover(cluster: &Cluster, call: &Call, source: &Key) -> 
     };
     let arrived = timeout_at(began + timeout, settled(&mut sight, source, leads)).await;
     if arrived.is_err() {
-        let now = Judge::new(&sight.store, sight.now()).source(source);
+        let now = Evaluator::new(&sight.store, sight.now()).source(source);
         let leader = now.report.leader.map(|leader| leader.pod);
         bail!(
             "{to} does not lead after {}, but {} does; the request stands. Is a controller running? \
@@ -118,7 +118,7 @@ fn how_to_ask(follow: &Follow) -> String {
 /// The pod that was asked for, if the Service knows it.
 fn asked(judged: &Judged, to: &str) -> Result<Arc<str>> {
     let name = to.strip_prefix("pod/").unwrap_or(to);
-    let pods = &judged.view.pods;
+    let pods = &judged.snapshot.pods;
     if let Some(pod) = pods.iter().find(|pod| *pod.name == *name) {
         return Ok(Arc::clone(&pod.name));
     }
@@ -126,7 +126,7 @@ fn asked(judged: &Judged, to: &str) -> Result<Arc<str>> {
     names.sort_unstable();
     bail!(
         "--to: got {to:?}, expected a pod of Service {}: {}",
-        judged.view.key,
+        judged.snapshot.key,
         if names.is_empty() {
             "it has none".into()
         } else {
@@ -138,7 +138,7 @@ fn asked(judged: &Judged, to: &str) -> Result<Arc<str>> {
 /// Waits until a source looks so.
 async fn settled(sight: &mut ClusterView, source: &Key, looks: impl Fn(&Judged) -> bool) {
     loop {
-        let judged = Judge::new(&sight.store, sight.now()).source(source);
+        let judged = Evaluator::new(&sight.store, sight.now()).source(source);
         if looks(&judged) {
             return;
         }
@@ -148,8 +148,8 @@ async fn settled(sight: &mut ClusterView, source: &Key, looks: impl Fn(&Judged) 
 
 /// A source that is opted in.
 fn served(sight: &ClusterView, source: &Key) -> Result<Judged> {
-    let judged = Judge::new(&sight.store, sight.now()).source(source);
-    if judged.view.source.is_none() {
+    let judged = Evaluator::new(&sight.store, sight.now()).source(source);
+    if judged.snapshot.source.is_none() {
         bail!("there is no Service {source}");
     }
     if !judged.is_managed {

@@ -1,4 +1,4 @@
-//! Owns the machines and their deadlines. `touch` is synchronous: view, step, plan, and the writes
+//! Owns the machines and their deadlines. `reconcile` is synchronous: view, step, plan, and the writes
 //! are in the writer's slots before it returns. Sends nothing itself.
 
 mod deadlines;
@@ -19,24 +19,24 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use self::deadlines::{Deadlines, Timer};
-use self::decide::Together;
+use self::decide::ClusterState;
 use self::doubt::Sight;
 pub use self::doubt::Suspect;
-use self::quota::Room;
+use self::quota::NamespaceQuota;
 use self::report::{Trace, measure, show};
 use super::clock::{Clock, HEARTBEAT};
-use crate::board::Board;
 use crate::logic::budget::Guard;
 use crate::logic::event::Note;
 use crate::logic::fsm::{Cause, Machine, Phase};
-use crate::logic::heal::{Fought, Heals, Restrained};
+use crate::logic::heal::{ContestedField, RevertTracker, Throttled};
 use crate::logic::mirror::Mirror;
 use crate::logic::model::{Key, Service, Version};
 use crate::logic::plan::{Refusals, Write};
 use crate::logic::rate_limit::TokenBucket;
 use crate::logic::time::Moment;
 use crate::metrics::{Metrics, Outcome, ServiceStats};
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
+use crate::status_page::StatusPage;
 use crate::store::Store;
 
 /// So many Services are worked off before other tasks of the thread get their turn.
@@ -45,19 +45,19 @@ const TOUCHES_PER_TURN: usize = 256;
 const SHARDS: usize = 16;
 
 /// Where the outcome of a step goes. Implemented by the composition root.
-pub trait Outlet: Send + Sync {
+pub trait Effects: Send + Sync {
     /// These, and no others, are the writes that the source wants now.
     fn submit(&self, source: &Key, writes: Vec<Write>, cause: Cause);
     /// Tells users something about the source.
     fn tell(&self, source: &Service, note: Note);
     /// Tells users of a fight over a field, and which client the other one is.
-    fn tell_of_fight(&self, source: &Key, fought: Fought);
+    fn tell_of_fight(&self, source: &Key, fought: ContestedField);
     /// Whether this replica writes. One that stands by decides all the same, follows what the other
     /// one publishes, and submits nothing.
     fn is_active(&self) -> bool {
         true
     }
-    /// Asks the server for a pod, and calls [`Drive::verified`] once it is answered, or does not answer.
+    /// Asks the server for a pod, and calls [`Reconciler::verified`] once it is answered, or does not answer.
     /// Returns false if it cannot ask.
     fn verify(&self, _source: &Key, _pod: Suspect) -> bool {
         false
@@ -79,34 +79,34 @@ pub struct Settings {
 }
 
 /// All machines.
-pub struct Drive {
+pub struct Reconciler {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
-    outlet: Arc<dyn Outlet>,
+    outlet: Arc<dyn Effects>,
     /// For the status page, if there is one.
-    board: Option<Arc<Board>>,
+    board: Option<Arc<StatusPage>>,
     settings: Settings,
     clock: Clock,
     /// Cleared until every kind has synced: half a picture decides nothing.
     is_open: AtomicBool,
     /// A machine is locked for one step and never across an await.
-    cells: DashMap<Key, Arc<Mutex<Cell>>, FixedState>,
+    cells: DashMap<Key, Arc<Mutex<ServiceState>>, FixedState>,
     /// When to look at which source again. Locked for one insertion or removal.
     deadlines: Mutex<Deadlines>,
     earlier: Notify,
     /// Notified when other Leases are followed than before.
     followed: Arc<Notify>,
     /// Locked for one look-up; never together with `deadlines`.
-    rooms: Mutex<BTreeMap<Arc<str>, Room>>,
+    rooms: Mutex<BTreeMap<Arc<str>, NamespaceQuota>>,
     /// Since when this replica writes, in microseconds of [`Moment`].
     writes_since: AtomicI64,
-    together: Together,
+    together: ClusterState,
 }
 
 #[derive(Default)]
-struct Cell {
+struct ServiceState {
     machine: Machine,
-    heals: Heals,
+    heals: RevertTracker,
     refusals: Refusals,
     deadline: Option<Timer>,
     /// The node that its leader is counted on.
@@ -119,14 +119,14 @@ struct Cell {
     steps: VecDeque<Trace>,
 }
 
-impl Drive {
-    /// No machine yet, and closed until [`Drive::open`].
+impl Reconciler {
+    /// No machine yet, and closed until [`Reconciler::open`].
     #[must_use]
     pub fn new(
         store: Arc<Store>,
         metrics: Arc<Metrics>,
-        outlet: Arc<dyn Outlet>,
-        board: Option<Arc<Board>>,
+        outlet: Arc<dyn Effects>,
+        board: Option<Arc<StatusPage>>,
         settings: Settings,
         clock: Clock,
     ) -> Self {
@@ -148,7 +148,7 @@ impl Drive {
             followed: Arc::default(),
             rooms: Mutex::default(),
             writes_since: AtomicI64::new(i64::MIN),
-            together: Together::default(),
+            together: ClusterState::default(),
         }
     }
 
@@ -179,7 +179,7 @@ impl Drive {
         let all = self.cells.iter();
         let all = all.map(|entry| (entry.key().clone(), Arc::clone(&entry)));
         let all: Vec<_> = all.collect();
-        let is_urgent = |cell: &Mutex<Cell>| cell.lock().machine.attempt.is_some();
+        let is_urgent = |cell: &Mutex<ServiceState>| cell.lock().machine.attempt.is_some();
         let urgent = all.into_iter().filter(|(_, cell)| is_urgent(cell));
         let mut urgent: Vec<Key> = urgent.map(|(key, _)| key).collect();
         urgent.sort();
@@ -197,10 +197,10 @@ impl Drive {
 
     /// Looks at these sources, because of one piece of news. What is too much for one turn is left
     /// to the deadlines.
-    pub fn touch_all(&self, sources: Vec<Key>, cause: Cause) {
+    pub fn reconcile_all(&self, sources: Vec<Key>, cause: Cause) {
         let mut sources = sources.into_iter();
         for source in sources.by_ref().take(TOUCHES_PER_TURN) {
-            self.touch(&source, cause);
+            self.reconcile(&source, cause);
         }
         if sources.len() == 0 {
             return; // Most news concern no source, and must not wake a task either.
@@ -214,7 +214,7 @@ impl Drive {
     }
 
     /// Looks at one source: view, step, plan, and into the writer's slots.
-    pub fn touch(&self, source: &Key, cause: Cause) {
+    pub fn reconcile(&self, source: &Key, cause: Cause) {
         if !self.is_open() {
             return;
         }
@@ -228,7 +228,7 @@ impl Drive {
         };
         let mut cell = cell.lock();
         let now = self.clock.now();
-        let view = self.store.view(source);
+        let snapshot = self.store.snapshot(source);
         let was_served = cell.machine.phase != Phase::Unmanaged;
         let is_over_limit = self.is_full(source, was_served);
         let before = (
@@ -236,16 +236,16 @@ impl Drive {
             cell.machine.leader().map(|leader| Arc::clone(&leader.pod)),
         );
         let is_active = self.outlet.is_active();
-        let step = self.decide(&mut cell, &view, is_over_limit, cause, now);
-        let is_in_doubt = self.is_in_doubt(&mut cell, &view, &step, now.moment) && is_active;
+        let step = self.decide(&mut cell, &snapshot, is_over_limit, cause, now);
+        let is_in_doubt = self.is_in_doubt(&mut cell, &snapshot, &step, now.moment) && is_active;
         let restrained = if is_in_doubt {
-            Restrained::default()
+            Throttled::default()
         } else {
-            Self::plan(&mut cell, is_active, &step, &view, now.moment)
+            Self::plan(&mut cell, is_active, &step, &snapshot, now.moment)
         };
         let writes = restrained.writes;
 
-        self.remember(source, &step.machine, &view);
+        self.remember(source, &step.machine, &snapshot);
         let is_served = step.machine.phase != Phase::Unmanaged;
         let waits = is_over_limit && self.store.concerns(source);
         self.count_place(source, was_served, is_served, waits);
@@ -258,20 +258,20 @@ impl Drive {
             cell.stats
                 .get_or_insert_with(|| self.metrics.service(source)),
         );
-        measure(&figures, &view, &step, is_active);
+        measure(&figures, &snapshot, &step, is_active);
         let deadline = step.deadline.into_iter().chain(restrained.until).min();
-        let deadline = deadline.filter(|_| !planted::is(Bug::TimerLost));
+        let deadline = deadline.filter(|_| !mutations::is(Mutation::TimerLost));
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
         let (change, follow) = (step.switched, step.report.follow);
         self.outlet.submit(source, writes, cause);
         if let Some(board) = &self.board {
-            show(board, &view, &cell.machine, follow, change, now);
+            show(board, &snapshot, &cell.machine, follow, change, now);
         }
         for fought in restrained.fought {
             self.outlet.tell_of_fight(source, fought);
         }
-        if let Some(service) = &view.source {
+        if let Some(service) = &snapshot.source {
             step.notes
                 .into_iter()
                 .for_each(|note| self.outlet.tell(service, note));
@@ -285,7 +285,7 @@ impl Drive {
     }
 
     /// The source is gone, and everything of it.
-    fn forget(&self, source: &Key, cell: &mut Cell) {
+    fn forget(&self, source: &Key, cell: &mut ServiceState) {
         self.set_deadline(source, cell, None);
         self.cells.remove(source);
         self.note_followed(source, None, false);
@@ -327,7 +327,7 @@ impl Drive {
                 pod_changed: None,
             };
             for (source, news) in due {
-                self.touch(&source, news.unwrap_or(cause));
+                self.reconcile(&source, news.unwrap_or(cause));
             }
             tokio::task::yield_now().await;
         }
@@ -339,7 +339,7 @@ impl Drive {
         self.earlier.notify_one();
     }
 
-    fn set_deadline(&self, source: &Key, cell: &mut Cell, at: Option<Moment>) {
+    fn set_deadline(&self, source: &Key, cell: &mut ServiceState, at: Option<Moment>) {
         let mut deadlines = self.deadlines.lock();
         let current = cell.deadline.filter(|entry| deadlines.contains(*entry));
         if current.map(|(at, _)| at) == at {

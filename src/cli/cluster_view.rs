@@ -8,12 +8,12 @@ use kube_client::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::ask::Cluster;
+use super::client::Cluster;
 use crate::jitter;
-use crate::logic::contract::SOURCE_SERVICE;
 use crate::logic::model::{Key, Object, Pod, Service, Slice};
 use crate::logic::reflect::{Change, FailureClass};
 use crate::logic::time::{Moment, Now};
+use crate::logic::well_known::SOURCE_SERVICE;
 use crate::run::LIVE_PODS;
 use crate::shell::api::Scope;
 use crate::shell::clock::Clock;
@@ -45,7 +45,7 @@ enum WatchUpdate {
 
 /// Why the cluster cannot be seen.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Blind {
+pub(super) enum ReadError {
     /// The server, or the way to it.
     #[error("cannot read {0}")]
     Failed(String),
@@ -56,7 +56,7 @@ pub(super) enum Blind {
 
 impl ClusterView {
     /// Looks until every kind is known.
-    pub(super) async fn of(cluster: &Cluster, scopes: &[Scope]) -> Result<Self, Blind> {
+    pub(super) async fn of(cluster: &Cluster, scopes: &[Scope]) -> Result<Self, ReadError> {
         let (outlet, news) = mpsc::unbounded_channel();
         let clock = cluster.clock.clone();
         let store = Arc::new(Store::default());
@@ -81,11 +81,11 @@ impl ClusterView {
         };
         let lists = KINDS * scopes.len();
         let synced = tokio::time::timeout(PATIENCE, sight.synced(lists)).await;
-        synced.unwrap_or(Err(Blind::Late(PATIENCE)))?;
+        synced.unwrap_or(Err(ReadError::Late(PATIENCE)))?;
         Ok(sight)
     }
 
-    async fn synced(&mut self, lists: usize) -> Result<(), Blind> {
+    async fn synced(&mut self, lists: usize) -> Result<(), ReadError> {
         let (mut left, mut trouble) = (lists, 0);
         while left > 0 {
             match self.news.recv().await {
@@ -94,11 +94,11 @@ impl ClusterView {
                     // One more try for what may have been an accident.
                     trouble += 1;
                     if is_final || trouble > lists {
-                        return Err(Blind::Failed(what));
+                        return Err(ReadError::Failed(what));
                     }
                 }
                 Some(WatchUpdate::Touched(_)) => {}
-                None => return Err(Blind::Failed("the cluster: a watch ended".into())),
+                None => return Err(ReadError::Failed("the cluster: a watch ended".into())),
             }
         }
         Ok(())

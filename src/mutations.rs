@@ -5,13 +5,13 @@ macro_rules! bugs {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// One of the bugs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Bug {
+        pub enum Mutation {
             $($(#[$doc])* $name,)*
         }
 
         /// All there are.
         #[cfg(planted)]
-        pub const BUGS: &[Bug] = &[$(Bug::$name,)*];
+        pub const BUGS: &[Mutation] = &[$(Mutation::$name,)*];
     };
 }
 
@@ -92,18 +92,18 @@ bugs! {
 mod choice {
     use std::cell::Cell;
 
-    use super::Bug;
+    use super::Mutation;
 
     std::thread_local! {
-        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+        static PLANTED: Cell<Option<Mutation>> = const { Cell::new(None) };
     }
 
     /// From now on this thread's controllers have this bug.
-    pub fn plant(bug: Option<Bug>) {
+    pub fn plant(bug: Option<Mutation>) {
         PLANTED.set(bug);
     }
 
-    pub(crate) fn is(bug: Bug) -> bool {
+    pub(crate) fn is(bug: Mutation) -> bool {
         PLANTED.get() == Some(bug)
     }
 }
@@ -115,6 +115,6 @@ pub use choice::plant;
 
 /// Whether the controller has this bug: never.
 #[cfg(not(planted))]
-pub(crate) const fn is(_: Bug) -> bool {
+pub(crate) const fn is(_: Mutation) -> bool {
     false
 }

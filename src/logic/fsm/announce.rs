@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use super::notes::Topic;
+use super::announced::Topic;
 use super::{Attempt, Machine, report};
-use crate::logic::contract::{PRIORITY, SOURCE_SERVICE, reason};
 use crate::logic::desired::Goal;
 use crate::logic::elect::{self, Hold, Rules, Verdict};
 use crate::logic::event::Note;
 use crate::logic::model::{Pod, Service};
 use crate::logic::settings::{QUOTED_MAX, Strategy};
-use crate::logic::view::{Owned, Role, View};
+use crate::logic::snapshot::{Owned, Role, Snapshot};
+use crate::logic::well_known::{PRIORITY, SOURCE_SERVICE, reason};
 
 impl Machine {
     /// Says why there is no leader, or which ports the leader lacks. `is_lost`: the slices have just
     /// shown the loss.
     pub(super) fn explain(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         rules: &Rules<'_>,
         verdict: &Verdict,
         name: &str,
@@ -26,7 +26,7 @@ impl Machine {
         self.tell_of_guard(verdict);
         let Some(leader) = &verdict.leader else {
             self.said.forget(Topic::Ports);
-            let (event, text) = report::why_no_leader(view, rules, name);
+            let (event, text) = report::why_no_leader(snapshot, rules, name);
             let leaves = |attempt: &Attempt| attempt.from.is_some();
             if is_lost || self.attempt.as_ref().is_some_and(leaves) {
                 // One event says that it was lost, to what, and why none follows.
@@ -66,7 +66,7 @@ impl Machine {
     }
 
     /// Pods whose rank cannot be read, where that counts.
-    pub(super) fn tell_of_priorities(&mut self, view: &View) {
+    pub(super) fn tell_of_priorities(&mut self, snapshot: &Snapshot) {
         let unread = |pod: &Arc<Pod>| {
             let text: String = elect::priority(pod)
                 .err()?
@@ -80,7 +80,7 @@ impl Machine {
         };
         let texts = match self.settings.strategy {
             Strategy::Priority if self.settings.follow.is_none() => {
-                view.pods.iter().filter_map(unread).collect()
+                snapshot.pods.iter().filter_map(unread).collect()
             }
             _ => Vec::new(),
         };
@@ -89,9 +89,9 @@ impl Machine {
         });
     }
 
-    pub(super) fn tell_of_strangers(&mut self, view: &View, name: &str) {
-        let texts = view
-            .strangers
+    pub(super) fn tell_of_strangers(&mut self, snapshot: &Snapshot, name: &str) {
+        let texts = snapshot
+            .foreign_slices
             .iter()
             .filter(|stranger| {
                 let served = [Some(name), self.followers.name.as_deref()];
@@ -112,13 +112,13 @@ impl Machine {
 
     /// Services that pass for ours and have never been served under: made by others from one of our
     /// Services' YAML. They go as leftovers do, and their author should know why.
-    pub(super) fn tell_of_copies(&mut self, view: &View, goal: &Goal) {
+    pub(super) fn tell_of_copies(&mut self, snapshot: &Snapshot, goal: &Goal) {
         let mut texts = Vec::new();
         for (role, serving, kind) in [
             (Role::Leader, self.name.clone(), "leader"),
             (Role::Followers, self.followers.name.clone(), "followers"),
         ] {
-            let own = view.own(role);
+            let own = snapshot.own(role);
             let is_other =
                 |service: &&Arc<Service>| Some(&service.metadata.name) != serving.as_ref();
             for other in own.services().iter().filter(is_other) {
@@ -134,7 +134,7 @@ impl Machine {
                         "Service {} is deleted: by its owner or its labels it is a {kind} Service of {}, \
                          and not the one that is served. A Service that is made from a {kind} Service must \
                          have neither its ownerReferences nor the label {SOURCE_SERVICE}",
-                        meta.name, view.key.name
+                        meta.name, snapshot.key.name
                     ));
                 }
             }
@@ -145,11 +145,11 @@ impl Machine {
     }
 
     /// Objects of ours that are being deleted block their name until their finalizers are done.
-    pub(super) fn tell_what_is_stuck(&mut self, view: &View, goal: &Goal) {
+    pub(super) fn tell_what_is_stuck(&mut self, snapshot: &Snapshot, goal: &Goal) {
         if *goal == Goal::Untouched {
             return self.said.forget(Topic::Stuck);
         }
-        let both = [Role::Leader, Role::Followers].map(|role| view.own(role));
+        let both = [Role::Leader, Role::Followers].map(|role| snapshot.own(role));
         let services = both.into_iter().flat_map(Owned::services);
         let services = services.map(|service| ("Service", &service.metadata));
         let slices = both.into_iter().flat_map(Owned::slices);

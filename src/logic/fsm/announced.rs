@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::logic::contract::reason;
 use crate::logic::event::Note;
+use crate::logic::well_known::reason;
 
 /// What a note is about. Of each topic there is one current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,14 +53,14 @@ pub enum Topic {
 
 /// What has been said so far, and what is to be said now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct Announced {
     current: BTreeMap<Topic, Vec<String>>,
     /// Why there is no leader any more: said once the slices show it.
     outage: Option<Note>,
     pending: Vec<Note>,
 }
 
-impl Said {
+impl Announced {
     /// Restates a topic: `None` when all is well. Says it if it differs from what was said last.
     pub(super) fn set(
         &mut self,

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::api::{self, ListError, Scope};
 use super::clock::HEARTBEAT;
-use crate::logic::contract::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 use crate::logic::model::{Key, Slice};
+use crate::logic::well_known::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
 
 /// Between two looks at everything.
 const INTERVAL: Duration = Duration::from_mins(10);
@@ -36,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub const ASKED_MAX: usize = 1_024;
 
 /// What a look needs to know and to tell.
-pub struct Sweep<K, L, R> {
+pub struct ForeignSliceScanner<K, L, R> {
     /// The connection.
     pub client: Client,
     /// What is watched.
@@ -52,7 +52,7 @@ pub struct Sweep<K, L, R> {
     pub report: R,
 }
 
-impl<K, L, R> Sweep<K, L, R>
+impl<K, L, R> ForeignSliceScanner<K, L, R>
 where
     K: Fn() -> Vec<Key>,
     L: Fn(&Key) -> bool,

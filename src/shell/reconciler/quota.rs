@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Drive;
+use super::Reconciler;
 use crate::logic::model::Key;
 
 /// How many Services of a namespace are served, and which ones wait for a place.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct NamespaceQuota {
     served: usize,
     waiting: BTreeSet<Key>,
 }
 
-impl Drive {
+impl Reconciler {
     pub(super) fn is_full(&self, source: &Key, is_served: bool) -> bool {
         let Some(max) = self.settings.services_per_namespace_max else {
             return false;

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use super::Machine;
-use super::notes::Topic;
-use crate::logic::contract::{PREFIX, reason};
+use super::announced::Topic;
 use crate::logic::desired::{self, Desired, Record};
 use crate::logic::elect::{self, Verdict};
 use crate::logic::event::Note;
 use crate::logic::mirror::{Mirror, Mirrored};
 use crate::logic::model::{EndpointPort, Family, Labels, Pod, Port, Service, ServiceType};
-use crate::logic::settings::Exposure;
-use crate::logic::view::{Owned, Role, View};
+use crate::logic::settings::LeaderServiceType;
+use crate::logic::snapshot::{Owned, Role, Snapshot};
+use crate::logic::well_known::{PREFIX, reason};
 
 impl Machine {
     pub(super) fn desired(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         mirror: &Mirror,
         source: &Service,
         name: Arc<str>,
@@ -25,17 +25,17 @@ impl Machine {
     ) -> Desired {
         let exposure = self.settings.exposure;
         let meta = &source.metadata;
-        let service = view.own_service(&name).map(|service| &**service);
+        let service = snapshot.own_service(&name).map(|service| &**service);
         let (source_ranges, is_range_lent) = self.source_ranges(source);
         let load_balancer_class = self.balancer_class(source, service);
-        let annotations = self.annotations(view, mirror, source, &name);
-        self.tell_of_strangers(view, &name);
-        self.tell_of_priorities(view);
+        let annotations = self.annotations(snapshot, mirror, source, &name);
+        self.tell_of_strangers(snapshot, &name);
+        self.tell_of_priorities(snapshot);
         let handled = self.handed_over(&verdict);
         let leader = verdict.leader.as_ref().map(|pod| pod.uid.clone());
         let last_leader = leader.or_else(|| self.last.clone());
         Desired {
-            source: view.key.clone(),
+            source: snapshot.key.clone(),
             source_uid: meta.uid.clone(),
             exposure,
             ports: source.spec.ports.iter().map(without_node_port).collect(),
@@ -51,13 +51,13 @@ impl Machine {
             source_labels: meta.labels.clone(),
             source_annotations: meta.annotations.clone(),
             cluster_ips: match exposure {
-                Exposure::Headless => Vec::new(),
+                LeaderServiceType::Headless => Vec::new(),
                 _ => fitting(&self.cluster_ips, &families),
             },
             families,
             followers: None,
             leader: verdict.leader.map(|pod| desired::Leader {
-                ports: shown_ports(view.own(Role::Leader), &source.spec.ports, &pod),
+                ports: shown_ports(snapshot.own(Role::Leader), &source.spec.ports, &pod),
                 uid: pod.uid.clone(),
                 name: Arc::clone(&pod.name),
                 node: pod.node.clone(),
@@ -78,7 +78,7 @@ impl Machine {
     /// The annotations that the source lends or asks for, within the server's limit.
     fn annotations(
         &mut self,
-        view: &View,
+        snapshot: &Snapshot,
         mirror: &Mirror,
         source: &Service,
         name: &str,
@@ -88,7 +88,7 @@ impl Machine {
         let lent_labels = mirror.labels(&source.metadata.labels);
         let labels = lent_labels.iter().chain(self.settings.leader_labels.iter());
         let labels = labels.map(|(key, _)| key);
-        let service = view.own_service(name);
+        let service = snapshot.own_service(name);
         // What users set there themselves takes room as well.
         let foreign = service.map_or(0, |service| {
             let mirrored = Mirrored::read(service).unwrap_or_else(|| {

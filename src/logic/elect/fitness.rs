@@ -6,10 +6,10 @@ use super::ports::resolves_any;
 use super::{Ballot, Incumbent, Reason, Rules};
 use crate::logic::model::{Pod, PodPhase};
 use crate::logic::time::Moment;
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// How the incumbent stands.
-pub(super) enum Standing<'b> {
+pub(super) enum Fitness<'b> {
     /// Eligible.
     Firm(&'b Arc<Pod>),
     /// Not Ready, but kept until then.
@@ -27,18 +27,18 @@ pub(super) fn judge<'b>(
     ballot: &Ballot<'b>,
     incumbent: Incumbent<'b>,
     now: Moment,
-) -> Standing<'b> {
+) -> Fitness<'b> {
     let pod = match incumbent.pod {
         Some(pod) if !pod.ended() => pod,
-        Some(pod) if pod.gone || pod.terminating => return Standing::Gone(Reason::Deleted),
+        Some(pod) if pod.gone || pod.terminating => return Fitness::Gone(Reason::Deleted),
         // It is not Ready for good, and no order keeps it.
-        Some(pod) if pod.disrupted => return Standing::Gone(Reason::Disrupted),
-        Some(_) => return Standing::Gone(Reason::NotReady),
-        None => return Standing::Gone(Reason::Deleted),
+        Some(pod) if pod.disrupted => return Fitness::Gone(Reason::Disrupted),
+        Some(_) => return Fitness::Gone(Reason::NotReady),
+        None => return Fitness::Gone(Reason::Deleted),
     };
     let is_selected = ballot.pods.iter().any(|candidate| candidate.uid == pod.uid);
     if !is_selected || pod.of_job {
-        return Standing::Gone(Reason::Unlabelled);
+        return Fitness::Gone(Reason::Unlabelled);
     }
     let has_address = pod.ips.of(rules.family).is_some();
     let reason = if pod.disrupted {
@@ -50,12 +50,12 @@ pub(super) fn judge<'b>(
     } else {
         Reason::NoIp
     };
-    let is_guarded = rules.spent.is_some() && planted::is(Bug::GuardKeepsTheDead);
-    if !has_address && !is_guarded && !planted::is(Bug::DeadAddress) {
-        return Standing::Gone(reason);
+    let is_guarded = rules.spent.is_some() && mutations::is(Mutation::GuardKeepsTheDead);
+    if !has_address && !is_guarded && !mutations::is(Mutation::DeadAddress) {
+        return Fitness::Gone(reason);
     }
     if !resolves_any(rules.ports, pod) {
-        return Standing::Fails(pod, reason);
+        return Fitness::Fails(pod, reason);
     }
     let serves = pod.ready && pod.phase == PodPhase::Running;
     let node = pod.node.as_ref();
@@ -63,19 +63,19 @@ pub(super) fn judge<'b>(
     if let Some(since) = rules.nodes.down_since(node).filter(|_| serves) {
         let until = since + rules.failover_delay;
         return match reason {
-            Reason::NotReady if now < until => Standing::Waits(pod, until),
-            _ => Standing::Yields(pod, reason),
+            Reason::NotReady if now < until => Fitness::Waits(pod, until),
+            _ => Fitness::Yields(pod, reason),
         };
     }
     if serves && reason == Reason::NotReady && rules.nodes.leaves(node) {
-        return Standing::Yields(pod, Reason::Disrupted);
+        return Fitness::Yields(pod, Reason::Disrupted);
     }
     match suspect_until(rules, pod, now) {
-        _ if serves && (pod.disrupted || pod.terminating) => Standing::Yields(pod, reason),
-        _ if serves => Standing::Firm(pod),
-        Some(_) if pod.disrupted => Standing::Yields(pod, reason),
-        Some(until) => Standing::Waits(pod, until),
-        None => Standing::Fails(pod, reason),
+        _ if serves && (pod.disrupted || pod.terminating) => Fitness::Yields(pod, reason),
+        _ if serves => Fitness::Firm(pod),
+        Some(_) if pod.disrupted => Fitness::Yields(pod, reason),
+        Some(until) => Fitness::Waits(pod, until),
+        None => Fitness::Fails(pod, reason),
     }
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::Drive;
+use super::Reconciler;
 use crate::logic::follow::Lease;
 use crate::logic::fsm::{Machine, Phase};
 use crate::logic::model::Key;
-use crate::logic::view::View;
+use crate::logic::snapshot::Snapshot;
 use crate::store::FollowChange;
 
-impl Drive {
+impl Reconciler {
     /// Notified when other Leases are followed than before.
     #[must_use]
     pub fn followed(&self) -> Arc<Notify> {
@@ -20,7 +20,7 @@ impl Drive {
     }
 
     /// Notes after a step what a source wants to hear of.
-    pub(super) fn remember(&self, source: &Key, machine: &Machine, view: &View) {
+    pub(super) fn remember(&self, source: &Key, machine: &Machine, snapshot: &Snapshot) {
         let leader = machine.leader().map(|leader| &leader.pod);
         self.store.pin(source, leader, machine.names());
         let follow = match machine.phase {
@@ -30,7 +30,7 @@ impl Drive {
         let lease = follow
             .and_then(|follow| follow.lease(&source.namespace))
             .filter(|lease| self.may_follow(source, lease));
-        self.note_followed(source, lease.as_ref(), awaits_write(view));
+        self.note_followed(source, lease.as_ref(), awaits_write(snapshot));
     }
 
     /// Notes which Lease a source follows. A step that finds out about another one has seen nothing of
@@ -53,9 +53,9 @@ impl Drive {
 
 /// Whether the next write of the Lease counts even if it only renews: a pod that has appeared since the
 /// last one is named by none before.
-fn awaits_write(view: &View) -> bool {
-    match &view.lease {
-        Lease::Present(fact) => view.pods.iter().any(|pod| pod.appeared > fact.changed),
+fn awaits_write(snapshot: &Snapshot) -> bool {
+    match &snapshot.lease {
+        Lease::Present(fact) => snapshot.pods.iter().any(|pod| pod.appeared > fact.changed),
         Lease::Unread | Lease::Absent(_) => false,
     }
 }

@@ -49,9 +49,9 @@ impl Hash for ByName {
 
 /// All pods of a namespace.
 #[derive(Debug, Default)]
-pub(super) struct Roster(HashSet<ByName, FixedState>);
+pub(super) struct PodMap(HashSet<ByName, FixedState>);
 
-impl Roster {
+impl PodMap {
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Pod>> {
         self.0.get(name).map(|ByName(pod)| pod)
     }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Cell, Drive};
-use crate::board::{Board, LeaderChange, Row};
-use crate::logic::contract::reason;
+use super::{Reconciler, ServiceState};
 use crate::logic::duration::Brief;
 use crate::logic::event::Note;
 use crate::logic::follow::{self, Lease};
@@ -14,9 +12,11 @@ use crate::logic::fsm::{Machine, Phase, Report, Step, Switched};
 use crate::logic::model::{Key, Meta, Pod, Service};
 use crate::logic::names::Reason;
 use crate::logic::plan::{Target, Write};
+use crate::logic::snapshot::{Owned, Role, Snapshot};
 use crate::logic::time::{Moment, Now};
-use crate::logic::view::{Owned, Role, View};
+use crate::logic::well_known::reason;
 use crate::metrics::{Figures, LeaderFigures, ServiceStats};
+use crate::status_page::{LeaderChange, Row, StatusPage};
 
 /// How many steps `/debug/state` shows.
 const STEPS_KEPT: usize = 20;
@@ -34,14 +34,14 @@ pub(super) struct Trace {
 /// Sets the figures of a source after a step. Gauges are kept by every replica and shown by the
 /// active one; what is counted, is counted by the active one only, so that sums over replicas are
 /// right.
-pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active: bool) {
+pub(super) fn measure(stats: &ServiceStats, snapshot: &Snapshot, step: &Step, is_active: bool) {
     let Report {
         pods_available,
         is_election,
         kept,
         leader_created,
         unresolved_ports,
-        strangers,
+        foreign_slices,
         is_guarded,
         followers,
         follower_ports,
@@ -52,16 +52,16 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
     let leader = machine.leader().map(|leader| LeaderFigures {
         since: leader.since,
         created: leader_created.unwrap_or_default(),
-        ready: view.pod(&leader.uid).is_some_and(|pod| pod.ready),
+        ready: snapshot.pod(&leader.uid).is_some_and(|pod| pod.ready),
     });
     let is_served = machine.phase != Phase::Unmanaged;
     stats.decided(&Figures {
         state: machine.phase.state(),
         pods_available: count(*pods_available),
         leader,
-        leader_service: is_served && !view.own_services().is_empty(),
+        leader_service: is_served && !snapshot.own_services().is_empty(),
         slices: if is_served {
-            count(view.own_slices().len() + view.own(Role::Followers).slices().len())
+            count(snapshot.own_slices().len() + snapshot.own(Role::Followers).slices().len())
         } else {
             0
         },
@@ -69,9 +69,9 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
         followers: followers.map(count),
         follow: *follow,
     });
-    stats.foreign_slices(count(*strangers));
+    stats.foreign_slices(count(*foreign_slices));
     if !is_active {
-        return note_switch(view, step, is_active);
+        return note_switch(snapshot, step, is_active);
     }
     stats.cache_hit();
     if *is_election {
@@ -96,14 +96,14 @@ pub(super) fn measure(stats: &ServiceStats, view: &View, step: &Step, is_active:
     {
         stats.failed_over(reason, switched.took);
     }
-    note_switch(view, step, is_active);
+    note_switch(snapshot, step, is_active);
 }
 
-fn note_switch(view: &View, step: &Step, is_active: bool) {
+fn note_switch(snapshot: &Snapshot, step: &Step, is_active: bool) {
     let Some(switched) = &step.switched else {
         return;
     };
-    let (service, took) = (&view.key, Brief(switched.took));
+    let (service, took) = (&snapshot.key, Brief(switched.took));
     let from = switched.from.as_deref().unwrap_or("none");
     let to = switched.to.as_deref().unwrap_or("none");
     let reason = switched.reason.map_or("elected", Reason::as_str);
@@ -116,8 +116,8 @@ fn note_switch(view: &View, step: &Step, is_active: bool) {
 
 /// Puts a source on the status page.
 pub(super) fn show(
-    board: &Board,
-    view: &View,
+    board: &StatusPage,
+    snapshot: &Snapshot,
     machine: &Machine,
     follow: Option<follow::State>,
     switched: Option<Switched>,
@@ -129,8 +129,8 @@ pub(super) fn show(
         leader_service: machine.name.clone(),
         leader: leader.map(|leader| Arc::clone(&leader.pod)),
         since: leader.and_then(|leader| now.wall.checked_sub(now.moment.since(leader.since)).ok()),
-        available: Report::available(view),
-        pods: view.pods.len(),
+        available: Report::available(snapshot),
+        pods: snapshot.pods.len(),
         follow: follow.map(follow::State::as_str),
     };
     let change = switched.map(|switched| LeaderChange {
@@ -140,10 +140,10 @@ pub(super) fn show(
         reason: switched.reason.map_or("elected", Reason::as_str),
         took_ms: (switched.took.as_secs_f64() * 10_000.0).round() / 10.0,
     });
-    board.show(&view.key, row, change);
+    board.show(&snapshot.key, row, change);
 }
 
-impl Cell {
+impl ServiceState {
     /// Keeps the step for `/debug/state` if it changed anything.
     pub(super) fn trace(
         &mut self,
@@ -174,13 +174,13 @@ impl Cell {
     }
 }
 
-impl Drive {
+impl Reconciler {
     /// Everything about one source, for `/debug/state`.
     #[must_use]
     pub fn debug(&self, source: &Key) -> Option<Value> {
         let cell = Arc::clone(&*self.cells.get(source)?);
         let cell = cell.lock();
-        let view = self.store.view(source);
+        let snapshot = self.store.snapshot(source);
         let now = self.clock.moment();
         let machine = &cell.machine;
         let leader = machine.leader().map(|leader| {
@@ -194,7 +194,7 @@ impl Drive {
         Some(json!({
             "service": source.to_string(),
             "isActive": self.outlet.is_active(),
-            "facts": facts(&view, now),
+            "facts": facts(&snapshot, now),
             "machine": {
                 "state": machine.phase.name(),
                 "leader": leader,
@@ -211,7 +211,7 @@ impl Drive {
     }
 }
 
-fn facts(view: &View, now: Moment) -> Value {
+fn facts(snapshot: &Snapshot, now: Moment) -> Value {
     let pod = |pod: &Arc<Pod>| {
         json!({
             "name": pod.name,
@@ -247,16 +247,16 @@ fn facts(view: &View, now: Moment) -> Value {
         let all = own.slices().iter();
         all.map(|slice| object(&slice.metadata)).collect()
     };
-    let (leader, followers) = (view.own(Role::Leader), view.own(Role::Followers));
+    let (leader, followers) = (snapshot.own(Role::Leader), snapshot.own(Role::Followers));
     json!({
-        "source": view.source.as_ref().map(source),
-        "pods": view.pods.iter().map(pod).collect::<Vec<_>>(),
+        "source": snapshot.source.as_ref().map(source),
+        "pods": snapshot.pods.iter().map(pod).collect::<Vec<_>>(),
         "leaderServices": services(leader),
         "slices": slices(leader),
         "followersServices": services(followers),
         "followersSlices": slices(followers),
-        "lease": followed(&view.lease, now),
-        "foreignSlices": view.strangers.iter().map(|stranger| &stranger.name).collect::<Vec<_>>(),
+        "lease": followed(&snapshot.lease, now),
+        "foreignSlices": snapshot.foreign_slices.iter().map(|stranger| &stranger.name).collect::<Vec<_>>(),
     })
 }
 

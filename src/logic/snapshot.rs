@@ -4,19 +4,19 @@ mod owned;
 
 use std::sync::Arc;
 
-use super::contract::{
-    FOLLOWERS_SERVICE_NAME, LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SERVICE_NAME,
-    SLICE_MANAGED_BY, SOURCE_SERVICE,
-};
 use super::follow::Lease;
 use super::mirror::Mirrored;
 use super::model::{Family, Key, Meta, OwnerReference, Pod, Service, Slice, Uid};
-use crate::planted::{self, Bug};
+use super::well_known::{
+    FOLLOWERS_SERVICE_NAME, LEADER_SUFFIX, MANAGED_BY, MANAGER, NATIVE_SLICE_MANAGER, SERVICE_NAME,
+    SLICE_MANAGED_BY, SOURCE_SERVICE,
+};
+use crate::mutations::{self, Mutation};
 pub use owned::{Owned, Role, is_marked_for_followers};
 
 /// A snapshot of all facts that concern one source.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct Snapshot {
     /// Namespace and name of the source.
     pub key: Key,
     /// The source, if a Service of that name exists.
@@ -24,14 +24,14 @@ pub struct View {
     /// Every pod that the source's selector matches.
     pub pods: Vec<Arc<Pod>>,
     /// Pods that a slice in sight or the machine names as leader, whatever their labels.
-    pub referenced: Vec<Arc<Pod>>,
+    pub pinned_pods: Vec<Arc<Pod>>,
     /// Services that could be ours: those that bear our label for this source or are controlled by
     /// one of its name, and those that hold a name in question.
     pub services: Vec<Arc<Service>>,
     /// Slices that could be ours, likewise.
     pub slices: Vec<Arc<Slice>>,
     /// Slices that others attached to a leader Service of this source.
-    pub strangers: Vec<Stranger>,
+    pub foreign_slices: Vec<ForeignSlice>,
     /// The Lease that the source follows, if it follows one.
     pub lease: Lease,
     leader: Owned,
@@ -40,7 +40,7 @@ pub struct View {
 
 /// A slice that is not ours and bears the name of a leader Service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Stranger {
+pub struct ForeignSlice {
     /// The leader Service it is attached to.
     pub service: Arc<str>,
     /// Name of the slice.
@@ -51,7 +51,7 @@ pub struct Stranger {
     pub owner: Option<Uid>,
 }
 
-impl Stranger {
+impl ForeignSlice {
     /// Reads a slice that came with a targeted list.
     #[must_use]
     pub fn of(service: Arc<str>, slice: &Slice) -> Self {
@@ -89,7 +89,7 @@ pub fn may_have_attracted_slices(before: Option<&Service>, after: &Service) -> b
         }
 }
 
-impl View {
+impl Snapshot {
     /// The view of a source that sees pods and nothing else yet.
     #[must_use]
     pub fn new(key: Key, source: Option<Arc<Service>>, pods: Vec<Arc<Pod>>) -> Self {
@@ -97,10 +97,10 @@ impl View {
             key,
             source,
             pods,
-            referenced: Vec::new(),
+            pinned_pods: Vec::new(),
             services: Vec::new(),
             slices: Vec::new(),
-            strangers: Vec::new(),
+            foreign_slices: Vec::new(),
             lease: Lease::default(),
             leader: Owned::default(),
             followers: Owned::default(),
@@ -181,7 +181,7 @@ impl View {
     pub fn pod(&self, uid: &Uid) -> Option<&Arc<Pod>> {
         self.pods
             .iter()
-            .chain(&self.referenced)
+            .chain(&self.pinned_pods)
             .find(|pod| pod.uid == *uid)
     }
 
@@ -211,7 +211,7 @@ impl View {
         if meta.name == self.key.name {
             return false;
         }
-        if planted::is(Bug::StrangerAdopted)
+        if mutations::is(Mutation::StrangerAdopted)
             && meta.name.strip_suffix(LEADER_SUFFIX) == Some(&*self.key.name)
         {
             return true;
@@ -274,7 +274,7 @@ impl View {
     /// Service exists: the other source serves under this name, or is about to withdraw. A second slice
     /// next to it would be a second endpoint.
     #[must_use]
-    pub fn held_by(&self, service: &str) -> Option<&Arc<str>> {
+    pub fn name_holder(&self, service: &str) -> Option<&Arc<str>> {
         let held = self.slices.iter().find(|slice| {
             let meta = &slice.metadata;
             meta.labels.get(SERVICE_NAME) == Some(service)
@@ -305,7 +305,7 @@ impl View {
         let second = both.map(|family| slice_name(service, Some(family)));
         let plain = [first].into_iter().chain(second);
         plain
-            .flat_map(|name| [evasive_name(&self.key, &name), name])
+            .flat_map(|name| [fallback_name(&self.key, &name), name])
             .collect()
     }
 }
@@ -323,7 +323,7 @@ pub fn slice_name(service: &str, second: Option<Family>) -> Arc<str> {
 /// The name a slice takes when an object that is not ours holds its contract name. Always the
 /// same for the same source, so that a restart finds it again.
 #[must_use]
-pub fn evasive_name(source: &Key, name: &str) -> Arc<str> {
+pub fn fallback_name(source: &Key, name: &str) -> Arc<str> {
     let bytes = source
         .namespace
         .bytes()
@@ -337,9 +337,9 @@ pub fn evasive_name(source: &Key, name: &str) -> Arc<str> {
     format!("{name}-{hash:08x}").into()
 }
 
-/// Whether one name is what [`evasive_name`] makes of the other, for some source.
+/// Whether one name is what [`fallback_name`] makes of the other, for some source.
 #[must_use]
-pub fn is_evasion_of(name: &str, other: &str) -> bool {
+pub fn is_fallback_of(name: &str, other: &str) -> bool {
     let ending = name
         .strip_prefix(other)
         .and_then(|rest| rest.strip_prefix('-'));

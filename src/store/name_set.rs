@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 /// A set of few names.
 #[derive(Debug, Default)]
-pub(super) struct Few(Vec<Arc<str>>);
+pub(super) struct NameSet(Vec<Arc<str>>);
 
-impl Few {
+impl NameSet {
     pub(super) fn insert(&mut self, name: Arc<str>) {
         if let Err(at) = self.0.binary_search(&name) {
             if self.0.len() < 4 {
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn holds_each_name_once_and_in_order() {
-        let mut few = Few::default();
+        let mut few = NameSet::default();
         for name in ["c", "a", "b", "a", "e", "d", "f"] {
             few.insert(name.into());
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{RequestFailure, RequestOutcome, TenureChange};
-use crate::logic::claim::{Claim, LeaseAnswer, Purpose, Terms};
+use crate::logic::claim::{Claim, LeaseAnswer, LeaseParams, Purpose};
 use crate::logic::time::Moment;
 
 /// Time after which a lasting refusal is explained. A server that starts refuses every request until its
@@ -12,7 +12,7 @@ use crate::logic::time::Moment;
 const EXPLAINED_AFTER: Duration = Duration::from_secs(3);
 
 /// The state that was last logged and passed on.
-pub(super) struct Told<C> {
+pub(super) struct LeaseLog<C> {
     changed: C,
     is_active: bool,
     /// The holder that we stand by for.
@@ -27,7 +27,7 @@ struct Trouble {
     is_explained: bool,
 }
 
-impl<C: FnMut(TenureChange)> Told<C> {
+impl<C: FnMut(TenureChange)> LeaseLog<C> {
     pub(super) fn new(changed: C) -> Self {
         Self {
             changed,
@@ -37,7 +37,7 @@ impl<C: FnMut(TenureChange)> Told<C> {
         }
     }
 
-    pub(super) fn of(&mut self, claim: &Claim, terms: &Terms, now: Moment) {
+    pub(super) fn of(&mut self, claim: &Claim, terms: &LeaseParams, now: Moment) {
         let (lease, identity) = (&terms.lease, &terms.identity);
         let is_active = claim.active_until().is_some();
         let holder = claim.holder();
@@ -71,7 +71,7 @@ impl<C: FnMut(TenureChange)> Told<C> {
     pub(super) fn outcome(
         &mut self,
         outcome: RequestOutcome,
-        terms: &Terms,
+        terms: &LeaseParams,
         now: Moment,
     ) -> LeaseAnswer {
         let lease = &terms.lease;

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::few::Few;
+use super::name_set::NameSet;
 use super::namespace::{Map, Touched};
 use crate::logic::model::Meta;
 
 /// A name for some of the sources, and the way back.
 #[derive(Debug, Default)]
-pub(super) struct Pointers {
+pub(super) struct NameIndex {
     names: Map<Arc<str>>,
-    sources: Map<Few>,
+    sources: Map<NameSet>,
 }
 
-impl Pointers {
+impl NameIndex {
     /// The name that a source points to.
     pub(super) fn of(&self, source: &str) -> Option<&Arc<str>> {
         self.names.get(source)
@@ -21,7 +21,7 @@ impl Pointers {
 
     /// The sources that point to a name.
     pub(super) fn sources(&self, name: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.sources.get(name).into_iter().flat_map(Few::iter)
+        self.sources.get(name).into_iter().flat_map(NameSet::iter)
     }
 
     /// Has a source point to a name, or to none.
@@ -42,7 +42,7 @@ impl Pointers {
 
 /// Moves an object from the sources it was related to, to those it is related to now.
 pub(super) fn relate<'a, I: Iterator<Item = &'a Arc<str>>>(
-    index: &mut Map<Few>,
+    index: &mut Map<NameSet>,
     before: Option<&'a Meta>,
     after: Option<&'a Meta>,
     sources: impl Fn(&'a Meta) -> I,
@@ -67,7 +67,7 @@ pub(super) fn relate<'a, I: Iterator<Item = &'a Arc<str>>>(
     touched
 }
 
-fn drop_name(index: &mut Map<Few>, at: &Arc<str>, name: &Arc<str>) {
+fn drop_name(index: &mut Map<NameSet>, at: &Arc<str>, name: &Arc<str>) {
     if let Some(names) = index.get_mut(at) {
         names.remove(name);
         if names.is_empty() {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Cell, Drive};
+use super::{Reconciler, ServiceState};
 use crate::logic::elect::Reason;
 use crate::logic::fsm::{Cause, Step};
 use crate::logic::model::{Key, Uid};
+use crate::logic::snapshot::Snapshot;
 use crate::logic::time::Moment;
-use crate::logic::view::View;
 
 /// The time of a tenure within which news of the time before it may still be on their way.
 const YOUNG: Duration = Duration::from_secs(10);
@@ -42,19 +42,19 @@ pub(super) enum Sight {
     Answered(Uid),
 }
 
-impl Drive {
+impl Reconciler {
     /// Whether a step has to wait because the server is asked for the pod that it leaves.
     pub(super) fn is_in_doubt(
         &self,
-        cell: &mut Cell,
-        view: &View,
+        cell: &mut ServiceState,
+        snapshot: &Snapshot,
         step: &Step,
         now: Moment,
     ) -> bool {
         let Some(leader) = step.machine.leader() else {
             return false;
         };
-        let pod = view.pod(&leader.uid);
+        let pod = snapshot.pod(&leader.uid);
         match &cell.sight {
             Sight::Asked(uid) if *uid == leader.uid => return true,
             Sight::Answered(uid) if *uid == leader.uid => return false,
@@ -82,10 +82,10 @@ impl Drive {
             return false;
         }
         let suspect = Suspect {
-            key: view.key.sibling(Arc::clone(&leader.pod)),
+            key: snapshot.key.sibling(Arc::clone(&leader.pod)),
             uid: leader.uid.clone(),
         };
-        let is_asked = self.outlet.verify(&view.key, suspect);
+        let is_asked = self.outlet.verify(&snapshot.key, suspect);
         let uid = leader.uid.clone();
         cell.sight = if is_asked {
             Sight::Asked(uid)
@@ -107,6 +107,6 @@ impl Drive {
             at: self.clock.moment(),
             pod_changed: None,
         };
-        self.touch_all(vec![source.clone()], cause);
+        self.reconcile_all(vec![source.clone()], cause);
     }
 }

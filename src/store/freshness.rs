@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::namespace::Map;
 use crate::logic::model::{Meta, Version};
-use crate::planted::{self, Bug};
+use crate::mutations::{self, Mutation};
 
 /// Where a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub(super) fn is_news(
     let version = &meta.resource_version;
     match known {
         Some(known) => {
-            let is_older =
-                version.is_older_than(&known.resource_version) && !planted::is(Bug::StaleBelieved);
+            let is_older = version.is_older_than(&known.resource_version)
+                && !mutations::is(Mutation::StaleBelieved);
             // Versions that do not compare: the watch has the last word.
             let compares = matches!(
                 (version, &known.resource_version),
