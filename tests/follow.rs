@@ -150,7 +150,7 @@ async fn a_lease_that_says_nothing_keeps_the_leader() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_comes_back_has_to_write_first() {
     let world = following(LEASE).await;
-    world.kube.delete(Kind::Pod, NS, "a");
+    world.kube.delete_pod(NS, "a", 0);
     world.until_none("web").await;
     sleep(secs(1)).await;
     world.pod("web", "a");

@@ -69,6 +69,15 @@ async fn every_metric_moves() {
         .annotation("zen-lead.io/followers-service-name", "web-ro")
         .create();
     world.pods("web", &["a", "b", "c"]);
+    // Its application names a pod, and later none.
+    world
+        .source("db")
+        .annotation("zen-lead.io/follow", "label/role=primary")
+        .create();
+    world.pod("db", "db-0");
+    world
+        .kube
+        .label(Kind::Pod, NS, "db-0", "role", Some("primary"));
     // A list takes too long.
     let mut hangs = true;
     world.on_request(move |request| {
@@ -120,6 +129,10 @@ async fn every_metric_moves() {
     // The budget is used up: the next one is held.
     world.kube.set_ready(NS, "a", true);
     world.kube.set_ready(NS, "c", false);
+    world.settle().await;
+    seen.look(&world);
+
+    world.kube.label(Kind::Pod, NS, "db-0", "role", None);
     world.settle().await;
     seen.look(&world);
 

@@ -7,10 +7,17 @@ use super::{Attempt, Machine, report};
 use crate::logic::desired::Goal;
 use crate::logic::elect::{self, Hold, Rules, Verdict};
 use crate::logic::event::Note;
+use crate::logic::follow::{Named, Silence};
 use crate::logic::model::{Pod, Service};
 use crate::logic::settings::{QUOTED_MAX, Strategy};
 use crate::logic::snapshot::{Owned, Role, Snapshot};
 use crate::logic::well_known::{PRIORITY, SOURCE_SERVICE, reason};
+
+/// Whether the followed Lease will be read in a moment: until then there is nothing to say of it.
+fn is_unread(rules: &Rules<'_>) -> bool {
+    let unread = Named::Silent(Silence::Unread);
+    rules.claim.is_some_and(|claim| claim.named == unread)
+}
 
 impl Machine {
     /// Says why there is no leader, or which ports the leader lacks. `is_lost`: the slices have just
@@ -33,9 +40,9 @@ impl Machine {
                 self.said.hold(event, text);
             } else {
                 self.said.let_go();
-                self.said.set(Topic::NoLeader, Some(text), |text| {
-                    Note::warning(event, text)
-                });
+                let text = Some(text).filter(|_| !is_unread(rules));
+                self.said
+                    .set(Topic::NoLeader, text, |text| Note::warning(event, text));
             }
             return;
         };
