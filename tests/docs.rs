@@ -217,3 +217,27 @@ fn actions_are_pinned_by_commit() {
     );
     assert!(pinned > 5, "only {pinned} found: is this test reading?");
 }
+
+/// The way of a frame to its request, as ARCHITECTURE lists it: few functions, each where the table says.
+#[test]
+fn the_way_of_a_frame_is_as_described() {
+    let page = read(&root().join("docs/ARCHITECTURE.md"));
+    let section = page.split("## From frame to PATCH").nth(1);
+    let section = section.and_then(|rest| rest.split("\n## ").next());
+    let rows: Vec<Vec<&str>> = section
+        .expect("the section")
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains(".rs`"))
+        .map(|line| line.split('`').collect())
+        .collect();
+    assert!((10..=30).contains(&rows.len()), "{} functions", rows.len());
+    for row in rows {
+        let [_, function, _, file, ..] = row[..] else {
+            panic!("{row:?}");
+        };
+        let code = read(&root().join(file));
+        let forms = [format!("fn {function}("), format!("fn {function}<")];
+        let is_there = forms.iter().any(|form| code.contains(form));
+        assert!(is_there, "{file} has no function {function}");
+    }
+}
