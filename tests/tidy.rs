@@ -58,7 +58,7 @@ const WORDS: [[&str; 2]; 8] = [
 /// A name, folders and files, their extension, and how often those words still stand there: in code,
 /// comments, texts and pages. A ratchet: lower a figure when the text gets better, never raise one.
 const WORDS_MAX: [(&str, &[&str], &str, usize); 5] = [
-    ("src", &["src"], "rs", 22),
+    ("src", &["src"], "rs", 0),
     ("tests", &["tests"], "rs", 0),
     ("bench", &["bench"], "rs", 1),
     ("manifests", &["manifests", ".github"], "yaml", 0),
@@ -66,7 +66,7 @@ const WORDS_MAX: [(&str, &[&str], &str, usize); 5] = [
         "pages",
         &["README.md", "docs", "manifests", "bench", ".github"],
         "md",
-        1,
+        0,
     ),
 ];
 

@@ -21,7 +21,7 @@ pub(super) struct Given {
     /// `--flag` or `ZEN_LEAD_FLAG`.
     pub(super) origin: String,
     pub(super) text: String,
-    /// Whether somebody gave it; else it is the default.
+    /// Whether it was given; else it is the default.
     pub(super) typed: bool,
 }
 
@@ -34,7 +34,7 @@ impl Given {
         }
     }
 
-    /// Two values that do not go together: the one that somebody gave is to blame, of two such the
+    /// Two values that do not go together: the one that was given is to blame, of two such the
     /// first. `above` and `below` say how it should relate to the other.
     pub(super) fn conflict(&self, above: &str, other: &Self, below: &str) -> ConfigError {
         let (blamed, relation, innocent) = if self.typed || !other.typed {

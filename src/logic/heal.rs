@@ -59,7 +59,7 @@ struct Conflict {
 pub struct ContestedField {
     /// The object.
     pub target: Target,
-    /// The field, as a JSON pointer; empty for the object as a whole, which somebody deletes.
+    /// The field, as a JSON pointer; empty for the object as a whole, which another client deletes.
     pub path: String,
     /// How long it is left as it is.
     pub delay: Duration,
@@ -77,7 +77,7 @@ impl RevertTracker {
                 return;
             }
             Action::Create(_) => {
-                // What was written into its predecessor, nobody reverted.
+                // What was written into its predecessor was not reverted.
                 let whole = fingerprint("");
                 self.fields
                     .retain(|field| field.target != target || field.path == whole);
@@ -205,7 +205,7 @@ pub struct Throttled {
     pub writes: Vec<Write>,
     /// When to plan again for the sake of what waits.
     pub until: Option<Moment>,
-    /// Fights that nobody has been told of.
+    /// Conflicts that have not been announced yet.
     pub fought: Vec<ContestedField>,
     /// Objects that are left as they are altogether.
     pub left: Vec<Target>,

@@ -49,7 +49,7 @@ pub struct WatchOptions {
     /// list that is not complete yet.
     pub list_timeout: Duration,
     /// The longest `timeoutSeconds` that the server is asked for; up to a tenth is taken off at
-    /// random, lest all watches end together.
+    /// random, so that the watches do not all end together.
     pub watch_timeout: Duration,
     /// What is allowed beyond `timeoutSeconds` before a silent stream is given up.
     pub silence: Duration,

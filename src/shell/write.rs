@@ -468,7 +468,7 @@ impl Inner {
         }
         let may_write = (self.options.may_write)();
         if !may_write {
-            // Its time came without anybody having been told yet, for instance during a SIGSTOP.
+            // Its time ended before the slots were cleared, for instance during a SIGSTOP.
             self.drop_waiting(source, target);
         }
         let mut slots = self.slots.lock();

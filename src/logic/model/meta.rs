@@ -147,7 +147,7 @@ impl Labels {
         self.0.is_none()
     }
 
-    /// Whether anybody else holds the same map.
+    /// Whether the same map has another owner.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.0

@@ -104,7 +104,7 @@ impl fmt::Display for AddressType {
 }
 
 /// One endpoint. Whatever we do not write ourselves (hints, zone, hostname, deprecated topology)
-/// is read all the same, so that somebody's edit of it counts as drift.
+/// is read anyway, so that an edit of it counts as drift.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Endpoint {

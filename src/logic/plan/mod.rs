@@ -53,7 +53,7 @@ pub struct Write {
     pub target: Target,
     /// What is done to it.
     pub action: Action,
-    /// Whether somebody's traffic waits for it.
+    /// Whether traffic waits for it.
     pub lane: Lane,
 }
 
@@ -90,7 +90,7 @@ impl Body {
         &self.0
     }
 
-    /// The object, for whoever has to look into it.
+    /// The object as a value, to look into it.
     #[must_use]
     pub fn to_value(&self) -> serde_json::Value {
         // It was written from one.
@@ -224,7 +224,7 @@ fn serve(desired: &Desired, snapshot: &Snapshot, aside: PlanExclusions<'_>) -> P
         .iter()
         .find(|service| service.metadata.name == desired.name)
     else {
-        // Somebody else's Service of that name is for the state machine to report.
+        // The state machine reports a foreign Service of that name.
         let is_free = snapshot.service(&desired.name).is_none();
         let create = is_free.then(|| service::create(desired));
         let follow = own_slices

@@ -110,7 +110,7 @@ fn lane(role: Role) -> Lane {
 }
 
 /// Lets the endpoint of a slice that is to go follow the leader until then: its successor may be a
-/// long time in coming (a quota, an admission policy), and somebody may still use it. `is_apart`:
+/// long time in coming (a quota, an admission policy), and a client may still use it. `is_apart`:
 /// it belongs to another Service than the one that is desired, so that it may be filled too.
 pub(super) fn follow(desired: &Desired, slice: &Slice, is_apart: bool) -> Option<Write> {
     let family = match slice.address_type {

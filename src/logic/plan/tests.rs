@@ -1,4 +1,4 @@
-//! What is written, field by field: given a source, and what somebody did to our objects.
+//! What is written, field by field: given a source, and what other clients did to our objects.
 
 use serde_json::{Value, json};
 
@@ -718,7 +718,7 @@ fn a_headless_leader_service_says_so_on_its_slices_and_only_then() {
     });
     lab.settle();
     check(
-        "nor by somebody else's hand (§2)",
+        "nor by the hand of another client (§2)",
         &lab,
         Kind::Slice,
         label,

@@ -101,7 +101,7 @@ pub struct Page<T> {
 /// A `Status` object, or what an answer that should have been one says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiStatus {
-    /// HTTP status code; 0 when nobody said one.
+    /// HTTP status code; 0 if there is none.
     pub code: u16,
     /// Machine-readable word, for instance `Conflict`.
     pub reason: Box<str>,

@@ -29,9 +29,9 @@ pub struct Settled {
 pub enum Verdict {
     /// Done; this is the object now.
     Accepted(Observed),
-    /// Somebody else was faster; this is the object now.
+    /// Another client was faster; this is the object now.
     Conflict(Observed),
-    /// A create without an answer, which nobody wants any more: this is what came of it.
+    /// A create without an answer that is no longer desired: this is its outcome.
     Probed(Observed),
     /// The cluster address that a leader Service had before is not given back yet, it seems.
     AddressHeld(ApiStatus),

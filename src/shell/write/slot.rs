@@ -19,7 +19,7 @@ use crate::mutations::{self, Mutation};
 const RACES_AT_ONCE: u32 = 5;
 /// Delay once that many were lost, for each of them.
 const RACE_DELAY: Duration = Duration::from_millis(100);
-/// Longest such delay of a write that moves traffic: nobody is to hold up a failover by writing to
+/// Longest such delay of a write that moves traffic: no other client can hold up a failover by writing to
 /// its slice again and again.
 const FAILOVER_RACE_DELAY_MAX: Duration = Duration::from_millis(500);
 
@@ -82,7 +82,7 @@ pub(super) struct Dispatch {
 pub(super) enum RequestKind {
     /// Sends it.
     Write,
-    /// Asks what came of it, which nobody wants any more.
+    /// Reads the outcome of a write that is no longer desired.
     Ask,
 }
 
