@@ -5,20 +5,20 @@
 //! # The one-way street
 //!
 //! ```text
-//!        Services, EndpointSlices, Pods                       PATCH, POST, DELETE
-//!  API ────────► shell::watch ───► store ───► shell::drive ───► shell::write ────► API
-//!   ▲                 │              │             │                 │              │
-//!   │           logic::reflect    which see   view → step →          │ the answer   │
-//!   │           (list + watch     this pod?   plan, and the          │ is a fact    │
-//!   │            protocol)                    deadlines              │ like any     │
-//!   │                                              │                 ▼ other        │
-//!   │                              logic::{fsm, elect, plan}   back into the store  │
-//!   └───────────────────────────────────────────────────────────────────────────────┘
+//!        Services, EndpointSlices, Pods, Leases                 PATCH, POST, DELETE
+//!  API ────────► shell::watch ───► store ───► shell::reconciler ───► shell::write ────► API
+//!   ▲                 │              │               │                    │              │
+//!   │           logic::reflect    which sources   snapshot → step         │ the answer   │
+//!   │           (list + watch     does this       → plan, and the         │ is a fact    │
+//!   │            protocol)        concern?        deadlines               │ like any     │
+//!   │                                                │                    ▼ other        │
+//!   │                      logic::{fsm, elect, follow, plan}    back into the store      │
+//!   └────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! A frame of a watch is parsed into a trimmed fact ([`logic::model`]) and put into the [`store`],
-//! which answers which sources it concerns. For each of those sources [`shell::drive`] calls, on the spot
-//! and synchronously: *view* (what does this source see?), *step* (what should exist?) and *plan*
+//! which answers which sources it concerns. For each of those sources [`shell::reconciler`] calls, on the
+//! spot and synchronously: *snapshot* (what does this source see?), *step* (what should exist?) and *plan*
 //! (which writes are admissible now?). The writes are in the writer's slots before the next frame
 //! is read, without a queue, a timer or a change of task in between; one task per object then sends
 //! what is in its slot. The answer to a write enters the store like a watch event, so nothing ever
@@ -26,13 +26,14 @@
 //!
 //! # Where to go from here
 //!
-//! 1. [`logic::model`]: what is known of an object. [`logic::contract`]: every name that users see.
-//! 2. [`logic::settings`], [`logic::view`]: what a source asks for, and what it sees; what is ours.
-//! 3. [`logic::elect`]: which pod leads. [`logic::fsm`]: the state machine, with its diagram.
+//! 1. [`logic::model`]: what is known of an object. [`logic::well_known`]: every name that users see.
+//! 2. [`logic::settings`], [`logic::snapshot`]: what a source asks for, and what it sees; what is ours.
+//! 3. [`logic::elect`]: which pod leads; [`logic::follow`]: which pod the application says leads.
+//!    [`logic::fsm`]: the state machine, with its diagram.
 //! 4. [`logic::plan`]: desired against observed, as minimal JSON patches. [`logic::heal`]: fights.
 //! 5. [`store`]: facts and indices. [`shell`]: the loops with effects. [`run`]: joins them.
 //! 6. [`logic::claim`] and [`shell::lease`]: which replica writes.
-//! 7. [`cli`]: the commands beside the controller. [`board`]: what the status page shows.
+//! 7. [`cli`]: the commands beside the controller. [`status_page`]: what the status page shows.
 //!
 //! # Invariants
 //!
