@@ -186,7 +186,7 @@ impl StatusPage {
     }
 
     /// What came after change number `after`, the oldest first, and the number to ask with next
-    /// time. Several calls may be needed: see [`Board::last`].
+    /// time. Several calls may be needed: see [`StatusPage::last`].
     #[must_use]
     pub fn news(&self, after: u64) -> (Delta, u64) {
         let rows = self.rows.lock();

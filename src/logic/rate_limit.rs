@@ -30,7 +30,7 @@ impl RateLimit {
     }
 
     /// `per_second` on average, which is more than 0, and `burst` at once. The rate is at least one in
-    /// [`INTERVAL_MAX`].
+    /// 30 days.
     #[must_use]
     pub fn per_second(per_second: f64, burst: u32) -> Self {
         let interval = Duration::try_from_secs_f64(per_second.recip());

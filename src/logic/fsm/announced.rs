@@ -91,7 +91,7 @@ impl Announced {
         }
     }
 
-    /// States why there is no leader any more, to be said by [`Said::end`] and not before.
+    /// States why there is no leader any more, to be said by [`Announced::end`] and not before.
     pub(super) fn hold(&mut self, reason: &'static str, text: String) {
         self.current.insert(Topic::NoLeader, vec![text.clone()]);
         self.outage = Some(Note::warning(reason, text));

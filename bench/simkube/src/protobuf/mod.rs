@@ -1,5 +1,5 @@
 //! Objects, lists, statuses and watch events in protobuf, made from their JSON by tables of field numbers
-//! ([`schema`]), and read back into JSON for tests.
+//! (`schema`), and read back into JSON for tests.
 //!
 //! As the real server does, a field that is no pointer in Go is written also if it is empty or zero, and a
 //! zero time is an empty message. What the tables do not name is left out.
