@@ -141,6 +141,14 @@ impl Test {
         self.obs.look(|log| events(log, about, reason).len())
     }
 
+    /// How many Event objects there are whose message contains all of `words`.
+    pub fn event_objects_with(&self, about: &str, reason: &str, words: &[&str]) -> usize {
+        self.obs.look(|log| {
+            let has = |event: &&Arc<Value>| words.iter().all(|word| message(event).contains(word));
+            events(log, about, reason).iter().filter(has).count()
+        })
+    }
+
     /// That no leader Service of this name ever went before its slices had been emptied.
     pub fn traffic_went_first(&self, leader: &str) -> Result<()> {
         self.obs.look(|log| {
