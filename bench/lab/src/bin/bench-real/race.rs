@@ -13,11 +13,11 @@ use serde_json::json;
 use zen_bench::figures::Table;
 use zen_lead::logic::model::{Key, Version};
 
-use crate::Stage;
 use crate::api::{SLICES, path};
 use crate::cluster::{Cluster, FLOOR, HEAVY, OURS, app, leader_service, leader_slice};
 use crate::contest::{How, SOON};
 use crate::observe::Seen;
+use crate::{SETTLED, Stage};
 
 /// Between two rounds, so that no round meets the writes of the one before.
 const PAUSE: Duration = Duration::from_millis(60);
@@ -73,7 +73,7 @@ impl Stage<'_> {
             let mut subject = self.start_with(&keep)?;
             subject.ready().await?;
             self.cluster.prepare_race().await?;
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(SETTLED).await;
             let rounds = 2 * self.plan.rounds;
             self.cluster.races(table, fields, rounds).await?;
             subject.process.stop()?;
