@@ -33,7 +33,7 @@
 //! 4. [`logic::plan`]: desired against observed, as minimal JSON patches. [`logic::heal`]: fights.
 //! 5. [`store`]: facts and indices. [`shell`]: the loops with effects. [`run`]: joins them.
 //! 6. [`logic::claim`] and [`shell::lease`]: which replica writes.
-//! 7. [`cli`]: the commands beside the controller. [`status_page`]: what the status page shows.
+//! 7. [`cli`]: the commands of the same binary. [`status_page`]: what the status page shows.
 //!
 //! # Invariants
 //!

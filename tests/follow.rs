@@ -40,7 +40,7 @@ fn write(world: &World, holder: &str) {
     }
 }
 
-/// Pods `a`, `b` and `c`, of which the application names `a`, and a Service that follows.
+/// Pods `a`, `b` and `c`, and a Service that follows. The application names `a`.
 async fn following(follow: &str) -> World {
     let mut world = World::new();
     world.source("web").annotation(FOLLOW, follow).create();

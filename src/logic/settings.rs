@@ -354,7 +354,7 @@ pub fn followers_name(source: &Service) -> Result<Option<Arc<str>>, String> {
         .transpose()
 }
 
-/// Whether the Service `own` may have a Service of that name beside it.
+/// Whether the source `own` may have a leader or followers Service of that name.
 fn check_name(key: &str, name: &Arc<str>, own: &Arc<str>) -> Result<Arc<str>, String> {
     if name == own {
         return Err(format!(

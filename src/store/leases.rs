@@ -1,5 +1,5 @@
 //! What is known of Leases that applications elect by, and which sources follow which of them. A Lease
-//! may be of another namespace than the source, so these facts stand beside those of namespaces.
+//! may be of another namespace than the source, so these facts are not kept by namespace.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;

@@ -30,7 +30,7 @@ pub struct Post {
     pub cluster_ips: Vec<Arc<str>>,
 }
 
-/// What is to be published beside the leader, before it is known whether its Service can stay.
+/// The followers to publish, before it is known whether their Service can stay.
 pub(super) struct Chosen(Option<Selection>);
 
 impl Machine {

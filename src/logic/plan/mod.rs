@@ -192,7 +192,7 @@ pub fn plan_beside(
 ) -> Plan {
     let mut plan = plan_role(leader, Role::Leader, snapshot, aside);
     let rest = plan_role(followers, Role::Followers, snapshot, aside);
-    // Two slices may be about to take the same name, of which the leader's is the one that gets it.
+    // If two slices are about to take the same name, the leader's slice takes it.
     let is_taken = |write: &Write| plan.writes.iter().any(|one| one.target == write.target);
     let writes: Vec<_> = rest
         .writes

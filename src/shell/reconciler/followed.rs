@@ -1,5 +1,5 @@
-//! What concerns a source beside its own objects: its leader, whatever its labels, the name that it is
-//! served under, and the Lease that it follows, by the last valid word of its annotations.
+//! Tells the store what else concerns a source: its leader, whatever the labels of that pod, the name under
+//! which it is served, and the Lease that it follows by the last valid value of its annotation.
 
 use std::sync::Arc;
 

@@ -34,7 +34,7 @@ async fn role(t: &Test, pod: &Made, is: bool) -> Result<()> {
     t.merge(Kind::Pod, &pod.name, change).await.map(drop)
 }
 
-/// Three Ready pods, of which the first one has the label, and a Service that follows it.
+/// Three Ready pods and a Service that follows a label. The first pod has the label.
 async fn followed(t: &Test, delay: Option<&str>) -> Result<Vec<Made>> {
     let pods = t.pods("web", 3).await?;
     role(t, &pods[0], true).await?;

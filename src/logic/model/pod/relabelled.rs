@@ -19,7 +19,7 @@ type Dated = (Arc<str>, LabelSet);
 pub struct LabelSet {
     /// By our own clock.
     pub at: Moment,
-    /// Version of the reading. A list brings many readings at once, of which the newer version counts.
+    /// Version of the reading. All objects of a list arrive at once; the newer version counts.
     pub version: Version,
 }
 
