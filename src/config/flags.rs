@@ -102,8 +102,8 @@ pub struct Flags {
     /// API server longer [default: false]
     #[argh(option, arg_name = "true|false")]
     pub keep_managed_fields: Option<String>,
-    /// what watches ask the API server for: protobuf, which takes both sides less time, or json; the
-    /// server may answer in JSON anyway [default: protobuf]
+    /// what watches ask the API server for: protobuf or json; the server may answer in JSON anyway
+    /// [default: protobuf]
     #[argh(option, arg_name = "encoding")]
     pub watch_encoding: Option<String>,
     /// how long a list may take, 1 to 600 seconds [default: 10]
