@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::api::Kind::{Pod as PodKind, Service, Slice};
 use crate::harness::api::Patch;
@@ -107,7 +107,11 @@ async fn failover_after_a_long_outage(t: Arc<Test>) -> Result<()> {
         );
     }
     let printed = controller.printed();
-    let waits = |line: &&str| line.contains("cannot watch") && line.contains("410");
+    let waits = |line: &&str| {
+        let line: Value = serde_json::from_str(line).unwrap_or_default();
+        let failure = line["failure"].as_str().unwrap_or_default();
+        line["message"] == "cannot watch; trying again" && failure.starts_with("410 ")
+    };
     let waited: Vec<_> = printed.lines().filter(waits).collect();
     ensure!(waited.is_empty(), "{waited:?}");
     controller.stop().await
