@@ -62,10 +62,11 @@ impl Call {
         let agent = header_text(&parts.headers, header::USER_AGENT);
         Self {
             client: client.to_owned(),
-            form: target.as_ref().map_or(Ok(Form::Json), |target| {
-                let accept = header_text(&parts.headers, header::ACCEPT);
-                Form::of(accept, target, served)
-            }),
+            form: Form::of(
+                header_text(&parts.headers, header::ACCEPT),
+                target.as_ref(),
+                served,
+            ),
             caller: Caller::from_query(&query, agent),
             token: access::bearer(&parts.headers).to_owned(),
             agent: agent.to_owned(),

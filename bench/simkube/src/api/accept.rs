@@ -16,14 +16,20 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// The first one of the header `Accept` that there is. Weights are not looked at, since no client of
+    /// The first one of the header `Accept` that there is, for a target or for the refusal of a path that is
+    /// none. Weights are not looked at, since no client of
     /// Kubernetes sends any.
-    pub(crate) fn of(accept: &str, target: &Target, served: Protobuf) -> Result<Self, ApiError> {
-        let is_collection = target.name.is_empty();
+    pub(crate) fn of(
+        accept: &str,
+        target: Option<&Target>,
+        served: Protobuf,
+    ) -> Result<Self, ApiError> {
+        let is_collection = target.is_some_and(|target| target.name.is_empty());
         if served == Protobuf::Refused && accept.contains(protobuf::MEDIA_TYPE) {
             return Err(ApiError::not_acceptable(is_collection));
         }
-        let has_protobuf = served == Protobuf::Served && protobuf::is_served(target.kind);
+        let has_protobuf = served == Protobuf::Served
+            && target.is_none_or(|target| protobuf::is_served(target.kind));
         let mut clauses = accept.split(',').map(|clause| {
             let (media, parameters) = clause.split_once(';').unwrap_or((clause, ""));
             (media.trim(), parameters)
@@ -79,8 +85,10 @@ mod tests {
             ("text/plain", Kind::Pod, Protobuf::Served, None),
         ] {
             let target = Target::parse(&kind.path("n", "")).expect("a path");
-            let form = Form::of(accept, &target, served).ok();
+            let form = Form::of(accept, Some(&target), served).ok();
             assert_eq!(form, expected, "{accept} {kind} {served:?}");
         }
+        let refusal = Form::of(both, None, Protobuf::Served).ok();
+        assert_eq!(refusal, Some(Form::Protobuf));
     }
 }

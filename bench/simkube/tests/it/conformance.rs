@@ -11,6 +11,7 @@ mod leases;
 mod names;
 mod nodes;
 mod others;
+mod protobuf;
 mod rbac;
 mod services;
 mod slices;
@@ -174,6 +175,11 @@ async fn run(lab: &Lab, namespace: &str, steps: &[Step]) -> Vec<String> {
             )
             .await
             .unwrap();
+        let in_protobuf = if protobuf::concerns(step) {
+            Some(protobuf::ask(lab, &path).await)
+        } else {
+            None
+        };
         let meta = &answer.body["metadata"];
         if let (Some(version), Some(id)) = (meta["resourceVersion"].as_str(), meta["uid"].as_str())
         {
@@ -185,13 +191,7 @@ async fn run(lab: &Lab, namespace: &str, steps: &[Step]) -> Vec<String> {
             let managers = entries.into_iter().flatten().map(|entry| &entry["manager"]);
             value = json!({"managers": managers.collect::<Vec<_>>()});
         }
-        // The order of lists and whole bodies of success is compared, volatile values are not.
-        names.value("", &mut value);
-        if value["kind"] == "Pod" {
-            // Their whole default spec is none of a controller's business.
-            let status = &value["status"];
-            value = json!({"metadata": value["metadata"], "phase": status["phase"], "ips": status["podIPs"]});
-        }
+        let value = compared(&mut names, value);
         let printed = if step.managers_only {
             "managers "
         } else if step.accept.contains("Table") {
@@ -205,8 +205,25 @@ async fn run(lab: &Lab, namespace: &str, steps: &[Step]) -> Vec<String> {
             step.method, step.path, answer.code
         );
         transcript.push(line.replace(namespace, "{ns}"));
+        if let Some((head, value)) = in_protobuf {
+            let value = compared(&mut names, value);
+            let line = format!("GET protobuf {}\n  => {head} {value}", step.path);
+            transcript.push(line.replace(namespace, "{ns}"));
+        }
     }
     transcript
+}
+
+/// The part of a body that is compared: the order of lists and whole bodies of success, but no volatile
+/// values.
+fn compared(names: &mut Names, mut value: Value) -> Value {
+    names.value("", &mut value);
+    if value["kind"] == "Pod" {
+        // Their whole default spec is none of a controller's business.
+        let status = &value["status"];
+        value = json!({"metadata": value["metadata"], "phase": status["phase"], "ips": status["podIPs"]});
+    }
+    value
 }
 
 /// A watch, what is done while it runs, and the event (type and name) that ends the comparison.
@@ -216,12 +233,26 @@ struct Scene {
     last: (&'static str, &'static str),
 }
 
+/// The frames of a scene's watch in JSON, and those of the same watch in protobuf.
 async fn watched(lab: &Lab, namespace: &str, scene: &Scene) -> Vec<String> {
-    let mut watch = lab.watch(&scene.watch.replace("{ns}", namespace)).await;
+    let path = scene.watch.replace("{ns}", namespace);
+    let mut json = lab.watch(&path).await;
+    let mut protobuf = lab.watch_in(&path, protobuf::ACCEPT_WATCH).await;
     run(lab, namespace, &scene.steps).await;
+    let mut all = frames(namespace, scene, async || json.next().await).await;
+    let encoded = frames(namespace, scene, async || protobuf.next_protobuf().await).await;
+    all.extend(encoded.iter().map(|frame| format!("protobuf {frame}")));
+    all
+}
+
+async fn frames(
+    namespace: &str,
+    scene: &Scene,
+    mut next: impl AsyncFnMut() -> Value,
+) -> Vec<String> {
     let (mut names, mut frames, mut version) = (Names::default(), Vec::new(), 0);
     loop {
-        let mut frame = watch.next().await;
+        let mut frame = next().await;
         let meta = frame["object"]["metadata"].clone();
         let initial_end = !meta["annotations"]["k8s.io/initial-events-end"].is_null();
         if frame["type"] == "BOOKMARK" && !initial_end {

@@ -1,12 +1,12 @@
 //! Raw requests: what the tests speak with the server.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use kube_client::Client;
 use kube_client::client::Body;
 use serde_json::{Value, json};
-use simkube::{Options, SimKube};
+use simkube::{Options, SimKube, protobuf};
 
 /// A server, one client of it, and its requests in short.
 pub(crate) struct Lab {
@@ -20,6 +20,9 @@ pub(crate) struct Answer {
     pub(crate) code: u16,
     pub(crate) body: Value,
     pub(crate) text: String,
+    /// The media type, and the body as it came: what is not JSON is read from it.
+    pub(crate) content_type: String,
+    pub(crate) bytes: Bytes,
     pub(crate) retry_after: Option<String>,
 }
 
@@ -90,6 +93,9 @@ impl Lab {
         let code = response.status().as_u16();
         let header = response.headers().get("retry-after");
         let retry_after = header.and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let header = response.headers().get("content-type");
+        let content_type = header.and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let content_type = content_type.to_owned();
         let bytes = response
             .into_body()
             .collect()
@@ -102,6 +108,8 @@ impl Lab {
             code,
             body,
             text,
+            content_type,
+            bytes,
             retry_after,
         })
     }
@@ -151,7 +159,15 @@ impl Lab {
 
     /// A watch that must be accepted.
     pub(crate) async fn watch(&self, path: &str) -> Watcher {
-        let request = Request::get(path).body(Body::empty()).unwrap();
+        self.watch_in(path, "application/json").await
+    }
+
+    /// The same in the encoding of a media type.
+    pub(crate) async fn watch_in(&self, path: &str, accept: &str) -> Watcher {
+        let request = Request::get(path)
+            .header("accept", accept)
+            .body(Body::empty())
+            .unwrap();
         let response = self.client.send(request).await.unwrap();
         assert_eq!(response.status().as_u16(), 200);
         Watcher {
@@ -191,6 +207,24 @@ impl Watcher {
     pub(crate) async fn next(&mut self) -> Value {
         let line = self.line().await.unwrap().expect("the stream goes on");
         serde_json::from_str(&line).unwrap()
+    }
+
+    /// The next event of a watch in protobuf, as it would be in JSON.
+    pub(crate) async fn next_protobuf(&mut self) -> Value {
+        loop {
+            if let Some((length, rest)) = self.buffer.split_first_chunk::<4>() {
+                let length = u32::from_be_bytes(*length) as usize;
+                if rest.len() >= length {
+                    self.buffer.advance(4);
+                    let event = self.buffer.split_to(length);
+                    let (kind, object) = protobuf::object(&event).expect("an event");
+                    return json!({"type": kind, "object": protobuf::to_json(object).unwrap()});
+                }
+            }
+            let frame = self.body.frame().await.expect("the stream goes on");
+            self.buffer
+                .extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
     }
 
     /// Type, name and resourceVersion of the next event.
