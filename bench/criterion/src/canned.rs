@@ -1,5 +1,5 @@
-//! An API server that has everything it says ready beforehand: streaming lists of a settled
-//! cluster, and watches on which nothing ever happens. What a first sync costs is then the client's.
+//! An API server whose answers are ready beforehand: streaming lists of a settled cluster in protobuf, and
+//! watches on which nothing ever happens. The cost of a first sync is then the client's.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,73 +8,68 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Frame;
 use kube_client::Client;
 use kube_client::client::Body;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
-use simkube::Kind;
+use serde_json::json;
+use simkube::{Kind, protobuf};
 
 use crate::figures::cpu_time;
 use crate::fleet::{self, Fleet};
-use crate::pods::{Facts, Template};
+use crate::pods::{Facts, Template, to_protobuf};
 
 /// Bytes of a frame of the body: what HTTP/2 sends in one.
 const FRAME_BYTES: usize = 16 << 10;
 
+/// The media type of a watch.
+const WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch";
+
 /// Services with their leader Services and slices, and pods, as they are once all is served.
 pub struct Canned {
-    services: Vec<u8>,
-    slices: Vec<u8>,
-    template: Template,
-    services_count: usize,
-    pods_each: usize,
-    /// The Service whose leader is NotReady, if one is.
-    lost: Option<usize>,
+    services: Bytes,
+    slices: Bytes,
+    pods: Bytes,
+    objects: usize,
+    /// Whether the leader of a Service is NotReady.
+    has_lost: bool,
     /// Requests that are not lists: when they came, method and path.
     others: Mutex<Vec<(Duration, String)>>,
     synced: Mutex<Duration>,
 }
 
 impl Canned {
-    /// The state that a fleet of so many Services with so many pods each settles in.
+    /// The state that a fleet of so many Services with so many pods each settles in. The leader of the
+    /// Service `lost` turned NotReady while no client watched.
     #[must_use]
-    pub fn new(services: usize, pods_each: usize) -> Self {
+    pub fn new(services: usize, pods_each: usize, lost: Option<usize>) -> Self {
         // The election among three pods has the same result as among all.
         let fleet = Fleet::new(services, pods_each.min(3));
-        let lines = |kind: Kind, group: &str| {
-            let mut out = Vec::new();
-            for mut object in fleet.kube.list(kind, "") {
-                object["kind"] = kind.name().into();
-                object["apiVersion"] = group.into();
-                out.extend(line("ADDED", &object));
+        let added = |kind: Kind| {
+            let mut events = Vec::new();
+            for object in fleet.kube.list(kind, "") {
+                let object = protobuf::encode(kind, &object);
+                events.extend(protobuf::event("ADDED", &object));
             }
-            out
+            events.extend(mark(kind));
+            events.into()
         };
         Self {
-            services: lines(Kind::Service, "v1"),
-            slices: lines(Kind::EndpointSlice, "discovery.k8s.io/v1"),
-            template: Template::new(),
-            services_count: services,
-            pods_each,
-            lost: None,
+            services: added(Kind::Service),
+            slices: added(Kind::EndpointSlice),
+            pods: pods(services, pods_each, lost).into(),
+            objects: services * (3 + pods_each),
+            has_lost: lost.is_some(),
             others: Mutex::default(),
             synced: Mutex::default(),
         }
     }
 
-    /// The same, but the leader of that Service turned NotReady while no client watched.
-    #[must_use]
-    pub fn with_lost(mut self, service: usize) -> Self {
-        self.lost = Some(service);
-        self
-    }
-
     /// How many objects the three lists have.
     #[must_use]
     pub fn objects(&self) -> usize {
-        self.services_count * (3 + self.pods_each)
+        self.objects
     }
 
     /// Forgets the requests so far.
@@ -97,7 +92,7 @@ impl Canned {
     /// Whether a leader is lost and its slice is not patched yet.
     #[must_use]
     pub fn is_lost_unanswered(&self) -> bool {
-        self.lost.is_some() && self.first_patch().is_none()
+        self.has_lost && self.first_patch().is_none()
     }
 
     fn first_patch(&self) -> Option<Duration> {
@@ -117,142 +112,82 @@ impl Canned {
         Client::new(service, "default")
     }
 
-    fn answer(self: &Arc<Self>, request: &Request<Body>) -> Response<Stream> {
+    fn answer(&self, request: &Request<Body>) -> Response<Stream> {
         let path = request.uri().path();
         let is_list = request
             .uri()
             .query()
             .is_some_and(|query| query.contains("sendInitialEvents"));
-        let next = match path {
-            "/api/v1/services" if is_list => Next::Services(0),
-            "/apis/discovery.k8s.io/v1/endpointslices" if is_list => Next::Slices(0),
-            "/api/v1/pods" if is_list => Next::Pod(0),
+        let (rest, ends, media_type) = match path {
+            "/api/v1/services" if is_list => (self.services.clone(), false, WATCH),
+            "/apis/discovery.k8s.io/v1/endpointslices" if is_list => {
+                (self.slices.clone(), false, WATCH)
+            }
+            "/api/v1/pods" if is_list => (self.pods.clone(), false, WATCH),
             _ => {
                 let what = format!("{} {path}", request.method());
                 self.others.lock().push((cpu_time(), what));
                 let empty = json!({"metadata": {"resourceVersion": "1"}, "items": []});
-                Next::Last(empty.to_string().into())
+                (empty.to_string().into(), true, "application/json")
             }
         };
-        Response::new(Stream {
-            server: Arc::clone(self),
-            next,
-        })
-    }
-
-    /// Everything that the lists say, thrown away: what saying it costs.
-    pub fn recite(self: &Arc<Self>) -> usize {
-        [Next::Services(0), Next::Slices(0), Next::Pod(0)]
-            .into_iter()
-            .map(|next| {
-                let mut stream = Stream {
-                    server: Arc::clone(self),
-                    next,
-                };
-                std::iter::from_fn(|| stream.advance())
-                    .map(|bytes| bytes.len())
-                    .sum::<usize>()
-            })
-            .sum()
-    }
-
-    /// Whole pods, up to a frame's bytes.
-    fn pods_from(&self, mut number: usize, out: &mut Vec<u8>) -> usize {
-        let all = self.services_count * self.pods_each;
-        while number < all && out.len() < FRAME_BYTES {
-            let (service, pod) = (number / self.pods_each, number % self.pods_each);
-            let app = fleet::service_name(service);
-            // The pods of a fleet are numbered by Service; the uid is what a slice refers to.
-            let each = self.pods_each.min(3);
-            let facts = Facts {
-                namespace: &fleet::namespace(service),
-                name: &format!("{app}-{pod}"),
-                app: &app,
-                number: if pod < each {
-                    service * each + pod
-                } else {
-                    all + number
-                },
-                ready: !(pod == 0 && self.lost == Some(service)),
-                version: 1_000_000,
-                noise: 0,
-            };
-            self.template.frame("ADDED", &facts, out);
-            number += 1;
-        }
-        number
+        let mut response = Response::new(Stream { rest, ends });
+        let media_type = HeaderValue::from_static(media_type);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, media_type);
+        response
     }
 }
 
-fn line(event: &str, object: &Value) -> Vec<u8> {
-    format!("{{\"type\":\"{event}\",\"object\":{object}}}\n").into_bytes()
+/// The events of all pods.
+fn pods(services: usize, pods_each: usize, lost: Option<usize>) -> Vec<u8> {
+    let template = Template::new();
+    let each = pods_each.min(3);
+    let mut events = Vec::new();
+    let mut line = Vec::new();
+    for number in 0..services * pods_each {
+        let (service, pod) = (number / pods_each, number % pods_each);
+        let app = fleet::service_name(service);
+        // The pods of a fleet are numbered by Service; the uid is what a slice refers to.
+        let facts = Facts {
+            namespace: &fleet::namespace(service),
+            name: &format!("{app}-{pod}"),
+            app: &app,
+            number: if pod < each {
+                service * each + pod
+            } else {
+                services * pods_each + number
+            },
+            ready: !(pod == 0 && lost == Some(service)),
+            version: 1_000_000,
+            noise: 0,
+        };
+        line.clear();
+        template.frame("ADDED", &facts, &mut line);
+        let event = to_protobuf(&line);
+        events.extend(u32::try_from(event.len()).unwrap_or(u32::MAX).to_be_bytes());
+        events.extend(event);
+    }
+    events.extend(mark(Kind::Pod));
+    events
+}
+
+/// The bookmark that ends the initial events.
+fn mark(kind: Kind) -> Vec<u8> {
+    let object = json!({"metadata": {
+        "resourceVersion": "2000000",
+        "annotations": {"k8s.io/initial-events-end": "true"},
+    }});
+    protobuf::event("BOOKMARK", &protobuf::encode(kind, &object))
 }
 
 /// The body of an answer.
 struct Stream {
-    server: Arc<Canned>,
-    next: Next,
-}
-
-/// What comes next.
-enum Next {
-    /// From this byte of the prepared text on.
-    Services(usize),
-    Slices(usize),
-    /// From this pod on.
-    Pod(usize),
-    /// The mark that ends the initial events; then silence.
-    Mark,
-    /// This and then the end.
-    Last(Bytes),
-    Silence,
-    End,
-}
-
-impl Stream {
-    fn advance(&mut self) -> Option<Bytes> {
-        let (bytes, next) = match std::mem::replace(&mut self.next, Next::Silence) {
-            Next::Services(at) => {
-                let (bytes, end) = part(&self.server.services, at);
-                (bytes, end.map_or(Next::Mark, Next::Services))
-            }
-            Next::Slices(at) => {
-                let (bytes, end) = part(&self.server.slices, at);
-                (bytes, end.map_or(Next::Mark, Next::Slices))
-            }
-            Next::Pod(from) => {
-                let mut out = Vec::with_capacity(2 * FRAME_BYTES);
-                let to = self.server.pods_from(from, &mut out);
-                let next = if to == from {
-                    Next::Mark
-                } else {
-                    Next::Pod(to)
-                };
-                (out.into(), next)
-            }
-            Next::Mark => {
-                let mark = json!({"metadata": {
-                    "resourceVersion": "2000000",
-                    "annotations": {"k8s.io/initial-events-end": "true"},
-                }});
-                (line("BOOKMARK", &mark).into(), Next::Silence)
-            }
-            Next::Last(bytes) => (bytes, Next::End),
-            Next::Silence => return None,
-            Next::End => {
-                self.next = Next::End;
-                return None;
-            }
-        };
-        self.next = next;
-        Some(bytes)
-    }
-}
-
-fn part(text: &[u8], at: usize) -> (Bytes, Option<usize>) {
-    let end = text.len().min(at + FRAME_BYTES);
-    let bytes = Bytes::copy_from_slice(&text[at..end]);
-    (bytes, (end < text.len()).then_some(end))
+    /// What is not sent yet.
+    rest: Bytes,
+    /// Whether the body ends after it; that of a watch does not.
+    ends: bool,
 }
 
 impl http_body::Body for Stream {
@@ -263,11 +198,14 @@ impl http_body::Body for Stream {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.advance() {
-            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            None if matches!(self.next, Next::End) => Poll::Ready(None),
+        let length = self.rest.len().min(FRAME_BYTES);
+        if length > 0 {
+            Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+        } else if self.ends {
+            Poll::Ready(None)
+        } else {
             // No task is woken: nothing happens any more.
-            None => Poll::Pending,
+            Poll::Pending
         }
     }
 }

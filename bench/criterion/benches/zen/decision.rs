@@ -1,4 +1,4 @@
-//! From the bytes of a pod's frame to the write in the writer's slot.
+//! From the bytes of a pod's event to the write in the writer's slot.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion};
 use zen_bench::figures::{Table, Times, timed};
 use zen_bench::fleet::Fleet;
-use zen_lead::logic::model::Pod;
-use zen_lead::logic::reflect::Frame;
+use zen_bench::pods::to_protobuf;
+use zen_lead::logic::reflect::Encoding::{self, Json, Protobuf};
 
 use crate::CpuTime;
 
@@ -32,7 +32,7 @@ pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
                 (0..rounds)
                     .map(|_| {
                         next += 1;
-                        decide(fleet, spread(next, *services))
+                        decide(fleet, Protobuf, spread(next, *services))
                     })
                     .sum()
             });
@@ -41,16 +41,23 @@ pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     group.finish();
 
     let mut arithmetic = Arithmetic::SAMPLE;
-    let (decisions, samples) = in_turns(WARM_UP, &mut all, &arithmetic);
-    arithmetic.last_as_long_as(decisions[all.len() - 1].at(50), samples.at(50));
-    let (times, machine) = in_turns(DECISIONS, &mut all, &arithmetic);
+    let warm = in_turns(WARM_UP, &mut all, &arithmetic);
+    arithmetic.last_as_long_as(warm.decisions[all.len() - 1].at(50), warm.machine.at(50));
+    let InTurns {
+        decisions: times,
+        json,
+        machine,
+    } = in_turns(DECISIONS, &mut all, &arithmetic);
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     for ((services, _), times) in all.iter().zip(&times) {
         let what = format!("decision at {services} Services");
         table.note(&format!("{what}, p50"), micros(times.at(50)), "µs");
-        table.figure(&format!("{what}, p99"), micros(times.at(99)), 100.0, "µs");
+        table.figure(&format!("{what}, p99"), micros(times.at(99)), 80.0, "µs");
         table.note(&format!("{what}, max"), micros(times.at(100)), "µs");
     }
+    let what = "the same with the event in JSON";
+    table.note(&format!("{what}, p50"), micros(json.at(50)), "µs");
+    table.note(&format!("{what}, p99"), micros(json.at(99)), "µs");
     let what = "arithmetic that takes as long";
     table.note(&format!("{what}, p50"), micros(machine.at(50)), "µs");
     table.note(&format!("{what}, p99"), micros(machine.at(99)), "µs");
@@ -83,21 +90,35 @@ impl Arithmetic {
     }
 }
 
+/// Times of the same rounds.
+struct InTurns {
+    /// Of each fleet.
+    decisions: Vec<Times>,
+    /// Of the last fleet, with events in JSON.
+    json: Times,
+    /// Of the arithmetic.
+    machine: Times,
+}
+
 /// A decision of each fleet and the arithmetic in turns, so that all have the same machine.
-fn in_turns(
-    rounds: usize,
-    all: &mut [(usize, Fleet)],
-    arithmetic: &Arithmetic,
-) -> (Vec<Times>, Times) {
-    let mut decisions = vec![Times::default(); all.len()];
-    let mut machine = Times::default();
+fn in_turns(rounds: usize, all: &mut [(usize, Fleet)], arithmetic: &Arithmetic) -> InTurns {
+    let mut times = InTurns {
+        decisions: vec![Times::default(); all.len()],
+        json: Times::default(),
+        machine: Times::default(),
+    };
     for round in 0..rounds {
-        for ((services, fleet), times) in all.iter_mut().zip(&mut decisions) {
-            times.push(decide(fleet, spread(round, *services)));
+        for ((services, fleet), times) in all.iter_mut().zip(&mut times.decisions) {
+            times.push(decide(fleet, Protobuf, spread(round, *services)));
         }
-        machine.push(arithmetic.run());
+        if let Some((services, fleet)) = all.last_mut() {
+            // Another Service than the one that is in the caches now.
+            let service = spread(round + rounds, *services);
+            times.json.push(decide(fleet, Json, service));
+        }
+        times.machine.push(arithmetic.run());
     }
-    (decisions, machine)
+    times
 }
 
 /// Neighbours in time are no neighbours in memory.
@@ -107,13 +128,13 @@ fn spread(round: usize, services: usize) -> usize {
 
 /// The leader of a Service turns NotReady; how long until its slice's patch waits to be sent. Then
 /// all is settled, and the old leader is well again.
-fn decide(fleet: &mut Fleet, service: usize) -> Duration {
+fn decide(fleet: &mut Fleet, encoding: Encoding, service: usize) -> Duration {
     let leader = fleet.leader(service);
-    let line = fleet.frame(service, leader, false);
-    let (took, ()) = timed(|| match Frame::<Pod>::parse(&line) {
-        Ok(Frame::Applied(pod)) => fleet.take_pod(pod),
-        other => panic!("not a pod: {other:?}"),
-    });
+    let mut event = fleet.frame(service, leader, false);
+    if encoding == Protobuf {
+        event = to_protobuf(&event);
+    }
+    let (took, ()) = timed(|| fleet.take_as(encoding, &event));
     assert_eq!(fleet.decided(), 1, "a failover is one write");
     fleet.settle();
     let line = fleet.frame(service, leader, true);

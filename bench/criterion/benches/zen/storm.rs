@@ -4,6 +4,8 @@ use criterion::{Criterion, Throughput};
 use stats_alloc::Region;
 use zen_bench::figures::{Table, Times, timed};
 use zen_bench::fleet::Fleet;
+use zen_bench::pods::to_protobuf;
+use zen_lead::logic::reflect::Encoding;
 
 use crate::{ALLOCATOR, CpuTime};
 
@@ -14,10 +16,11 @@ const ROUNDS: usize = 20;
 pub(crate) fn bench(criterion: &mut Criterion<CpuTime>, table: &mut Table) {
     let mut fleet = Fleet::new(SERVICES, 3);
     // Newer versions of pods that are otherwise as they were; a repetition is no older.
-    let lines: Vec<_> = (0..EVENTS)
-        .map(|event| fleet.frame(event * 7 % SERVICES, event % 3, true))
+    let events: Vec<_> = (0..EVENTS)
+        .map(|event| to_protobuf(&fleet.frame(event * 7 % SERVICES, event % 3, true)))
         .collect();
-    let storm = || lines.iter().for_each(|line| fleet.take(line));
+    let take = |event: &Vec<u8>| fleet.take_as(Encoding::Protobuf, event);
+    let storm = || events.iter().for_each(take);
     storm();
 
     let mut group = criterion.benchmark_group("storm");
