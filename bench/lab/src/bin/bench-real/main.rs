@@ -9,6 +9,8 @@
 #![allow(unreachable_pub, reason = "a program: nothing is reached from outside")]
 
 mod api;
+mod arrivals;
+mod audit;
 mod cluster;
 mod contest;
 mod floor;

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::audit::{self, Request};
+
 /// The user as whom the controller runs.
 pub const USER: &str = "zen-lead-bench";
 
@@ -84,23 +86,20 @@ impl Plane {
     /// Requests of [`USER`] answered since a mark, without watches and whatever is about Leases;
     /// only writes, or all.
     pub fn requests_since(&self, mark: u64, writes_only: bool) -> Result<usize> {
-        use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
-        let mut file = std::fs::File::open(self.audit())?;
-        file.seek(SeekFrom::Start(mark))?;
-        let user = format!("\"username\":\"{USER}\"");
-        let mut count = 0;
-        for line in BufReader::new(file).lines() {
-            let line = line?;
-            let is = |verb: &str| line.contains(&format!("\"verb\":\"{verb}\""));
-            let is_read = is("get") || is("list");
-            let is_counted = line.contains(&user)
-                && line.contains("\"stage\":\"ResponseComplete\"")
-                && !is("watch")
-                && !line.contains("\"resource\":\"leases\"")
-                && !(writes_only && is_read);
-            count += usize::from(is_counted);
-        }
-        Ok(count)
+        let requests = self.answered_since(mark)?;
+        let is_counted = |request: &&Request| {
+            let is_read = matches!(&*request.verb, "get" | "list");
+            request.user == USER
+                && request.verb != "watch"
+                && request.resource != "leases"
+                && !(writes_only && is_read)
+        };
+        Ok(requests.iter().filter(is_counted).count())
+    }
+
+    /// All requests answered since a mark, in the order of their answers.
+    pub fn answered_since(&self, mark: u64) -> Result<Vec<Request>> {
+        audit::read(&self.audit(), mark)
     }
 
     fn audit(&self) -> PathBuf {

@@ -14,9 +14,11 @@ use zen_bench::figures::Table;
 use zen_lead::logic::model::{Key, Version};
 
 use crate::api::{SLICES, path};
+use crate::arrivals;
 use crate::cluster::{Cluster, FLOOR, HEAVY, OURS, app, leader_service, leader_slice};
 use crate::contest::{How, SOON};
 use crate::observe::Seen;
+use crate::plane::Plane;
 use crate::{SETTLED, Stage};
 
 /// Between two rounds, so that no round meets the writes of the one before.
@@ -75,7 +77,9 @@ impl Stage<'_> {
             self.cluster.prepare_race().await?;
             tokio::time::sleep(SETTLED).await;
             let rounds = 2 * self.plan.rounds;
-            self.cluster.races(table, fields, rounds).await?;
+            self.cluster
+                .races(table, self.plane, fields, rounds)
+                .await?;
             subject.process.stop()?;
         }
         Ok(())
@@ -103,7 +107,13 @@ impl Cluster {
     }
 
     /// Failovers of the controller in turns with those of the floor, by readiness and by deletion.
-    pub async fn races(&self, table: &mut Table, fields: Fields, rounds: usize) -> Result<()> {
+    pub async fn races(
+        &self,
+        table: &mut Table,
+        plane: &Plane,
+        fields: Fields,
+        rounds: usize,
+    ) -> Result<()> {
         if fields == Fields::Cleared {
             self.untrack_floor().await?;
         }
@@ -124,6 +134,7 @@ impl Cluster {
                 (OURS, "zen-lead", Race::default()),
                 (FLOOR, "bare PATCH", Race::default()),
             ];
+            let mark = plane.mark();
             for round in 0..rounds {
                 for (namespace, _, race) in &mut races {
                     let (ours, native) = self.round(namespace, how, round).await?;
@@ -131,9 +142,11 @@ impl Cluster {
                     race.margins.push(signed_ms(ours.0, native.0));
                 }
             }
-            for (_, who, race) in races {
+            let requests = plane.answered_since(mark)?;
+            for (namespace, who, race) in races {
                 let what = format!("{who} and native, {name}, managedFields {fields:?}");
                 race.report(table, &what);
+                arrivals::report(table, &what, namespace, &requests)?;
             }
         }
         Ok(())
