@@ -26,6 +26,33 @@ pub struct Footprint {
     pub cpu: Duration,
 }
 
+impl Footprint {
+    /// Of the process with this id.
+    ///
+    /// # Errors
+    /// When there is none, or the kernel is no Linux.
+    pub fn of(pid: u32) -> std::io::Result<Self> {
+        let root = PathBuf::from(format!("/proc/{pid}"));
+        let status = std::fs::read_to_string(root.join("status"))?;
+        let kilobytes = |field: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+            1_024_u64 * number.unwrap_or(0)
+        };
+        let nanoseconds: u64 = std::fs::read_dir(root.join("task"))?
+            .filter_map(|thread| {
+                let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+                text.split(' ').next()?.parse::<u64>().ok()
+            })
+            .sum();
+        Ok(Self {
+            resident: kilobytes("VmRSS:"),
+            resident_max: kilobytes("VmHWM:"),
+            cpu: Duration::from_nanos(nanoseconds),
+        })
+    }
+}
+
 impl Process {
     /// Starts a program with nothing but these variables.
     ///
@@ -53,25 +80,7 @@ impl Process {
     /// When it has ended, or the kernel is no Linux.
     #[must_use]
     pub fn footprint(&self) -> Footprint {
-        let root = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let status = std::fs::read_to_string(root.join("status")).expect("a living child");
-        let kilobytes = |field: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(field));
-            let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-            1_024_u64 * number.unwrap_or(0)
-        };
-        let threads = std::fs::read_dir(root.join("task")).expect("a living child");
-        let nanoseconds: u64 = threads
-            .filter_map(|thread| {
-                let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-                text.split(' ').next()?.parse::<u64>().ok()
-            })
-            .sum();
-        Footprint {
-            resident: kilobytes("VmRSS:"),
-            resident_max: kilobytes("VmHWM:"),
-            cpu: Duration::from_nanos(nanoseconds),
-        }
+        Footprint::of(self.child.id()).expect("a living child")
     }
 
     /// Whether it still runs.

@@ -1,4 +1,4 @@
-//! `just bench-real [--quick] [wire] [race] [single] [cold] [many]`: failovers, mass failovers, cold
+//! `just bench-real [--quick] [wire] [encoding] [race] [single] [cold] [many]`: failovers, mass failovers, cold
 //! starts and restarts on a real control plane, in turns with the floor and, where there is one, the
 //! native controller. Naming parts runs only those.
 //!
@@ -13,6 +13,7 @@ mod arrivals;
 mod audit;
 mod cluster;
 mod contest;
+mod encoding;
 mod floor;
 mod mass;
 mod observe;
@@ -40,10 +41,10 @@ const SETTLED: Duration = Duration::from_secs(11);
 /// The argument with which this program plays the floor.
 const FLOOR_ROLE: &str = "floor";
 
-/// What a run can be narrowed to: the form of a write; the order of our write and the native
+/// What a run can be narrowed to: the form of a write; the encoding of pods; the order of our write and the native
 /// controller's; failovers of one Service; cold starts and restarts; failovers among many Services,
 /// and many at once.
-const PARTS: [&str; 5] = ["wire", "race", "single", "cold", "many"];
+const PARTS: [&str; 6] = ["wire", "encoding", "race", "single", "cold", "many"];
 
 /// How much is done.
 struct Plan {
@@ -156,6 +157,9 @@ async fn run(plane: &Plane, binary: &Path, plan: &Plan) -> Result<()> {
     let mut table = Table::new("bench-real");
     if plan.has("wire") {
         stage.wire(&mut table).await?;
+    }
+    if plan.has("encoding") {
+        stage.encoding(&mut table).await?;
     }
     if plan.has("race") {
         stage.race(&mut table).await?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::audit::{self, Request};
 
@@ -54,6 +55,16 @@ impl Plane {
             "control-plane {arguments:?}: {said}"
         );
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// The process id of the API server.
+    pub fn server(&self) -> Result<u32> {
+        let path = self.dir.join("state.json");
+        let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        let state: Value = serde_json::from_slice(&text)?;
+        let pid = state["processes"]["kube-apiserver"]["pid"].as_u64();
+        let pid = pid.and_then(|pid| pid.try_into().ok());
+        pid.with_context(|| format!("{}: no process of an API server", path.display()))
     }
 
     /// The kubeconfig of the administrator.
