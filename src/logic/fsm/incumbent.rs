@@ -162,7 +162,7 @@ fn uid_of(annotations: &Labels, key: &str) -> Option<Uid> {
 
 impl Machine {
     /// Reads what the objects record apart from the leader itself.
-    pub(super) fn recall(&mut self, records: &Records<'_>, is_first: bool, now: Now) {
+    pub(super) fn recall(&mut self, records: &Records<'_>, is_first: bool, writes: bool, now: Now) {
         let copied = || records.copy(LAST_LEADER_POD_UID).map(Uid::from);
         let last = records.last().or(self.last.take()).or_else(copied);
         self.last = last;
@@ -170,8 +170,14 @@ impl Machine {
         self.handled = if let Some(annotations) = records.record() {
             annotations.get(HANDLED_SWITCHOVER).and_then(parse)
         } else {
-            let copied = || records.copy(HANDLED_SWITCHOVER).and_then(parse);
-            self.handled.take().or_else(copied)
+            let copied = records.copy(HANDLED_SWITCHOVER).and_then(parse);
+            let known = self.handled.take();
+            // A replica of version 0.2.0 that writes tells of its switchovers here only.
+            if writes {
+                known.or(copied)
+            } else {
+                copied.or(known)
+            }
         };
         if self.switched.is_none() {
             self.switched = records

@@ -36,7 +36,7 @@ impl Machine {
         }
         let families = source.families();
         let records = Records::of(snapshot, &name, families[0].into());
-        self.recall(&records, is_first, now);
+        self.recall(&records, is_first, context.writes, now);
         let asked = self.asked();
         self.forgive(snapshot, context.nodes, asked.awaited.as_ref());
         // Taken out for as long as the rules borrow them: a copy would cost every step its labels.

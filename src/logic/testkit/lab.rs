@@ -31,6 +31,8 @@ pub(crate) struct Lab {
     pub(crate) machine: Machine,
     pub(crate) mirror: Mirror,
     pub(crate) is_over_limit: bool,
+    /// Whether another replica writes.
+    pub(crate) is_standby: bool,
     /// Nodes that are about to go, or down.
     pub(crate) nodes: Nodes,
     /// Cluster addresses of leader Services that were taken down.
@@ -61,6 +63,7 @@ impl Lab {
             machine: Machine::default(),
             mirror: Mirror::default(),
             is_over_limit: false,
+            is_standby: false,
             nodes: Nodes::default(),
             addresses: Addresses::default(),
             spent: None,
@@ -104,7 +107,7 @@ impl Lab {
             nodes: &self.nodes,
             addresses: &self.addresses,
             lease_namespaces: None,
-            writes: true,
+            writes: !self.is_standby,
             cause,
         };
         self.machine.clone().step(snapshot, &context, now)

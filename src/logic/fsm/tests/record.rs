@@ -73,6 +73,35 @@ fn a_crash_right_after_the_slice_repeats_no_switchover() {
     assert_eq!(l.objects(), "s-leader: a");
 }
 
+/// A replica of version 0.2.0 writes and records a switchover on the leader Service only. The standby
+/// that takes over from it does not carry the switchover out again.
+#[test]
+fn a_standby_knows_the_switchover_that_a_writer_without_records_carried_out() {
+    let mut l = lab(&[]);
+    prefer(&mut l, "c");
+    l.settle();
+    l.is_standby = true;
+    let publish = |l: &mut Lab, pod: &str| {
+        redirect(l, "s-leader", pod);
+        l.world.edit_slice("s-leader", |slice| {
+            slice["metadata"]["annotations"] = Value::Null;
+        });
+    };
+    prefer(&mut l, "a");
+    publish(&mut l, "a");
+    let handled = format!("a/{}", uid(&l, "a"));
+    l.world
+        .annotate("s-leader", HANDLED_SWITCHOVER, Some(&handled));
+    l.look();
+    ready(&mut l, "a", false);
+    publish(&mut l, "b");
+    l.look();
+    ready(&mut l, "a", true);
+    l.look();
+    l.is_standby = false;
+    assert_eq!(l.settle().objects(), "s-leader: b");
+}
+
 /// A slice without a record, of version 0.2.0 or of the Go program: its endpoint is the record, and no
 /// write is made for the record alone.
 #[test]
