@@ -44,7 +44,7 @@ scripts-check:
     python3 -m py_compile scripts/dependencies scripts/image-check scripts/sbom scripts/compare-builds
     for script in .ci/run scripts/build-release scripts/image scripts/ci-steps scripts/release-notes; do bash -n "$script"; done
     scripts/ci-steps --check
-    python3 -m py_compile scripts/consumers scripts/consumers.d/*.py
+    python3 -m py_compile scripts/consumers scripts/consumers.d/*.py scripts/dataplane scripts/dataplane.d/*.py
     python3 -m py_compile scripts/cluster scripts/cluster.d/*.py scripts/real scripts/chaos scripts/real.d/*.py
     hadolint Containerfile
     actionlint .github/workflows/*.yaml
@@ -136,6 +136,12 @@ bench-real *ARGS: control-plane
 
 # The race with the native controller, whose slice is written by the same pod event
 bench-race *ARGS: (bench-real "race" ARGS)
+
+# What a client sees of a failover through a real kube-proxy; --quick for a smoke test; needs root
+bench-dataplane *ARGS: control-plane
+    cargo build --locked --release -p zen-lead
+    cargo build --locked --release -p zen-lab --bin bench-real
+    scripts/dataplane {{ARGS}}
 
 # Fuzzes one reader of foreign bytes; needs cargo-fuzz and a nightly toolchain
 fuzz TARGET SECONDS="60":

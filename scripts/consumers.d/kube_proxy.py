@@ -30,9 +30,12 @@ class KubeProxy(Consumer):
     mode = ""
     tools = []
     rules = []
+    # Of its configuration, what is set beside the mode.
+    settings = {}
 
-    def __init__(self):
-        self.netns = f"zen-lead-{os.getpid()}-{self.mode}"
+    def __init__(self, label=None):
+        self.label = label or self.mode  # one word for each of several
+        self.netns = f"zen-lead-{os.getpid()}-{self.label}"
         self.made = False
 
     def version(self):
@@ -64,16 +67,19 @@ class KubeProxy(Consumer):
         for link in ("services", "nowhere"):
             self.inside("ip", "link", "set", link, "up")
         self.inside("ip", "route", "add", SERVICES, "dev", "services", "src", CLIENT)
-        pods = [f"{name}={address}" for name, address in PODS.items()]
-        script = os.path.join(HERE, "pods.py")
-        world.spawn("pods-" + self.mode, [sys.executable, script, self.netns, str(PORT), *pods])
+        self.start_pods(world)
         port = str(world.plane.ports["apiserver"])
-        world.spawn("relay-" + self.mode, [sys.executable, RELAY, self.netns, port])
+        world.spawn("relay-" + self.label, [sys.executable, RELAY, self.netns, port])
         self.start_proxy(world, program)
         world.until(f"kube-proxy has programmed {self.mode}", lambda: "kubernetes" in self.ruleset(), patience=60)
 
+    def start_pods(self, world):
+        pods = [f"{name}={address}" for name, address in PODS.items()]
+        script = os.path.join(HERE, "pods.py")
+        world.spawn("pods-" + self.label, [sys.executable, script, self.netns, str(PORT), *pods])
+
     def start_proxy(self, world, program):
-        node = "proxy-" + self.mode
+        node = "proxy-" + self.label
         status = {"addresses": [{"type": "InternalIP", "address": CLIENT}]}
         world.plane.ensure(
             "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}, "status": status}
@@ -87,10 +93,11 @@ class KubeProxy(Consumer):
             "healthzBindAddress": "",
             "metricsBindAddress": f"127.0.0.1:{free_ports(1)[0]}",
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+            **self.settings,
         }
         file = world.path(node + ".json")
         write(file, json.dumps(config))
-        world.spawn("kube-proxy-" + self.mode, self.enter(program, "--config=" + file), self.env)
+        world.spawn("kube-proxy-" + self.label, self.enter(program, "--config=" + file), self.env)
 
     def enter(self, *command):
         return ["ip", "netns", "exec", self.netns, *command]

@@ -51,9 +51,11 @@ def leader_of(source):
 class World:
     """Processes end with it; all that it writes is below its directory."""
 
+    prefix = "zen-lead-consumers-"
+
     def __init__(self, binary):
         self.binary = binary
-        self.dir = tempfile.mkdtemp(prefix="zen-lead-consumers-")
+        self.dir = tempfile.mkdtemp(prefix=self.prefix)
         self.running = []
         self.leader = None  # the pod that is to be published
 
@@ -61,12 +63,7 @@ class World:
         try:
             self.control("up", "--fast", "--controller-manager")
             self.kubeconfig = self.path("control-plane", "kubeconfig")
-            ports = free_ports(3)
-            binds = zip(("metrics", "health-probe", "debug"), ports)
-            flags = [f"--{name}-bind-address=127.0.0.1:{port}" for name, port in binds]
-            env = {"KUBECONFIG": self.kubeconfig}
-            self.spawn("zen-lead", [self.binary, "--leader-election-namespace=default", *flags], env)
-            self.create_application()
+            self.populate()
         except BaseException:
             self.__exit__()
             raise
@@ -78,6 +75,16 @@ class World:
         if os.path.exists(self.path("control-plane", "state.json")):
             self.control("down", "--grace=1")
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def populate(self):
+        self.start_controller("--leader-election-namespace=default")
+        self.create_application()
+
+    def start_controller(self, *flags):
+        ports = free_ports(3)
+        binds = zip(("metrics", "health-probe", "debug"), ports)
+        flags = [*flags, *(f"--{name}-bind-address=127.0.0.1:{port}" for name, port in binds)]
+        self.spawn("zen-lead", [self.binary, *flags], {"KUBECONFIG": self.kubeconfig})
 
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
@@ -93,16 +100,18 @@ class World:
             raise Fail(f"control-plane {command} failed")
         return done.stdout.strip()
 
-    def spawn(self, name, command, env=None, output=None):
-        """Starts a process that ends with the world; its output is its log."""
+    def spawn(self, name, command, env=None, output=None, talks=False):
+        """Starts a process that ends with the world. Its output is its log; if it talks, there are pipes to
+        its standard input and from its standard output."""
         with open(output or self.path(name + ".log"), "w", encoding="utf-8") as log:
             child = subprocess.Popen(
                 command,
                 cwd=self.dir,
                 env={**os.environ, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if talks else log,
+                stderr=log,
+                text=True,
                 start_new_session=True,
             )
         self.running.append(child)
