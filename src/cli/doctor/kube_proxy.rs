@@ -13,8 +13,6 @@ use super::checks::Finding;
 use crate::logic::duration;
 use crate::logic::model::Service;
 
-/// By this label a Service is left to another proxy.
-const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
 /// What kube-proxy makes of a `minSyncPeriod` of zero, except in the mode ipvs.
 const MIN_SYNC_DEFAULT: Duration = Duration::from_secs(1);
 /// A wait that is not worth a word.
@@ -142,19 +140,16 @@ pub(super) fn of_daemon(daemons: &Value) -> Option<Sync> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sources {
     total: usize,
-    /// Those whose own slices kube-proxy programs as well.
-    programmed: usize,
+    /// Those whose own slices wake kube-proxy as well. From Kubernetes 1.36 on, the label
+    /// `service.kubernetes.io/service-proxy-name` of a Service hides the Service from it, and not the slices.
+    waking: usize,
 }
 
 impl Sources {
     pub(super) fn of<'a>(sources: impl Iterator<Item = &'a Service>) -> Self {
-        sources.fold(Self::default(), |sum, source| {
-            let is_programmed =
-                !source.is_headless() && source.metadata.labels.get(OTHER_PROXY).is_none();
-            Self {
-                total: sum.total + 1,
-                programmed: sum.programmed + usize::from(is_programmed),
-            }
+        sources.fold(Self::default(), |sum, source| Self {
+            total: sum.total + 1,
+            waking: sum.waking + usize::from(!source.is_headless()),
         })
     }
 }
@@ -172,18 +167,18 @@ pub(super) fn judge(sync: Option<&Sync>, sources: Sources) -> Finding {
             "kube-proxy ({mode}) waits at most {min_period:?} between two changes (minSyncPeriod)"
         ));
     }
-    let Sources { total, programmed } = sources;
-    if programmed == 0 {
+    let Sources { total, waking } = sources;
+    if waking == 0 {
         return Finding::fine(format!(
             "kube-proxy ({mode}) has a minSyncPeriod of {min_period:?}; none of the {total} opted-in Services \
              makes it wait with slices of its own"
         ));
     }
     Finding::note(format!(
-        "kube-proxy ({mode}) waits up to {min_period:?} between two changes (minSyncPeriod), and programs the own \
-         slices of {programmed} of {total} opted-in Services: where those change first, clients see a \
+        "kube-proxy ({mode}) waits up to {min_period:?} between two changes (minSyncPeriod), and is woken by the \
+         own slices of {waking} of {total} opted-in Services: where those change first, clients see a \
          failover {min_period:?} later. Set minSyncPeriod to 100ms; or, for a Service whose cluster IP no client \
-         uses, make it headless or set the label {OTHER_PROXY}"
+         uses, make it headless"
     ))
 }
 
@@ -296,9 +291,10 @@ mod tests {
         };
         let plain = service(json!({}), "10.0.0.1");
         let headless = service(json!({}), "None");
-        let other = service(json!({ OTHER_PROXY: "none" }), "10.0.0.2");
+        let other_proxy = "service.kubernetes.io/service-proxy-name";
+        let other = service(json!({ other_proxy: "none" }), "10.0.0.2");
         let all = Sources::of([&plain, &headless, &other].into_iter());
-        let quiet = Sources::of([&headless, &other].into_iter());
+        let quiet = Sources::of([&headless, &headless].into_iter());
         for (sync, sources, expected) in [
             (
                 None,
@@ -319,7 +315,7 @@ mod tests {
             (
                 sync("iptables", 1_000),
                 all,
-                "slices of 1 of 3 opted-in Services",
+                "slices of 2 of 3 opted-in Services",
             ),
         ] {
             let text = super::super::checks::text(&[judge(sync.as_ref(), sources)]);
