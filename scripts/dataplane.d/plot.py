@@ -4,7 +4,7 @@ import math
 
 from report import groups, section
 
-LEFT, WIDTH, ROW, TOP, RIGHT = 330, 560, 26, 64, 20
+LEFT, WIDTH, ROW, TOP, RIGHT = 290, 600, 30, 64, 20
 SHORTEST, LONGEST = 10, 3000
 TICKS = [10, 20, 50, 100, 200, 500, 1000, 2000]
 # Of a dot: zen-lead wrote first, the native controller did; the bare PATCH loop's are hollow.
@@ -21,10 +21,11 @@ def text(x, y, words, anchor="start", size=12):
     return f'<text x="{x:.0f}" y="{y:.0f}" font-size="{size}" text-anchor="{anchor}" fill="{INK}">{words}</text>'
 
 
-def dot(row, period, y):
+def dot(row, period, y, number):
     color = FIRST if row["first"] else SECOND
     ours = row["writer"] == "zen-lead"
-    x, y = place(row["seen"][period]["ms"]), y + (-5 if ours else 5)
+    # Spread a little, so that equal ones do not cover each other.
+    x, y = place(row["seen"][period]["ms"]), y + (-6 if ours else 6) + number * 3 % 7 - 3
     fill = f'fill="{color}" fill-opacity="0.7"' if ours else f'fill="none" stroke="{color}" stroke-opacity="0.8"'
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3.2 if ours else 2.6}" {fill}/>'
 
@@ -70,10 +71,10 @@ def svg(result):
     y = TOP
     for (source, proxy), rows in kinds.items():
         parts.append(f'<line x1="14" y1="{y}" x2="{LEFT + WIDTH}" y2="{y}" stroke="{LINE}"/>')
-        parts.append(text(14, y + 18, f"{source}, kube-proxy {proxy}"))
+        parts += [text(14, y + 20, source), text(14, y + 38, f"kube-proxy {proxy}")]
         for period in result["periods"]:
             parts.append(text(LEFT - 10, y + ROW / 2 + 4, period, "end"))
-            parts += [dot(row, period, y + ROW / 2) for row in rows]
+            parts += [dot(row, period, y + ROW / 2, number) for number, row in enumerate(rows)]
             y += ROW
         y += 4
     return "\n".join([*parts, "</svg>", ""])

@@ -6,6 +6,9 @@ from common import Fail, read, write
 
 MARKS = ["<!-- scripts/dataplane --write: {} -->", "<!-- end of {} -->"]
 
+# A wait of this many milliseconds is one for the next sync, with a minSyncPeriod of a second.
+AT_ONCE = 500
+
 
 def line(cells):
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
@@ -46,15 +49,22 @@ def share(rows):
     return f"{sum(row['first'] for row in rows)} of {len(rows)}"
 
 
+def at_once(rows, period):
+    """In how many the change of the leader's slice did not wait for the next sync; a busy kube-proxy always waits."""
+    if rows[0]["proxy"] == "busy":
+        return ""
+    return f"{sum(one < AT_ONCE for one in times(rows, period))} of {len(rows)}"
+
+
 def by_cell(result):
     """What a client waits, by source Service, state of kube-proxy, writer and way of the loss."""
     periods = result["periods"]
-    head = ["source Service", "kube-proxy", "leader lost by", "writer", "wrote first", *periods]
+    head = ["source Service", "kube-proxy", "leader lost by", "writer", "wrote first", "in the first sync", *periods]
     body = []
     for (where, lost, writer), rows in groups(
         result["rows"], lambda row: (section(row), row["lost"], row["writer"])
     ).items():
-        body.append([*where, lost, writer, share(rows), *(cell(rows, period) for period in periods)])
+        body.append([*where, lost, writer, share(rows), at_once(rows, periods[0]), *(cell(rows, period) for period in periods)])
     order = list(groups(result["rows"], section))
     body.sort(key=lambda cells: (order.index((cells[0], cells[1])), cells[3] != "zen-lead", cells[2] != "readiness"))
     return table(head, body)
