@@ -146,7 +146,7 @@ const EDGES: [&str; 8] = [
     "Draining→Electing",
 ];
 /// Reasons of failovers.
-const REASONS: [&str; 9] = [
+const REASONS: [&str; 11] = [
     "notReady",
     "terminating",
     "deleted",
@@ -156,6 +156,8 @@ const REASONS: [&str; 9] = [
     "strategy",
     "switchover",
     "noneReady",
+    "followed",
+    "unnamed",
 ];
 
 /// Every event, fault, edge and reason that there is.
@@ -179,6 +181,9 @@ pub fn kinds() -> BTreeSet<String> {
         "Freeze Annotations",
         "NodeSilent",
         "NodesSilent",
+        "Mute",
+        "NoLeases",
+        "NoLeasesTogether",
         "Pause",
         "Jump",
         "Crash",
@@ -205,6 +210,7 @@ pub fn kinds() -> BTreeSet<String> {
         "Lease released",
         "take-over after a crash",
         "take-over after a stop",
+        "move followed at once",
     ];
     let events = event::KINDS.iter().map(|event| format!("event {event}"));
     troubles

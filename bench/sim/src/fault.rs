@@ -32,6 +32,11 @@ pub enum Fault {
     Blackout { kind: Kind, for_ms: u64 },
     /// Kubelets do not renew the Leases of their nodes for a while.
     Silence { nodes: NodeSet, for_ms: u64 },
+    /// An application's elector says nothing for a while.
+    Mute { app: &'static str, for_ms: u64 },
+    /// For a while, RBAC refuses to show the Leases of applications: all of them, or those of the whole
+    /// cluster at once.
+    NoLeases { of_all: bool, for_ms: u64 },
     /// The server forgets its history.
     Compact,
     /// All watches of a kind end, cleanly or not.
@@ -272,6 +277,8 @@ impl Fault {
             | Self::Forbid { for_ms, .. }
             | Self::Blackout { for_ms, .. }
             | Self::Silence { for_ms, .. }
+            | Self::Mute { for_ms, .. }
+            | Self::NoLeases { for_ms, .. }
             | Self::Partition { for_ms, .. }
             | Self::ServerRestart { for_ms }
             | Self::Restore { for_ms, .. }
@@ -293,6 +300,8 @@ impl Fault {
             Self::Silence { nodes, .. } if nodes.0.is_power_of_two() => "NodeSilent".into(),
             Self::Silence { .. } => "NodesSilent".into(),
             Self::Freeze { field, .. } => format!("Freeze {field:?}"),
+            Self::NoLeases { of_all: true, .. } => "NoLeases".into(),
+            Self::NoLeases { .. } => "NoLeasesTogether".into(),
             Self::Unwatch { broken: false, .. } => "watches closed".into(),
             Self::Unwatch { broken: true, .. } => "watches broken".into(),
             Self::CrashInRequest {

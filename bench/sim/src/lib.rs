@@ -15,6 +15,7 @@
 
 mod batch;
 mod chance;
+mod claims;
 mod event;
 mod facts;
 mod fault;
@@ -28,7 +29,7 @@ mod trace;
 mod trouble;
 
 pub use batch::{Batch, Failure, batch, kinds};
-pub use event::{Event, PodAct, ServiceEdit, SliceEdit};
+pub use event::{Elector, ElectorAct, Event, Habit, Identity, PodAct, ServiceEdit, SliceEdit};
 pub use fault::{Fault, FrameTrouble, Trouble, Whom};
 pub use plan::{Plan, Step, What, World};
 pub use run::{Outcome, run};

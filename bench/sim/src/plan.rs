@@ -1,5 +1,7 @@
 //! A schedule: what happens when, drawn from a seed, and small enough to be taken apart.
 
+mod follow;
+mod followers;
 mod nodes;
 mod rare;
 
@@ -8,7 +10,7 @@ use std::collections::BTreeSet;
 use simkube::{Expiry, Kind, Options};
 
 use crate::chance::Chance;
-use crate::event::{Event, PODS, PodAct, SOURCES};
+use crate::event::{Elector, Event, PODS, PodAct, SOURCES};
 use crate::fault::Fault;
 
 /// Virtual time in which things happen, in milliseconds.
@@ -74,6 +76,8 @@ pub struct World {
     pub managed_fields: bool,
     /// The garbage collector comes by so often, or never.
     pub collector_ms: Option<u64>,
+    /// Applications that elect their own leader; sources may follow them.
+    pub electors: Vec<Elector>,
 }
 
 /// How many failovers there may be because a leader was not Ready.
@@ -132,11 +136,14 @@ impl Plan {
             leave_cordoned: false,
             node_leases: None,
             managed_fields: false,
+            electors: Vec::new(),
         };
         let mut own = nodes::chance(seed);
         nodes::ask(&mut own, &mut world);
         let mut rarely = rare::chance(seed);
         world.managed_fields = rarely.percent(30);
+        let mut followed = follow::chance(seed);
+        follow::ask(&mut followed, &mut world);
         let mut steps = beginning(&mut chance, &world);
         steps.extend(workload(&mut chance, &world));
         steps.extend(faults(&mut chance, &world));
@@ -145,6 +152,8 @@ impl Plan {
         if world.node_leases.is_none() {
             rare::befall(&mut rarely, &mut steps);
         }
+        follow::befall(&mut followed, &world, &mut steps);
+        followers::befall(seed, &mut steps);
         // Stable: what is drawn first happens first.
         steps.sort_by_key(|step| step.at_ms);
         Self { seed, world, steps }

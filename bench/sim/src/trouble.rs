@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::chance::Chance;
+use crate::event::NS;
 use crate::fault::{Fault, FrameTrouble, Trouble};
 use crate::judge::Judge;
 
@@ -91,6 +92,7 @@ impl Troubles {
             | Fault::Partition { for_ms, .. }
             | Fault::ServerRestart { for_ms }
             | Fault::Restore { for_ms, .. }
+            | Fault::NoLeases { for_ms, .. }
             | Fault::Blackout { for_ms, .. } => for_ms,
             Fault::CrashInRequest {
                 of_writes,
@@ -178,6 +180,13 @@ impl Faults for Troubles {
                 Verdict::Hang { applied: false }
             };
         }
+        if active.iter().any(|fault| hides_leases(fault, request)) {
+            return Verdict::Answer {
+                code: 403,
+                retry_after: None,
+                applied: false,
+            };
+        }
         let mut chance =
             Chance::new(self.seed ^ request.number.wrapping_mul(0x5851_f42d_4c95_7f2d));
         for fault in active {
@@ -262,6 +271,16 @@ fn is_cut_off(fault: &Fault) -> Option<bool> {
         Fault::ServerRestart { .. } | Fault::Restore { .. } => Some(true),
         _ => None,
     }
+}
+
+/// Whether RBAC refuses to show the Leases of applications. The controller's own is another matter.
+fn hides_leases(fault: &Fault, request: &RequestInfo) -> bool {
+    let Fault::NoLeases { of_all, .. } = *fault else {
+        return false;
+    };
+    let is_read = matches!(request.verb, Verb::List | Verb::Watch);
+    let is_hidden = request.namespace.is_empty() || (of_all && request.namespace == NS);
+    is_read && request.kind == Some(Kind::Lease) && is_hidden
 }
 
 /// What a trouble does to a request; `None` if it cannot hit it.

@@ -96,6 +96,8 @@ pub struct FrameInfo {
     pub watch: u64,
     /// Kind that is watched.
     pub kind: Kind,
+    /// The namespace that is watched; empty for the whole cluster.
+    pub scope: String,
     /// `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`.
     pub event: &'static str,
     /// Namespace of the object.

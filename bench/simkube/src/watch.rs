@@ -212,6 +212,7 @@ impl WatchBody {
             client: self.client.clone(),
             watch: self.id,
             kind: self.kind,
+            scope: self.namespace.clone(),
             event: next.event,
             namespace,
             name,

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use simkube::{Kind, SimKube};
 
+use crate::claims::ROLE;
+
 use super::hand::{attach, hand_service, hand_slice, ours, squat};
 use super::{ENABLED, Event, NODE_LEASES, NS, PodAct, TAINT, is_foreign, name_of};
 
@@ -48,7 +50,7 @@ impl Event {
                 ip,
                 ready,
                 of_job,
-            } => create_pod(kube, name, app, node, (ip, of_job), ready),
+            } => create_pod(kube, name, (app, false), node, (ip, of_job), ready),
             Self::Ready { name, ready } => {
                 kube.set_ready(NS, name, ready);
             }
@@ -111,6 +113,8 @@ impl Event {
             Self::Collect => {
                 kube.gc();
             }
+            // The stage has it carried out by the elector itself.
+            Self::Elector { .. } => {}
         }
     }
 }
@@ -266,10 +270,10 @@ fn addresses(ip: u8) -> Vec<String> {
     }
 }
 
-fn create_pod(
+pub(crate) fn create_pod(
     kube: &SimKube,
     name: &str,
-    app: &str,
+    (app, has_role): (&str, bool),
     node: &str,
     (ip, of_job): (u8, bool),
     ready: bool,
@@ -285,6 +289,9 @@ fn create_pod(
         .node(node)
         .ready(ready);
     pod = pod.ips(&ips).port("http", 8080);
+    if has_role {
+        pod = pod.labels(&[("app", app), ROLE]);
+    }
     if !ip.is_multiple_of(3) {
         pod = pod.port("sql", 5432);
     }
@@ -308,5 +315,5 @@ fn recreate(kube: &SimKube, name: &'static str, ip: u8) {
         text(&old["spec"]["nodeName"]),
     );
     kube.delete_pod(NS, name, 0);
-    create_pod(kube, name, &app, &node, (ip, false), true);
+    create_pod(kube, name, (&app, false), &node, (ip, false), true);
 }

@@ -5,6 +5,7 @@ use simkube::{Kind, SimKube};
 
 use super::effect::edit;
 use super::{FOREIGN, NS, SOURCE, ServiceEdit, SliceEdit, is_foreign, name_of};
+use crate::claims::is_for_followers;
 
 pub(super) fn squat(kube: &SimKube, kind: Kind, name: &str) {
     let body = match kind {
@@ -35,12 +36,15 @@ pub(super) fn attach(kube: &SimKube, service: &str) {
     let _ = kube.try_create(Kind::EndpointSlice, NS, &body);
 }
 
-/// The first object of ours for a source, by name.
+/// The first object of ours that is for the leader of a source, by name.
 pub(super) fn ours(kube: &SimKube, kind: Kind, of: &str) -> Option<Value> {
     let mut all = kube.list(kind, NS).into_iter();
     all.find(|object| {
         let meta = &object["metadata"];
-        !is_foreign(object) && meta["labels"][SOURCE] == of && meta["deletionTimestamp"].is_null()
+        !is_foreign(object)
+            && !is_for_followers(object)
+            && meta["labels"][SOURCE] == of
+            && meta["deletionTimestamp"].is_null()
     })
 }
 

@@ -3,13 +3,20 @@
 
 mod draw;
 mod effect;
+mod elector;
 mod hand;
 
 use serde_json::Value;
 use simkube::Kind;
 
+pub(crate) use self::effect::create_pod;
+pub(crate) use self::elector::APPS;
+pub use self::elector::{Elector, ElectorAct, Habit, Identity};
+
 /// The only namespace.
 pub(crate) const NS: &str = "shop";
+/// Where the controller's own Lease is.
+pub(crate) const LEASE_NS: &str = "zl";
 /// Sources.
 pub(crate) const SOURCES: [&str; 4] = ["a", "b", "c", "d"];
 /// Pods.
@@ -124,6 +131,8 @@ pub enum Event {
     OfLeader { of: &'static str, act: PodAct },
     /// The garbage collector comes by.
     Collect,
+    /// Something happens to an application that elects its leader.
+    Elector { app: &'static str, act: ElectorAct },
 }
 
 /// What happens to the pod that leads.
@@ -206,6 +215,7 @@ impl Event {
             Self::Annotate { key, .. } => {
                 format!("Annotate {}", key.trim_start_matches("zen-lead.io/"))
             }
+            Self::Elector { act, .. } => format!("Elector {act:?}"),
             Self::Squat { kind, .. } => format!("Squat {kind:?}"),
             Self::Unsquat { kind, .. } => format!("Unsquat {kind:?}"),
             other => text(format!("{other:?}")),
@@ -218,6 +228,8 @@ pub(crate) const KINDS: &[&str] = &[
     "Address",
     "Annotate enabled",
     "Annotate failover-min-delay",
+    "Annotate follow",
+    "Annotate followers-service-name",
     "Annotate leader-service-annotations",
     "Annotate leader-service-labels",
     "Annotate leader-service-name",
@@ -233,6 +245,12 @@ pub(crate) const KINDS: &[&str] = &[
     "Cordon",
     "Disrupt",
     "DropSource",
+    "Elector Arrive",
+    "Elector Drop",
+    "Elector Move",
+    "Elector Release",
+    "Elector Return",
+    "Elector Stranger",
     "Evict",
     "Families",
     "Finish",

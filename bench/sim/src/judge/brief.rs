@@ -32,8 +32,9 @@ pub(super) fn brief(kind: Kind, object: Option<&Value>) -> String {
             let fact = PodFact::of(object);
             let flag = |is: bool, name: &'static str| if is { name } else { "" };
             format!(
-                "app={}{}{}{}{} {}",
+                "app={}{}{}{}{}{} {}",
                 fact.labels.get("app").cloned().unwrap_or_default(),
+                flag(fact.has_role(), " primary"),
                 flag(fact.ready, " ready"),
                 flag(!fact.running, " not-running"),
                 flag(fact.terminating, " terminating"),

@@ -8,8 +8,10 @@ use simkube::{Committed, Kind};
 use tokio::time::Instant;
 
 use super::STALE_MAX;
+use super::heard::Heard;
 use super::nodes::Nodes;
 use super::sight::{Floor, History, Sight, Version};
+use crate::claims::{LeaseFact, is_for_followers};
 use crate::event::{SOURCES, is_foreign, name_of};
 use crate::facts::{PodFact, SourceFact, text};
 use crate::plan::Budget;
@@ -27,6 +29,10 @@ pub(super) struct Ledger {
     pub(super) clock: Vec<(Instant, u64)>,
     pub(super) pods: History<PodFact>,
     pub(super) sources: History<SourceFact>,
+    /// Leases of applications.
+    pub(super) leases: History<LeaseFact>,
+    /// By pod: the version with which it got the label that names a leader.
+    pub(super) roles: BTreeMap<String, u64>,
     /// By client.
     pub(super) seen: BTreeMap<String, Seen>,
     /// What had been seen when a write was asked for.
@@ -34,6 +40,8 @@ pub(super) struct Ledger {
     /// Identities of what the controller made.
     pub(super) made: BTreeSet<String>,
     pub(super) slices: BTreeMap<String, SliceFact>,
+    /// How often what a slice publishes has changed.
+    pub(super) moves: BTreeMap<String, u64>,
     /// By source: the pods that lead, as far as can be known.
     pub(super) leaders: BTreeMap<String, BTreeSet<String>>,
     /// The pods that do so no more.
@@ -99,6 +107,9 @@ pub(super) struct Former {
 pub(super) struct Seen {
     pub(super) pods: Floor,
     pub(super) services: Floor,
+    /// Of applications, by the watch of all of them.
+    pub(super) leases: Floor,
+    pub(super) heard: Heard,
     /// When its life began.
     pub(super) life: Option<Instant>,
     /// By kind: the latest version on a watch, and the latest one before the server was restored.
@@ -117,16 +128,27 @@ pub(super) struct Asked {
     pub(super) at: Instant,
     pub(super) pods: Sight,
     pub(super) services: Sight,
+    pub(super) leases: Sight,
 }
 
 pub(super) struct SliceFact {
     pub(super) source: String,
     pub(super) service: String,
     pub(super) family: String,
+    /// The pods that it shows.
     pub(super) leaders: Vec<String>,
+    pub(super) is_for_followers: bool,
     pub(super) by_us: bool,
     /// Its labels and its owner say whose it is.
     pub(super) is_marked: bool,
+}
+
+impl SliceFact {
+    /// Whether it publishes a leader of this source.
+    pub(super) fn leads_for(&self, source: &str) -> bool {
+        let is_whole = self.by_us && self.is_marked && !self.is_for_followers;
+        is_whole && self.source == source && !self.leaders.is_empty()
+    }
 }
 
 impl Ledger {
@@ -168,9 +190,13 @@ impl Ledger {
             self.called_off = Some(now);
         }
         match change.kind {
-            Kind::Lease => self.note_renewal(change),
+            Kind::Lease => {
+                self.note_renewal(change);
+                self.note_lease(change, &name, now);
+            }
             Kind::Pod => {
                 let fact = change.new.map(PodFact::of);
+                self.note_role(&name, fact.as_ref(), change.rv, now);
                 let was_disrupted = change.old.is_some_and(|old| PodFact::of(old).disrupted);
                 if was_disrupted && fact.as_ref().is_some_and(|pod| !pod.disrupted) {
                     self.called_off = Some(now);
@@ -246,28 +272,48 @@ impl Ledger {
                 known.is_some_and(|slice| slice.by_us)
             },
             leaders: leaders.clone(),
+            is_for_followers: is_for_followers(object),
             is_marked: labels[SOURCE].is_string()
                 && object["metadata"]["ownerReferences"].is_array(),
         };
         if by_us && change.old.is_some() && change.new.is_some_and(is_tracked) {
             return Err(format!("slice {name} is patched and keeps managedFields"));
         }
+        if fact.is_for_followers {
+            if by_us && change.new.is_some() {
+                self.check_followers(change, object, name, &fact, now)?;
+            }
+            self.note_slice(change, name, fact);
+            return Ok(());
+        }
         if by_us && change.new.is_some() {
             self.check_published(change, object, name, &fact, now)?;
             self.check_left(change, name, &fact, now)?;
         }
-        if change.new.is_some() {
-            self.slices.insert(name.to_owned(), fact);
-        } else {
-            self.slices.remove(name);
+        if changed {
+            *self.moves.entry(name.to_owned()).or_default() += 1;
         }
+        self.note_slice(change, name, fact);
+        self.note_leaders(change, &source, names_no_pod, now);
+        Ok(())
+    }
+
+    /// Notes which pods lead a source, and which do so no more.
+    fn note_leaders(
+        &mut self,
+        change: &Committed<'_>,
+        source: &str,
+        names_no_pod: bool,
+        now: Instant,
+    ) {
+        let by_us = change.request.is_some();
         let mut published: BTreeSet<String> = self
             .slices
             .values()
-            .filter(|slice| slice.source == source)
+            .filter(|slice| slice.source == source && !slice.is_for_followers)
             .flat_map(|slice| slice.leaders.iter().cloned())
             .collect();
-        let leaders = self.leaders.entry(source.clone()).or_default();
+        let leaders = self.leaders.entry(source.to_owned()).or_default();
         if !by_us || names_no_pod {
             // What hands did, a restart takes for the truth; without one the leader stays. A slice of
             // another family says nothing of it.
@@ -275,13 +321,12 @@ impl Ledger {
         }
         let gone = leaders.difference(&published).map(|uid| Former {
             at: now,
-            source: source.clone(),
+            source: source.to_owned(),
             uid: uid.clone(),
             with_slice: change.new.is_none(),
         });
         self.former.extend(gone);
         *leaders = published;
-        Ok(())
     }
 
     /// Whether a replica may still act on a history that is lost.

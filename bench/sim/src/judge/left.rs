@@ -83,6 +83,14 @@ impl Ledger {
         let all: Vec<&SourceFact> = visible(sources, asked.services)
             .filter_map(|(_, version)| version.fact.as_ref())
             .collect();
+        let mut followed = all.iter().map(|source| source.follow().is_some());
+        if followed.clone().all(|is| is) && !all.iter().any(|source| source.is_paused()) {
+            return self.check_unnamed(change, name, fact, old, asked);
+        }
+        // Where some view follows and some does not, either may be the reason.
+        if followed.any(|is| is) && !self.surely_paused(&fact.source, asked) {
+            return Ok(());
+        }
         self.check_need(name, fact, old, &all, asked)
     }
 
@@ -137,7 +145,7 @@ impl Ledger {
 
     /// The name of a pod that is eligible and not about to go, in every view that the controller
     /// can have had.
-    fn surely_eligible<'a>(
+    pub(super) fn surely_eligible<'a>(
         &self,
         versions: &'a [Version<PodFact>],
         uid: &str,

@@ -2,6 +2,9 @@
 //! controller can have seen, never what it thinks.
 
 mod brief;
+mod follow;
+mod followers;
+mod heard;
 mod ledger;
 mod left;
 mod nodes;
@@ -16,15 +19,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use simkube::{Committed, FrameInfo, Kind, Observer, Record, RequestInfo};
+use simkube::{Committed, FrameInfo, Kind, Observer, Record, RequestInfo, Verb};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::brief::brief;
+use self::heard::Heard;
 use self::ledger::{Asked, Ledger, Seen, is_tracked};
 use self::nodes::Nodes;
 pub(crate) use self::nodes::leaves;
-use crate::event::{SOURCES, name_of};
+use crate::event::{LEASE_NS, SOURCES, name_of};
 use crate::facts::text;
 use crate::plan::World;
 use crate::trace::Trace;
@@ -85,6 +89,7 @@ impl Judge {
         };
         seen.pods.begin(rv);
         seen.services.begin(rv);
+        seen.leases.begin(rv);
         inner.seen.insert(client.to_owned(), seen);
         inner.born += 1;
         inner.nodes.trouble(now);
@@ -146,6 +151,8 @@ impl Judge {
             seen.lost = std::mem::take(&mut seen.shown);
             seen.pods.begin(0);
             seen.services.begin(0);
+            seen.leases.begin(0);
+            seen.heard = Heard::default();
         }
     }
 
@@ -188,6 +195,7 @@ impl Judge {
         match request.kind {
             Some(Kind::Pod) => seen.pods.look_back(rv),
             Some(Kind::Service) => seen.services.look_back(rv),
+            Some(Kind::Lease) => seen.leases.forget(rv),
             _ => {}
         }
     }
@@ -198,6 +206,12 @@ impl Judge {
             return;
         }
         let mut inner = self.inner.lock();
+        if frame.kind == Kind::Lease && frame.scope != LEASE_NS {
+            if frame.scope.is_empty() {
+                inner.hears_of_leases(&frame.client, frame.rv, Instant::now());
+            }
+            return;
+        }
         let seen = inner.seen.entry(frame.client.clone()).or_default();
         let shown = seen.shown.entry(frame.kind).or_default();
         *shown = frame.rv.max(*shown);
@@ -214,6 +228,10 @@ impl Judge {
         let pace = {
             let mut inner = self.inner.lock();
             let seen = inner.seen.entry(request.client.clone()).or_default();
+            let is_read = matches!(request.verb, Verb::List | Verb::Watch);
+            if is_read && request.kind == Some(Kind::Lease) && request.namespace != LEASE_NS {
+                seen.heard.reads_again();
+            }
             if std::mem::take(&mut seen.is_new) {
                 inner.lives.push(request.number);
             }
@@ -251,7 +269,11 @@ impl Judge {
             life: seen.life,
             pods: seen.pods.before(now),
             services: seen.services.before(now),
+            leases: seen.leases.before(now),
         };
+        if matches!(request.kind, Some(Kind::Service | Kind::EndpointSlice)) {
+            seen.heard.is_synced = true;
+        }
         inner.asked.insert(request.number, asked);
         let verdict = inner.check_holds(request, now);
         let verdict = if matches!(request.kind, Some(Kind::Event | Kind::Lease)) {

@@ -136,7 +136,7 @@ impl Nodes {
     }
 
     /// Whether nothing was late at that moment, nor has been since.
-    fn was_calm(&self, at: Instant) -> bool {
+    pub(super) fn was_calm(&self, at: Instant) -> bool {
         self.troubled.is_none_or(|until| until + CALM < at)
     }
 }

@@ -7,6 +7,7 @@ use simkube::Committed;
 use tokio::time::Instant;
 
 use super::STALE_MAX;
+use super::follow::Nominee;
 use super::ledger::{Asked, Former, Ledger, SliceFact};
 use super::sight::{Sight, ready_since, visible};
 use crate::facts::text;
@@ -53,20 +54,22 @@ impl Ledger {
             return Ok(());
         }
         let mut asked = *asked;
-        if self.is_delayed(name, fact, now) {
+        let is_late = self.is_delayed(name, fact, now);
+        if is_late {
             let rv = self.rv_at(asked.at.checked_sub(STALE_MAX));
             let long_ago = Sight { rv, past: rv };
-            (asked.pods, asked.services) = (long_ago, long_ago);
+            (asked.pods, asked.services, asked.leases) = (long_ago, long_ago, long_ago);
         }
         let pod = text(&slice["endpoints"][0]["targetRef"]["name"]);
         if self.surely_paused(&fact.source, &asked) {
             return Err(format!("slice {name} publishes {pod} during a pause"));
         }
-        if self.was_eligible(&fact.source, &pod, uid, &asked) {
+        let client = change.request.map_or("", |request| &request.client);
+        if self.was_eligible(&fact.source, &pod, uid, &asked, (client, is_late)) {
             Ok(())
         } else {
             Err(format!(
-                "slice {name} publishes {pod} ({uid}), which was not eligible in any view that the controller can have had"
+                "slice {name} publishes {pod} ({uid}), which was not eligible, or not named, in any view that the controller can have had"
             ))
         }
     }
@@ -103,21 +106,36 @@ impl Ledger {
         })
     }
 
-    fn was_eligible(&self, source: &str, pod: &str, uid: &str, asked: &Asked) -> bool {
+    fn was_eligible(
+        &self,
+        source: &str,
+        pod: &str,
+        uid: &str,
+        asked: &Asked,
+        (client, is_late): (&str, bool),
+    ) -> bool {
         let pods = self.pods.get(pod).map_or(&[][..], Vec::as_slice);
         let sources = self.sources.get(source).map_or(&[][..], Vec::as_slice);
         visible(pods, asked.pods).any(|(at, version)| {
             let Some(fact) = version.fact.as_ref().filter(|fact| fact.uid == uid) else {
                 return false;
             };
-            visible(sources, asked.services).any(|(_, source)| {
+            visible(sources, asked.services).any(|(known, source)| {
+                let nominee = Nominee {
+                    pod: fact,
+                    client,
+                    is_late,
+                };
                 source.fact.as_ref().is_some_and(|source| {
                     let since = ready_since(&pods[..=at], uid);
                     // Transition times are whole seconds, and a jump of the clock falsifies them.
                     let ripe = since + Duration::from_millis(source.min_ready_ms());
                     let is_ripe = self.wall_jumped || asked.at + Duration::from_secs(1) >= ripe;
                     let is_down = self.nodes.is_surely_down(&fact.node, asked.at);
-                    fact.is_eligible(source) && is_ripe && !is_down
+                    fact.is_eligible(source)
+                        && is_ripe
+                        && !is_down
+                        && self.may_be_named(&sources[..=known], &nominee, asked)
                 })
             })
         })

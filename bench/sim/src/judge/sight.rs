@@ -67,6 +67,13 @@ impl Floor {
         self.past = self.past.min(rv);
     }
 
+    /// What was known may be forgotten, and a list shows the past.
+    pub(super) fn forget(&mut self, rv: u64) {
+        self.rv = self.rv.min(rv);
+        self.before = self.before.min(rv);
+        self.past = self.past.min(rv);
+    }
+
     /// Before this very moment: within a moment the order is unknown.
     pub(super) fn before(&self, now: Instant) -> Sight {
         let rv = if self.since.is_some_and(|since| since < now) {

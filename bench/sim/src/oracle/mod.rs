@@ -1,16 +1,19 @@
 //! What must be true once nothing has gone wrong for a minute: a predicate over the server's
 //! objects, by other code than that of the controller.
 
+mod choice;
+mod follow;
+mod followers;
 mod objects;
 mod ops;
 mod refused;
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 use simkube::{Kind, SimKube};
 
+use crate::claims::is_for_followers;
 use crate::event::{NS, SOURCES, is_foreign, name_of};
 use crate::facts::{PodFact, SourceFact, text};
 use crate::judge::{self, Judge};
@@ -39,6 +42,8 @@ struct Cluster<'a> {
     services: Vec<Value>,
     slices: Vec<Value>,
     pods: Vec<PodFact>,
+    /// Leases of applications.
+    leases: Vec<Value>,
     /// Nodes that leaders leave.
     leaving: BTreeSet<String>,
 }
@@ -92,6 +97,7 @@ impl<'a> Cluster<'a> {
             services: kube.list(Kind::Service, NS),
             slices: kube.list(Kind::EndpointSlice, NS),
             pods: kube.list(Kind::Pod, NS).iter().map(PodFact::of).collect(),
+            leases: kube.list(Kind::Lease, NS),
             leaving: leaving(kube, judge),
         }
     }
@@ -112,22 +118,23 @@ impl Cluster<'_> {
             .iter()
             .filter(|service| self.is_ours(service, name, fact.as_ref()))
             .collect();
+        let leads = |service: &&&Value| !is_for_followers(service);
+        let is_clear = matches!(wish, Wish::Served(_));
         let (fact, served) = match (wish, fact) {
             (Wish::Served(wanted), Some(fact)) => {
-                let served = all
-                    .iter()
-                    .copied()
-                    .find(|service| name_of(service) == wanted);
+                let mut served = all.iter().filter(leads).copied();
+                let served = served.find(|service| name_of(service) == wanted);
                 (
                     fact,
                     Some(served.ok_or_else(|| format!("is not served under {wanted}"))?),
                 )
             }
-            (Wish::Whatever, Some(fact)) => (fact, all.first().copied()),
+            (Wish::Whatever, Some(fact)) => (fact, all.iter().find(leads).copied()),
             _ => return self.check_nothing(name, &all),
         };
         let left: Vec<&str> = all
             .iter()
+            .filter(leads)
             .filter(|service| served.map(uid) != Some(uid(service)))
             .map(|service| name_of(service))
             .collect();
@@ -135,7 +142,13 @@ impl Cluster<'_> {
             format!("leader Services are left over: {left:?}")
         })?;
         match served {
-            Some(service) => self.check_served(name, &fact, service),
+            Some(service) => {
+                self.check_served(name, &fact, service)?;
+                if is_clear {
+                    self.check_followers(name, &fact, &all, service)?;
+                }
+                Ok(())
+            }
             None => self.check_nothing(name, &all),
         }
     }
@@ -228,6 +241,7 @@ impl Cluster<'_> {
             let is_owned = owner(slice).is_some_and(|owner| owner["uid"] == uid(service));
             self.judge.made(slice)
                 && slice["metadata"]["labels"][SERVICE] == name_of(service)
+                && !is_for_followers(slice)
                 && (is_owned || slice["metadata"]["labels"][SOURCE] == name)
         };
         let slices: Vec<&Value> = self.slices.iter().filter(of_service).collect();
@@ -244,6 +258,7 @@ impl Cluster<'_> {
         let is_left = |slice: &&Value| {
             self.judge.made(slice)
                 && slice["metadata"]["labels"][SOURCE] == name
+                && !is_for_followers(slice)
                 && !of_service(slice)
                 && self.owner_is_ours(slice)
         };
@@ -261,7 +276,9 @@ impl Cluster<'_> {
         service: &Value,
         slices: &[&Value],
     ) -> Result<(), String> {
+        self.check_none_named(source)?;
         let eligible = self.pods.iter().find(|pod| pod.is_eligible(source));
+        let eligible = eligible.filter(|_| source.follow().is_none());
         ensure(eligible.is_none() || source.is_paused(), || {
             format!(
                 "no pod leads, and {} could",
@@ -307,8 +324,15 @@ impl Cluster<'_> {
                 || format!("{who} must not lead"),
             )?;
         }
-        self.check_switchover(source, service, pod)?;
-        if let Some(better) = self.better(source, pod).filter(|_| !source.is_paused()) {
+        let follows = source.follow().is_some();
+        self.check_named(source, slices, pod, is_kept)?;
+        if !follows {
+            self.check_switchover(source, service, pod)?;
+        }
+        if let Some(better) = self
+            .better(source, pod)
+            .filter(|_| !source.is_paused() && !follows)
+        {
             return Err(format!(
                 "{who} is about to go, and {} could lead",
                 better.name
@@ -318,7 +342,7 @@ impl Cluster<'_> {
         if let Some(first) = self
             .first_choice(source)
             .filter(|first| first.uid != pod.uid && !self.is_last_resort(pod))
-            .filter(|_| !is_kept && !was_handed_over(source, service, pod))
+            .filter(|_| !follows && !is_kept && !was_handed_over(source, service, pod))
         {
             return Err(format!("{who} leads, and the strategy says {}", first.name));
         }
@@ -333,53 +357,6 @@ impl Cluster<'_> {
         slices
             .iter()
             .try_for_each(|slice| check_slice(source, pod, service, slice))
-    }
-}
-
-impl Cluster<'_> {
-    /// The pod that could lead instead of a leader that is about to go.
-    fn better(&self, source: &SourceFact, leader: &PodFact) -> Option<&PodFact> {
-        let serves = leader.running && leader.ready && leader.is_reachable(source);
-        let yields = self.is_last_resort(leader) && (serves || leader.disrupted);
-        let mut others = self.pods.iter();
-        others.find(|other| {
-            other.uid != leader.uid
-                && other.is_eligible(source)
-                && (leader.terminating
-                    || (yields && !self.is_last_resort(other) && !self.judge.shuns()))
-        })
-    }
-
-    /// Whether a pod is about to go, by what is said of it or of its node.
-    fn is_last_resort(&self, pod: &PodFact) -> bool {
-        pod.disrupted || self.leaving.contains(&pod.node)
-    }
-
-    /// The pod that a source without a sticky leader has to follow, where that can be told without
-    /// knowing the past.
-    fn first_choice(&self, source: &SourceFact) -> Option<&PodFact> {
-        let (is_newest, is_ranked) = match source.setting("strategy") {
-            None | Some("oldest") => (false, false),
-            Some("newest") => (true, false),
-            Some("priority") => (false, true),
-            Some(_) => return None,
-        };
-        if source.setting("sticky") != Some("false") || self.judge.shuns() {
-            return None;
-        }
-        let eligible = self.pods.iter().filter(|pod| pod.is_eligible(source));
-        let rank = |pod: &PodFact| if is_ranked { pod.rank } else { 0 };
-        eligible.min_by(|a, b| {
-            let by_age = a.created.cmp(&b.created);
-            let ports = |pod: &PodFact| Reverse(pod.resolved(source).len());
-            let is_last = |pod: &PodFact| self.is_last_resort(pod);
-            is_last(a)
-                .cmp(&is_last(b))
-                .then_with(|| ports(a).cmp(&ports(b)))
-                .then_with(|| rank(b).cmp(&rank(a)))
-                .then(if is_newest { by_age.reverse() } else { by_age })
-                .then_with(|| a.name.cmp(&b.name))
-        })
     }
 }
 

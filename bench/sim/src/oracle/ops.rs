@@ -6,6 +6,7 @@ use serde_json::Value;
 use simkube::SimKube;
 
 use super::{Cluster, SERVICE, SOURCE, ensure};
+use crate::claims::is_for_followers;
 use crate::event::name_of;
 use crate::facts::{PodFact, SourceFact, text};
 use crate::judge::Judge;
@@ -36,7 +37,8 @@ pub(crate) fn kept(kube: &SimKube, judge: &Judge) -> BTreeSet<String> {
             let reaches = |source| pod.is_reachable(&SourceFact::of(source));
             pod.ready && pod.running && source.is_some_and(reaches)
         };
-        judge.guards() && pod.is_some_and(|pod| !serves(pod))
+        let may_keep = judge.guards() && !is_for_followers(slice);
+        may_keep && pod.is_some_and(|pod| !serves(pod))
     });
     kept.map(|slice| label(slice, SERVICE)).collect()
 }

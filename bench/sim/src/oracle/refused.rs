@@ -4,6 +4,7 @@ use serde_json::Value;
 use simkube::SimKube;
 
 use super::{Cluster, SERVICE, SOURCE, Wish, ensure, owner};
+use crate::claims::is_for_followers;
 use crate::event::name_of;
 use crate::facts::{SourceFact, text};
 use crate::judge::Judge;
@@ -14,7 +15,7 @@ pub(crate) fn check_refused(kube: &SimKube, judge: &Judge) -> Result<(), String>
     let ours = cluster
         .services
         .iter()
-        .filter(|service| judge.made(service));
+        .filter(|service| judge.made(service) && !is_for_followers(service));
     for service in ours {
         cluster
             .check_parts(service)

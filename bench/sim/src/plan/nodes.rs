@@ -41,7 +41,7 @@ pub(super) fn befall(chance: &mut Chance, world: &World, steps: &mut Vec<Step>) 
         }));
     }
     if world.node_leases.is_some() {
-        make_quiet(steps);
+        make_quiet(steps, &QUIET_MS);
         steps.extend(silences(chance));
     }
 }
@@ -63,14 +63,15 @@ fn departure(chance: &mut Chance) -> Event {
     }
 }
 
-fn make_quiet(steps: &mut [Step]) {
+/// Moves faults from a time to after it.
+pub(super) fn make_quiet(steps: &mut [Step], quiet_ms: &std::ops::Range<u64>) {
     for step in steps {
         let What::Fault(fault) = &step.what else {
             continue;
         };
         let end_ms = step.at_ms + fault.lasts_ms();
-        if step.at_ms < QUIET_MS.end && end_ms > QUIET_MS.start {
-            step.at_ms = QUIET_MS.end + step.at_ms.saturating_sub(QUIET_MS.start);
+        if step.at_ms < quiet_ms.end && end_ms > quiet_ms.start {
+            step.at_ms = quiet_ms.end + step.at_ms.saturating_sub(quiet_ms.start);
         }
     }
 }

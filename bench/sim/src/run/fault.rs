@@ -5,10 +5,10 @@ use std::time::Duration;
 use simkube::{Kind, Rule};
 use tokio::time::Instant;
 
-use super::host::LEASE_NS;
 use super::kubelet::lead;
 use super::rare::Mark;
 use super::{Due, Stage};
+use crate::event::LEASE_NS;
 use crate::fault::{Fault, Whom};
 
 impl Stage {
@@ -21,13 +21,22 @@ impl Stage {
     ) -> Result<(), String> {
         let what = fault.kind();
         // Silent nodes are what is looked for, everything else may hide them.
-        if !matches!(fault, Fault::Silence { .. }) {
+        if !matches!(fault, Fault::Silence { .. } | Fault::Mute { .. }) {
             let lasts = Duration::from_millis(fault.lasts_ms());
             self.judge.trouble(Instant::now() + lasts);
         }
         match *fault {
             Fault::Requests { .. } | Fault::Frames { .. } | Fault::Lag { .. } => {
                 self.troubles.begin(fault, None);
+            }
+            Fault::Mute { app, for_ms } => {
+                self.count(format!("fault {what}"));
+                self.electors.mute(app, for_ms);
+            }
+            Fault::NoLeases { .. } => {
+                self.count(format!("fault {what}"));
+                self.troubles.begin(fault, None);
+                self.kube.break_watches(Kind::Lease);
             }
             Fault::Silence { nodes, for_ms } => {
                 if lead(&self.kube, nodes) {

@@ -8,15 +8,12 @@ use zen_lead::config::{Config, Flags};
 use zen_lead::logic::model::Key;
 use zen_lead::shell::lease::WritePermit;
 
-use crate::event::{NS, SOURCES};
+use crate::event::{LEASE_NS, NS, SOURCES};
 use crate::plan::{Plan, World};
 use crate::replica::{Gate, Replica, Wall};
 
 /// What the replicas are called, as holders of the Lease and as clients of the server.
 pub(crate) const HOSTS: [&str; 3] = ["zl-0", "zl-1", "zl-2"];
-
-/// Where the Lease is.
-pub(super) const LEASE_NS: &str = "zl";
 
 /// A machine and what runs on it.
 pub(super) struct Host {

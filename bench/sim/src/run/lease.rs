@@ -2,8 +2,9 @@
 
 use simkube::Kind;
 
-use super::host::{Host, LEASE_NS};
+use super::host::Host;
 use super::{Due, Stage};
+use crate::event::LEASE_NS;
 
 /// From the death of a holder to the next one, beyond the Lease's duration.
 const TAKEN_AFTER_CRASH_MS: u64 = 1_000;

@@ -1,6 +1,9 @@
 //! One run: the schedule happens, the judge watches, peace comes, the oracle looks.
 
+mod app;
+mod electors;
 mod fault;
+mod followed;
 mod host;
 mod kubelet;
 mod lease;
@@ -14,10 +17,12 @@ use std::time::Duration;
 use simkube::{Kind, Rule, SimKube};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::host::{Host, LEASE_NS};
+use self::electors::Electors;
+use self::followed::Expected;
+use self::host::Host;
 use self::kubelet::Kubelets;
 use self::rare::{Frozen, Mark, Saved};
-use crate::event::{NS, SOURCES};
+use crate::event::{LEASE_NS, NS, SOURCES};
 use crate::fault::Fault;
 use crate::judge::Judge;
 use crate::oracle;
@@ -108,6 +113,8 @@ enum Due {
     Remedy,
     /// What was refused is let through.
     Thaw(Mark),
+    /// By now an application's move has been followed.
+    Followed(Expected),
 }
 
 struct Stage {
@@ -117,6 +124,7 @@ struct Stage {
     trace: Trace,
     hosts: Vec<Host>,
     kubelets: Kubelets,
+    electors: Electors,
     began: Instant,
     due: BTreeSet<(u64, u64)>,
     what: BTreeMap<u64, Due>,
@@ -146,6 +154,7 @@ impl Stage {
         let replicas = 0..plan.world.replicas;
         let mut stage = Self {
             kubelets: Kubelets::start(&kube, &plan.world),
+            electors: Electors::start(&kube, plan, epoch),
             kube,
             judge,
             troubles,
@@ -274,6 +283,7 @@ impl Stage {
                     self.trace.say(&format!("{event:?}"));
                     let before = self.kube.resource_version();
                     event.happen(&self.kube);
+                    self.elect(event);
                     // An event that changed nothing has not happened.
                     if self.kube.resource_version() > before {
                         self.count(format!("event {}", event.kind()));
@@ -309,6 +319,7 @@ impl Stage {
             Due::Noticed(mark) => self.check_noticed(*mark)?,
             Due::Remedy => self.remedy().await,
             Due::Thaw(mark) => self.thaw(*mark)?,
+            Due::Followed(expected) => self.check_followed(expected)?,
             Due::TakenOver { after, faults } => self.check_taken_over(after, *faults)?,
             Due::Collect => {
                 self.kube.gc();
@@ -332,7 +343,9 @@ impl Stage {
 
     /// In the middle of it all, if it has been calm for long enough.
     fn look(&mut self) -> Result<(), String> {
-        let is_still = Instant::now() >= self.stirred + Duration::from_millis(CALM_MS);
+        let stirred = self.electors.moved().max(Some(self.stirred));
+        let calm = Duration::from_millis(CALM_MS);
+        let is_still = stirred.is_none_or(|at| Instant::now() >= at + calm);
         if !is_still || !self.is_calm() {
             return Ok(());
         }
@@ -362,6 +375,7 @@ impl Stage {
         self.denied.clear();
         self.deny();
         self.kubelets.recover();
+        self.electors.recover();
         for host in 0..self.hosts.len() {
             self.resume(host);
             self.start(host);
@@ -371,6 +385,7 @@ impl Stage {
     /// Drops what still runs.
     async fn leave(&mut self) {
         self.kubelets.leave();
+        self.electors.leave();
         for host in &mut self.hosts {
             host.crash().await;
         }
