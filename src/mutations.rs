@@ -86,6 +86,28 @@ bugs! {
     RefusedTogether,
     /// A patch of a slice leaves the managedFields.
     ManagedFieldsKept,
+    /// The age of a followed Lease is read from the times in it, which are another machine's.
+    RemoteClock,
+    /// An identity names each pod whose name it begins with.
+    PrefixWithoutSeparator,
+    /// A Lease names each pod of the holder's name, also one that came after its last writing.
+    ClaimByName,
+    /// A leader is withdrawn when its Lease falls silent.
+    WithdrawnOnSilence,
+    /// A leader is withdrawn when its Lease cannot be read any more.
+    WithdrawnOnRefusal,
+    /// Of several pods with the label, the one that got it first leads.
+    OldestLabel,
+    /// A pod that comes with the label is the one that got it last.
+    ArrivalIsNewest,
+    /// The leader so far is kept for the delay, though another pod is named that could lead.
+    MoveDelayed,
+    /// A source that follows elects a leader.
+    ElectionWhileFollowing,
+    /// The leader stays among the followers.
+    LeaderAmongFollowers,
+    /// The followers Service is written before the leader's.
+    FollowersFirst,
 }
 
 #[cfg(planted)]

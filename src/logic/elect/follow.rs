@@ -6,6 +6,7 @@ use super::fitness::{Fitness, judge, suspect_until};
 use super::{Ballot, Hold, Reason, Rules, Verdict, hold_still, keep};
 use crate::logic::follow::{Claim, Named};
 use crate::logic::time::Moment;
+use crate::mutations::{self, Mutation};
 
 /// Judges the leader so far by what the application says. `contradicted`: since when that speaks against
 /// the published pod, if it does.
@@ -21,7 +22,9 @@ pub fn follow(
     }
     let named = claim.pod();
     let barred = named.and_then(|pod| obstacle(rules, pod, now));
-    let chosen = named.filter(|_| barred.is_none());
+    let is_early = contradicted.is_some_and(|since| now < since + rules.failover_delay);
+    let is_delayed = is_early && mutations::is(Mutation::MoveDelayed);
+    let chosen = named.filter(|_| barred.is_none() && !is_delayed);
     let ripe = match barred {
         Some(Obstacle::Unripe(at)) => Some(at),
         _ => None,

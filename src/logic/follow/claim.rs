@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::identity::{self, Line};
 use super::{Absence, Follow, Lease, State};
-use crate::logic::model::{Pod, Uid};
+use crate::logic::model::{LabelSet, Pod, Uid};
 use crate::logic::snapshot::Snapshot;
 use crate::logic::time::Moment;
+use crate::mutations::{self, Mutation};
 
 /// What the application says of its leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +89,9 @@ impl<'a> Claim<'a> {
             Named::Pod(pod, _) => pod.uid != *published,
             Named::Several | Named::Gone => !self.pods.iter().any(|pod| pod.uid == *published),
             Named::None | Named::Unknown => true,
-            Named::Silent(_) | Named::Unclear => false,
+            Named::Silent(Silence::Expired(_)) => mutations::is(Mutation::WithdrawnOnSilence),
+            Named::Silent(Silence::Absent(_)) => mutations::is(Mutation::WithdrawnOnRefusal),
+            Named::Silent(Silence::Unread) | Named::Unclear => false,
         }
     }
 
@@ -110,13 +113,28 @@ impl<'a> Claim<'a> {
     fn read_label(&mut self, snapshot: &'a Snapshot, key: &str, value: &str) {
         let has_label = |pod: &&Arc<Pod>| pod.labels.get(key) == Some(value) && !pod.ended();
         self.pods = snapshot.pods.iter().filter(has_label).collect();
-        let set_at = |pod: &Pod| pod.relabelled.at(key).cloned();
+        let arrived = |pod: &Pod| LabelSet {
+            at: pod.appeared,
+            version: pod.version.clone(),
+        };
+        let set_at = |pod: &Pod| {
+            let set = pod.relabelled.at(key).cloned();
+            let counts = mutations::is(Mutation::ArrivalIsNewest);
+            set.or_else(|| counts.then(|| arrived(pod)))
+        };
         let newest = |pods: &[&'a Arc<Pod>]| {
             let set = pods.iter().filter_map(|pod| Some((set_at(pod)?, *pod)));
             let mut newest = None;
             let mut is_tied = false;
             for (at, pod) in set {
-                match newest.as_ref().map(|(best, _)| at.order(best)) {
+                let order = |best: &LabelSet| {
+                    if mutations::is(Mutation::OldestLabel) {
+                        best.order(&at)
+                    } else {
+                        at.order(best)
+                    }
+                };
+                match newest.as_ref().map(|(best, _)| order(best)) {
                     None | Some(Ordering::Greater) => (newest, is_tied) = (Some((at, pod)), false),
                     Some(Ordering::Equal) => is_tied = true,
                     Some(Ordering::Less) => {}
@@ -153,7 +171,9 @@ impl<'a> Claim<'a> {
         if let Some(silence) = Self::expired(fact.duration, fact.changed, now) {
             return self.named = Named::Silent(silence);
         }
-        let mut there = self.pods.iter().filter(|pod| pod.appeared <= fact.changed);
+        let is_there =
+            |pod: &&&Arc<Pod>| pod.appeared <= fact.changed || mutations::is(Mutation::ClaimByName);
+        let mut there = self.pods.iter().filter(is_there);
         self.named = match (there.next(), there.next()) {
             (None, _) => Named::Gone,
             (Some(pod), None) => Named::Pod(pod, Some(line)),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::logic::model::{Family, Pod, Uid};
+use crate::mutations::{self, Mutation};
 
 /// Longest host name that a kubelet gives to a pod.
 const HOST_NAME_MAX: usize = 63;
@@ -93,7 +94,11 @@ impl<'a> Parts<'a> {
 
     /// Whether this line names that pod.
     fn name(&self, pod: &Pod, line: Line) -> bool {
-        let is_host = |text: &str| *pod.name == *text || host_name(pod) == Some(text);
+        let is_cut = |text: &str| {
+            mutations::is(Mutation::PrefixWithoutSeparator) && text.starts_with(&*pod.name)
+        };
+        let is_host =
+            |text: &str| *pod.name == *text || host_name(pod) == Some(text) || is_cut(text);
         match line {
             Line::Pod => *pod.name == *self.all || pod.uid == self.uid,
             Line::Host => is_host(self.head),

@@ -20,6 +20,7 @@ use crate::logic::settings::{self, LeaderServiceType};
 use crate::logic::snapshot::{Role, Snapshot};
 use crate::logic::time::Moment;
 use crate::logic::well_known::{SERVICE_NAME, reason};
+use crate::mutations::{self, Mutation};
 
 /// What a machine remembers of the followers Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,9 +176,12 @@ impl Machine {
             targets.any(|target| target.uid == *uid)
         };
         let next = verdict.leader.as_ref().map(|pod| &pod.uid);
-        let next = next.filter(|uid| Some(*uid) == shown || !is_followed(uid));
+        let is_ahead = mutations::is(Mutation::FollowersFirst);
+        let next = next.filter(|uid| Some(*uid) == shown || !is_followed(uid) || is_ahead);
+        let shown = shown.filter(|_| !is_ahead);
         let may_follow = |pod: &&Arc<Pod>| {
-            let leads = [shown, next].contains(&Some(&pod.uid));
+            let leads = [shown, next].contains(&Some(&pod.uid))
+                && !mutations::is(Mutation::LeaderAmongFollowers);
             !leads && elect::may_follow(rules, pod)
         };
         let eligible = snapshot.pods.iter().filter(may_follow).cloned().collect();

@@ -42,6 +42,7 @@ impl Machine {
         // Taken out for as long as the rules borrow them: a copy would cost every step its labels.
         let settings = std::mem::take(&mut self.settings);
         let follow = settings.follow.as_ref();
+        let follow = follow.filter(|_| !mutations::is(Mutation::ElectionWhileFollowing));
         let claim = follow.map(|follow| follow::claim(follow, snapshot, now.moment));
         let rules = rules(&settings, source, context, &asked, claim.as_ref());
         let incumbent = self.incumbent(snapshot, &records, &rules, now.moment);

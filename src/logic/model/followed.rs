@@ -11,6 +11,7 @@ use serde::de::Deserializer;
 use super::meta::{Key, Object, Version};
 use super::text::{Text, some_text, text};
 use super::uid::Uid;
+use crate::mutations::{self, Mutation};
 
 /// What is read of a Lease of an application. No time stamp of it is kept: those are other machines'
 /// clocks, and two of them are compared only to tell whether the holder has written.
@@ -58,6 +59,13 @@ impl<'de> Deserialize<'de> for FollowedLease {
             spec.acquire_time.as_ref().map(|text| &*text.0),
             spec.renew_time.as_ref().map(|text| &*text.0),
         ));
+        let content = if mutations::is(Mutation::RemoteClock) {
+            let renewed = spec.renew_time.as_ref();
+            let at = renewed.and_then(|text| text.0.parse::<jiff::Timestamp>().ok());
+            at.map_or(content, |at| at.as_second().unsigned_abs())
+        } else {
+            content
+        };
         let seconds = spec.lease_duration_seconds.unwrap_or_default();
         let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
         Ok(Self {

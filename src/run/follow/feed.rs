@@ -16,6 +16,7 @@ use crate::logic::model::{FollowedLease, Object as _};
 use crate::logic::reflect::{Change, Failure, FailureClass};
 use crate::logic::time::Moment;
 use crate::metrics::{Metrics, WatchStats};
+use crate::mutations::{self, Mutation};
 use crate::run::Env;
 use crate::run::watches::{say_failed, skipped};
 use crate::shell::api::Scope;
@@ -230,8 +231,14 @@ impl FeedMeans {
     ) -> impl FnMut(Change<FollowedLease>, Moment) + Send + 'static + use<> {
         let (store, reconciler) = (Arc::clone(&self.store), Arc::clone(&self.reconciler));
         let state = Arc::clone(state);
+        let clock = self.around.clock.clone();
         move |change, at| {
             let touched = match change {
+                Change::Upsert(lease) if mutations::is(Mutation::RemoteClock) => {
+                    let seconds = i64::try_from(lease.content).unwrap_or_default();
+                    let renewed = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+                    store.put_lease(lease, clock.now().moment_of(renewed))
+                }
                 Change::Upsert(lease) => store.put_lease(lease, at),
                 Change::Delete(gone) => store.remove_lease(&gone.key, &gone.version),
                 Change::Retain { keys, version } => {
