@@ -40,7 +40,7 @@ advisories:
 
 # The scripts themselves
 scripts-check:
-    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/readme scripts/page-check scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
+    python3 -m py_compile scripts/control-plane scripts/control-plane.d/*.py scripts/readme scripts/page-check scripts/electors scripts/electors.d/*.py scripts/manifests scripts/manifests.d/*.py scripts/monitoring scripts/monitoring.d/*.py
     python3 -m py_compile scripts/dependencies scripts/image-check scripts/sbom scripts/compare-builds
     for script in .ci/run scripts/build-release scripts/image scripts/ci-steps scripts/release-notes; do bash -n "$script"; done
     scripts/ci-steps --check
@@ -53,14 +53,18 @@ scripts-check:
 control-plane:
     scripts/control-plane build --all
 
-# The same and Helm, for CI: waits for a build under way, which holds the lock
+# The elections of others that the end-to-end tests follow, built once and cached
+electors:
+    scripts/electors build
+
+# The control plane, the electors and Helm, for CI: waits for a build under way, which holds the lock
 control-plane-ready:
     mkdir -p target
-    flock target/ci-control-plane.lock bash -c 'scripts/control-plane build --all && scripts/manifests helm'
+    flock target/ci-control-plane.lock bash -c 'scripts/control-plane build --all && scripts/electors build && scripts/manifests helm'
 
 # The contract's scenarios against a real control plane; `just e2e rename` runs those that match
-e2e *ARGS: control-plane
-    cargo test --locked --test e2e -- {{ARGS}}
+e2e *ARGS: control-plane electors
+    E2E_ELECTORS=needed cargo test --locked --test e2e -- {{ARGS}}
 
 # Those of them that are meant for both servers, against simkube
 e2e-simkube *ARGS:
@@ -77,13 +81,14 @@ conformance RECORD="": control-plane
     cargo test --locked -p simkube --test it -- --nocapture conformance
 
 # The same on an API server without streaming lists, in JSON
-e2e-paged *ARGS: control-plane
-    E2E_FEATURE_GATES=WatchList=false E2E_WATCH_ENCODING=json cargo test --locked --test e2e -- {{ARGS}}
+e2e-paged *ARGS: control-plane electors
+    E2E_ELECTORS=needed E2E_FEATURE_GATES=WatchList=false E2E_WATCH_ENCODING=json cargo test --locked --test e2e -- {{ARGS}}
 
 # The same on an older minor version: `just e2e-on 1.25`, `just e2e-on 1.28 rename`
 e2e-on MINOR *ARGS:
     scripts/control-plane build --kubernetes {{MINOR}} --controller-manager
-    cargo test --locked --test e2e -- --kubernetes {{MINOR}} {{ARGS}}
+    scripts/electors build --kubernetes {{MINOR}}
+    E2E_ELECTORS=needed cargo test --locked --test e2e -- --kubernetes {{MINOR}} {{ARGS}}
 
 # Upgrades the API server from the oldest minor version to the newest, under a running zen-lead
 upgrade:

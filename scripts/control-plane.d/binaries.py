@@ -20,6 +20,9 @@ BINARIES = {
     "kube-controller-manager": ("kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"),
     "kube-proxy": ("kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
 }
+# A program of ours that is built with a module's pins, for scripts/electors: its source, seen from there.
+ELECTOR = "client-go-elector"
+BUILT = {**BINARIES, ELECTOR: ("kubernetes", "../../../electors.d/client_go.go")}
 BASE = ["etcd", "kube-apiserver"]
 
 
@@ -50,7 +53,7 @@ def cache_dir(minor=DEFAULT):
 
 def home(name, minor=DEFAULT):
     """The directory of the cache that holds a binary; etcd is kept once, beside the default."""
-    return cache_dir(minor if BINARIES[name][0] == "kubernetes" else DEFAULT)
+    return cache_dir(minor if BUILT[name][0] == "kubernetes" else DEFAULT)
 
 
 def build_flags(module, minor=DEFAULT):
@@ -72,8 +75,9 @@ def build_flags(module, minor=DEFAULT):
 
 def stamp(name, minor=DEFAULT):
     """What a cached binary was built from."""
-    module = BINARIES[name][0]
-    sums = (read(os.path.join(module_dir(module, minor), file)) for file in ("go.mod", "go.sum"))
+    module, package = BUILT[name]
+    files = ["go.mod", "go.sum"] + [package] * package.endswith(".go")
+    sums = (read(os.path.join(module_dir(module, minor), file)) for file in files)
     return hashlib.sha256("\0".join([*sums, *build_flags(module, minor)]).encode()).hexdigest()
 
 
@@ -86,7 +90,7 @@ def cached(name, minor=DEFAULT):
 
 
 def build(name, minor=DEFAULT):
-    module, package = BINARIES[name]
+    module, package = BUILT[name]
     target = os.path.join(home(name, minor), name)
     temporary, log = f"{target}.tmp{os.getpid()}", target + ".build.log"
     command = ["go", "build", "-v", *build_flags(module, minor), "-o", temporary, package]

@@ -10,6 +10,7 @@
 //! | `E2E_BINARY` | run this instead of the binary that cargo built |
 //! | `E2E_CONTROL` | program with the sub-commands of `scripts/control-plane` |
 //! | `E2E_CONTROL_DIR` | use this running control plane, and leave it running |
+//! | `E2E_ELECTORS` | set: a program of `scripts/electors` that is not built is a failure, not skipped |
 //! | `E2E_FEATURE_GATES` | as `--feature-gates` |
 //! | `E2E_KUBERNETES` | as `--kubernetes`: the minor version of the real control plane |
 //! | `E2E_KEEP` | leave the control plane running, print how to reach it |

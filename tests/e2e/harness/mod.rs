@@ -8,6 +8,7 @@ pub mod api;
 pub mod audit;
 pub mod control;
 pub mod controller;
+pub mod electors;
 pub mod encodings;
 pub mod invariants;
 pub mod manifests;

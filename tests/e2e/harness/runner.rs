@@ -339,19 +339,31 @@ async fn side_by_side(suite: &Arc<Suite>, of_it: &[Scenario], jobs: usize, tally
             // A task of its own, so that a panic is one scenario's failure.
             let start = Instant::now();
             let ended = tokio::spawn(one(suite, scenario)).await;
-            let (notes, why) = ended.unwrap_or_else(|panic| (vec![], Some(panic.to_string())));
-            (scenario.name, notes, why, start.elapsed())
+            let ended = ended.unwrap_or_else(|panic| Ended::Failed(vec![], panic.to_string()));
+            (scenario.name, ended, start.elapsed())
         });
     }
-    while let Some(Ok((name, notes, why, took))) = running.join_next().await {
-        let word = if why.is_none() { "ok" } else { "FAILED" };
-        println!("test {name} ... {word} <{:.2}s>", took.as_secs_f64());
+    while let Some(Ok((name, ended, took))) = running.join_next().await {
+        let took = took.as_secs_f64();
+        let notes = match ended {
+            Ended::Passed(notes) => {
+                println!("test {name} ... ok <{took:.2}s>");
+                tally.passed += 1;
+                notes
+            }
+            Ended::Skipped(why) => {
+                println!("test {name} ... skipped, {why}");
+                tally.skipped += 1;
+                vec![]
+            }
+            Ended::Failed(notes, why) => {
+                println!("test {name} ... FAILED <{took:.2}s>");
+                tally.failed.push((name, why));
+                notes
+            }
+        };
         for note in notes {
             println!("     {note}");
-        }
-        match why {
-            None => tally.passed += 1,
-            Some(why) => tally.failed.push((name, why)),
         }
     }
 }
@@ -367,11 +379,19 @@ async fn lasting(test: &Test) -> Result<()> {
     }
 }
 
-/// Runs one scenario; what it said, and why it failed.
-async fn one(suite: Arc<Suite>, scenario: Scenario) -> (Vec<String>, Option<String>) {
+/// How a scenario ended, with what it said.
+enum Ended {
+    Passed(Vec<String>),
+    /// It could not run, because of this.
+    Skipped(String),
+    Failed(Vec<String>, String),
+}
+
+/// Runs one scenario.
+async fn one(suite: Arc<Suite>, scenario: Scenario) -> Ended {
     let test = match Test::start(&suite, scenario.name).await {
         Ok(test) => Arc::new(test),
-        Err(why) => return (vec![], Some(format!("{why:#}"))),
+        Err(why) => return Ended::Failed(vec![], format!("{why:#}")),
     };
     let limit = SOON
         * if scenario.phase == Phase::Alone {
@@ -391,22 +411,26 @@ async fn one(suite: Arc<Suite>, scenario: Scenario) -> (Vec<String>, Option<Stri
         },
         (result, _) => result,
     };
-    let why = result.err().map(|why| {
-        // Its own instances print about nothing else; of the shared one a part is enough.
-        let mut logs = test.logs.lock().clone();
-        logs.dedup();
-        let own = logs.iter().map(|log| (log.clone(), ""));
-        let shared = (suite.logs.join("shared.log"), test.ns.as_str());
-        let tails = own.chain([shared]).filter_map(|(log, about)| {
-            let printed = std::fs::read_to_string(log).ok()?;
-            Some(tail_of(&printed, about))
-        });
-        let tails: Vec<_> = tails.collect();
-        let rows = scenario.rows.join("; ");
-        format!(
-            "verifies {rows}\n{why:#}\n--- log\n{}",
-            tails.join("\n---\n")
-        )
+    let Err(why) = result else {
+        return match test.skipped() {
+            Some(why) => Ended::Skipped(why),
+            None => Ended::Passed(test.said()),
+        };
+    };
+    // Its own instances print about nothing else; of the shared one a part is enough.
+    let mut logs = test.logs.lock().clone();
+    logs.dedup();
+    let own = logs.iter().map(|log| (log.clone(), ""));
+    let shared = (suite.logs.join("shared.log"), test.ns.as_str());
+    let tails = own.chain([shared]).filter_map(|(log, about)| {
+        let printed = std::fs::read_to_string(log).ok()?;
+        Some(tail_of(&printed, about))
     });
-    (test.said(), why)
+    let tails: Vec<_> = tails.collect();
+    let rows = scenario.rows.join("; ");
+    let why = format!(
+        "verifies {rows}\n{why:#}\n--- log\n{}",
+        tails.join("\n---\n")
+    );
+    Ended::Failed(test.said(), why)
 }

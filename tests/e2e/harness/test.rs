@@ -31,6 +31,7 @@ pub struct Test {
     /// Logs to show when it fails.
     pub logs: Mutex<Vec<PathBuf>>,
     notes: Mutex<Vec<String>>,
+    lacks: Mutex<Option<String>>,
     mark: u64,
 }
 
@@ -49,6 +50,7 @@ impl Test {
             disturbs: AtomicBool::new(false),
             logs: Mutex::default(),
             notes: Mutex::default(),
+            lacks: Mutex::default(),
             mark: suite.audit.mark().unwrap_or_default(),
         })
     }
@@ -61,6 +63,16 @@ impl Test {
     /// What was said.
     pub fn said(&self) -> Vec<String> {
         std::mem::take(&mut self.notes.lock())
+    }
+
+    /// The scenario cannot run on this machine, because of this.
+    pub fn skip(&self, why: String) {
+        *self.lacks.lock() = Some(why);
+    }
+
+    /// Why it could not run.
+    pub fn skipped(&self) -> Option<String> {
+        self.lacks.lock().take()
     }
 
     /// The scenario will write what the program never would.

@@ -21,17 +21,17 @@ scenarios! {
     Own Both follow_a_lease_without_the_right "§3a forbidden is silent, and the right may come later";
 }
 
-const LEADER: &str = "web-leader";
-const LOCK: &str = "lock";
+pub(super) const LEADER: &str = "web-leader";
+pub(super) const LOCK: &str = "lock";
 /// Between two attempts of a watch that is refused, and some more.
 const REGAINED: Duration = Duration::from_secs(45);
 
-fn leases(t: &Test) -> String {
+pub(super) fn leases(t: &Test) -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", t.ns)
 }
 
 /// Grants the right to follow Leases in the scenario's namespace, or to follow those of the names.
-async fn grant(t: &Test, names: &[&str]) -> Result<()> {
+pub(super) async fn grant(t: &Test, names: &[&str]) -> Result<()> {
     for mut object in manifests::objects("optional/follow.yaml")? {
         if !names.is_empty() && object["kind"] == "Role" {
             object["rules"][0]["resourceNames"] = json!(names);

@@ -6,6 +6,7 @@ mod documented;
 mod drain;
 mod drift;
 mod dual;
+mod electors;
 mod encodings;
 mod failover;
 mod follow;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Scenario> {
         tracked::ALL,
         follow::ALL,
         follow_lease::ALL,
+        electors::ALL,
         last_resort::ALL,
         parts::ALL,
         ports::ALL,
