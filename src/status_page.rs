@@ -40,6 +40,17 @@ pub struct Row {
     pub pods: usize,
     /// What the application says of its leader, if it decides.
     pub follow: Option<&'static str>,
+    /// The followers Service, if there is to be one.
+    pub followers: Option<FollowersShown>,
+}
+
+/// The followers Service of a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FollowersShown {
+    /// Its name.
+    pub service: Arc<str>,
+    /// Pods that it shows.
+    pub pods: usize,
 }
 
 /// A change of leader that its slices show.
@@ -248,6 +259,7 @@ mod tests {
             available: 2,
             pods: 3,
             follow: None,
+            followers: None,
         }
     }
 

@@ -19,7 +19,7 @@ use zen_lead::metrics::{CONTENT_TYPE, Figures, Metrics};
 use zen_lead::shell::serve::{
     Addresses, Gate, Handlers, Health, Listeners, Readiness, ServeError, serve, spawn,
 };
-use zen_lead::status_page::{LeaderChange, Row, StatusPage};
+use zen_lead::status_page::{FollowersShown, LeaderChange, Row, StatusPage};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -478,6 +478,10 @@ fn row(leader: &str) -> Row {
         available: 2,
         pods: 3,
         follow: None,
+        followers: Some(FollowersShown {
+            service: "web-ro".into(),
+            pods: 1,
+        }),
     }
 }
 
@@ -550,6 +554,8 @@ async fn the_status_page_shows_a_failover_and_resumes() {
     let mut page = Page::open(server.metrics(), "").await;
     page.until("event: beat").await;
     page.until(r#""leader":"web-0""#).await;
+    page.until(r#""followers":{"service":"web-ro","pods":1}"#)
+        .await;
     let change = LeaderChange {
         at: jiff::Timestamp::UNIX_EPOCH,
         from: Some("web-0".into()),

@@ -263,10 +263,11 @@ impl Reconciler {
         let deadline = deadline.filter(|_| !mutations::is(Mutation::TimerLost));
         self.set_deadline(source, &mut cell, deadline);
         cell.machine = step.machine;
-        let (change, follow) = (step.switched, step.report.follow);
+        let change = step.switched;
+        let shown = (step.report.follow, step.report.followers);
         self.outlet.submit(source, writes, cause);
         if let Some(board) = &self.board {
-            show(board, &snapshot, &cell.machine, follow, change, now);
+            show(board, &snapshot, &cell.machine, shown, change, now);
         }
         for fought in restrained.fought {
             self.outlet.tell_of_fight(source, fought);

@@ -16,7 +16,7 @@ use crate::logic::snapshot::{Owned, Role, Snapshot};
 use crate::logic::time::{Moment, Now};
 use crate::logic::well_known::reason;
 use crate::metrics::{Figures, LeaderFigures, ServiceStats};
-use crate::status_page::{LeaderChange, Row, StatusPage};
+use crate::status_page::{FollowersShown, LeaderChange, Row, StatusPage};
 
 /// How many steps `/debug/state` shows.
 const STEPS_KEPT: usize = 20;
@@ -119,7 +119,7 @@ pub(super) fn show(
     board: &StatusPage,
     snapshot: &Snapshot,
     machine: &Machine,
-    follow: Option<follow::State>,
+    (follow, followers): (Option<follow::State>, Option<usize>),
     switched: Option<Switched>,
     now: Now,
 ) {
@@ -132,6 +132,15 @@ pub(super) fn show(
         available: Report::available(snapshot),
         pods: snapshot.pods.len(),
         follow: follow.map(follow::State::as_str),
+        followers: machine
+            .followers
+            .name
+            .as_ref()
+            .zip(followers)
+            .map(|(service, pods)| FollowersShown {
+                service: Arc::clone(service),
+                pods,
+            }),
     };
     let change = switched.map(|switched| LeaderChange {
         at: now.wall,
