@@ -1,11 +1,14 @@
 //! `cargo bench -p zen-bench --bench footprint`: the released binary as a child process against an
-//! API server on a loopback port: time of the first sync, memory with a scrape, idle CPU.
+//! API server on a loopback port: time of the first sync, memory with a scrape, idle CPU, and what
+//! following Leases adds.
 //!
 //! The binary is `ZEN_LEAD_BINARY`, or the one that `cargo build --release -p zen-lead` leaves in
-//! the target directory. With `quick` among the arguments only the small sizes are looked at.
+//! the target directory. With `quick` among the arguments only the small sizes are looked at, with
+//! `following` only the size of that, and following.
 
 #![allow(unreachable_pub, reason = "a program: nothing is reached from outside")]
 
+mod renewals;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -34,7 +37,8 @@ fn main() -> std::io::Result<()> {
         server::list_everything();
         return Ok(());
     }
-    let is_quick = std::env::args().any(|argument| argument == "quick");
+    let asks = |word: &str| std::env::args().any(|argument| argument == word);
+    let (is_quick, is_about_following) = (asks("quick"), asks("following"));
     let binary = binary();
     assert!(
         binary.exists(),
@@ -43,8 +47,13 @@ fn main() -> std::io::Result<()> {
     );
     let mut table = Table::new("bench-footprint");
     for (services, pods_each, limit) in SIZES {
-        if !is_quick || services < 10_000 {
-            measure(&mut table, &binary, services, pods_each, limit)?;
+        let is_followed = services == renewals::LEASES;
+        if (is_quick && services == 10_000) || (is_about_following && !is_followed) {
+            continue;
+        }
+        let resident = measure(&mut table, &binary, services, pods_each, limit)?;
+        if is_followed {
+            renewals::measure(&mut table, &binary, pods_each, resident)?;
         }
     }
     table.write()
@@ -129,13 +138,14 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+/// Measures a size; how many bytes are resident at rest, before a scrape.
 fn measure(
     table: &mut Table,
     binary: &Path,
     services: usize,
     pods_each: usize,
     limit: f64,
-) -> std::io::Result<()> {
+) -> std::io::Result<u64> {
     let size = format!("{services} Services × {pods_each} pods");
     let server = Server::start(services, pods_each)?;
     let kubeconfig = server.kubeconfig.clone();
@@ -213,5 +223,6 @@ fn measure(
     );
     table.note(&format!("{size}: and is long"), mib(bytes as u64), "MiB");
     table.figure(&format!("{size}: idle CPU"), share, 0.5, "%");
-    subject.process.stop()
+    subject.process.stop()?;
+    Ok(before.resident)
 }

@@ -45,6 +45,15 @@ pub struct Server {
 impl Server {
     /// So many opted-in Services with so many pods each, behind a loopback port.
     pub fn start(services: usize, pods_each: usize) -> std::io::Result<Self> {
+        Self::with(services, pods_each, false)
+    }
+
+    /// The same, and each Service follows a Lease that its first pod holds.
+    pub fn following(services: usize, pods_each: usize) -> std::io::Result<Self> {
+        Self::with(services, pods_each, true)
+    }
+
+    fn with(services: usize, pods_each: usize, follow: bool) -> std::io::Result<Self> {
         let kube = SimKube::new(Options {
             auto_namespaces: true,
             history: 2_000,
@@ -52,13 +61,16 @@ impl Server {
             ..Options::default()
         });
         populate(&kube, services, pods_each);
+        if follow {
+            have_leases(&kube, services);
+        }
         let named = Arc::new(Named::default());
         kube.set_observer(Arc::clone(&named) as _);
         let authority = Authority::new()?;
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let kubeconfig = std::env::temp_dir().join(format!(
-            "zen-bench-{}-{services}.kubeconfig",
+            "zen-bench-{}-{services}-{follow}.kubeconfig",
             std::process::id()
         ));
         std::fs::write(&kubeconfig, authority.kubeconfig(listener.local_addr()?))?;
@@ -92,6 +104,29 @@ impl Server {
         self.kube.clear_requests();
     }
 
+    /// Renews the Lease of a Service, as its holder does; the number tells one renewal from another.
+    pub fn renew(&self, service: usize, number: usize) {
+        let (namespace, app) = (namespace(service), service_name(service));
+        let renewed = format!(
+            "2026-01-01T{:02}:{:02}:{:02}.{:06}Z",
+            number / 3_600 % 24,
+            number / 60 % 60,
+            number % 60,
+            number % 1_000_000
+        );
+        let edited = self.kube.edit(Kind::Lease, &namespace, &app, |lease| {
+            lease["spec"]["renewTime"] = renewed.into();
+        });
+        edited.expect("the Lease is there");
+    }
+
+    /// Requests since then, save those about the controller's own Lease.
+    pub fn requests(&self) -> usize {
+        let requests = self.kube.requests();
+        let own = |record: &&simkube::Record| record.name != OWN_LEASE;
+        requests.iter().filter(own).count()
+    }
+
     /// Requests since then that could change something, save those about Leases.
     pub fn writes(&self) -> usize {
         let writes = self.kube.writes();
@@ -109,6 +144,38 @@ impl Drop for Server {
     }
 }
 
+/// The Lease by which replicas of the controller elect.
+const OWN_LEASE: &str = "zen-lead-controller-leader-election";
+
+/// Gives each Service a Lease to follow, as client-go writes it.
+fn have_leases(kube: &SimKube, services: usize) {
+    for service in 0..services {
+        let (namespace, app) = (namespace(service), service_name(service));
+        let time = "2026-01-01T00:00:00.000000Z";
+        let lease = serde_json::json!({
+            "metadata": {"name": app},
+            "spec": {
+                "holderIdentity": format!("{}_5f0c2f6e-6d0b-4c5e-9a53-0c1c52c3f1aa", pod_name(&app, 0)),
+                "leaseDurationSeconds": 15, "leaseTransitions": 3,
+                "acquireTime": time, "renewTime": time,
+            },
+        });
+        kube.create(Kind::Lease, &namespace, &lease);
+        let followed = format!("lease/{app}");
+        kube.annotate(
+            Kind::Service,
+            &namespace,
+            &app,
+            "zen-lead.io/follow",
+            Some(&followed),
+        );
+    }
+}
+
+fn pod_name(app: &str, pod: usize) -> String {
+    format!("{app}-6d4cf56db6-{pod:05}")
+}
+
 fn populate(kube: &SimKube, services: usize, pods_each: usize) {
     for service in 0..services {
         let (namespace, app) = (namespace(service), service_name(service));
@@ -116,7 +183,7 @@ fn populate(kube: &SimKube, services: usize, pods_each: usize) {
         for pod in 0..pods_each {
             let number = u32::try_from(service * pods_each + pod + 256).unwrap_or_default();
             let [_, b, c, d] = number.to_be_bytes();
-            kube.pod(&namespace, &format!("{app}-6d4cf56db6-{pod:05}"))
+            kube.pod(&namespace, &pod_name(&app, pod))
                 .labels(&[
                     ("app", &app),
                     ("app.kubernetes.io/managed-by", "helm"),
