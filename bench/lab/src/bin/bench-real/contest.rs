@@ -88,22 +88,28 @@ impl Cluster {
         Ok(at.saturating_duration_since(from))
     }
 
-    async fn our_round(&self, how: How, app: &str) -> Result<Duration> {
+    /// One of ours, and all that comes of it.
+    pub async fn our_round(&self, how: How, app: &str) -> Result<Duration> {
         let pod = self.leader(app)?;
         let from = self.lose(how, OURS, app, pod).await?;
         let (at, uid) = self.moved_from(app, pod).await?;
         let service = Key::new(OURS, leader_service(app));
+        self.named(&service, &uid).await?;
+        self.restore(how, OURS, app, pod).await?;
+        Ok(at.saturating_duration_since(from))
+    }
+
+    /// Waits until a leader Service names a pod.
+    pub async fn named(&self, service: &Key, uid: &str) -> Result<()> {
         let named = |seen: &Seen| {
-            let (_, service) = seen.services.get(&service)?;
+            let (_, service) = seen.services.get(service)?;
             let named = service
                 .metadata
                 .annotations
                 .get("zen-lead.io/leader-pod-uid")?;
-            (*named == *uid).then_some(())
+            (named == uid).then_some(())
         };
-        self.observer.wait("the annotations", SOON, named).await?;
-        self.restore(how, OURS, app, pod).await?;
-        Ok(at.saturating_duration_since(from))
+        self.observer.wait("the annotations", SOON, named).await
     }
 
     /// Waits until a slice of ours names another pod; when that was, and which.

@@ -1,6 +1,6 @@
-//! `just bench-real [--quick] [wire] [encoding] [race] [single] [cold] [many]`: failovers, mass failovers, cold
-//! starts and restarts on a real control plane, in turns with the floor and, where there is one, the
-//! native controller. Naming parts runs only those.
+//! `just bench-real [--quick] [wire] [encoding] [race] [follow] [single] [cold] [many]`: failovers, mass
+//! failovers, cold starts and restarts on a real control plane, in turns with the floor and, where there is
+//! one, the native controller. Naming parts runs only those.
 //!
 //! The controller is the released binary: `ZEN_LEAD_BINARY`, or what `cargo build --release
 //! -p zen-lead` leaves in the target directory. The table goes to `target/bench-real.json` too. No
@@ -15,6 +15,7 @@ mod cluster;
 mod contest;
 mod encoding;
 mod floor;
+mod follow;
 mod mass;
 mod observe;
 mod plane;
@@ -42,9 +43,11 @@ const SETTLED: Duration = Duration::from_secs(11);
 const FLOOR_ROLE: &str = "floor";
 
 /// What a run can be narrowed to: the form of a write; the encoding of pods; the order of our write and the native
-/// controller's; failovers of one Service; cold starts and restarts; failovers among many Services,
-/// and many at once.
-const PARTS: [&str; 6] = ["wire", "encoding", "race", "single", "cold", "many"];
+/// controller's; moves that the application asks for; failovers of one Service; cold starts and restarts;
+/// failovers among many Services, and many at once.
+const PARTS: [&str; 7] = [
+    "wire", "encoding", "race", "follow", "single", "cold", "many",
+];
 
 /// How much is done.
 struct Plan {
@@ -164,6 +167,9 @@ async fn run(plane: &Plane, binary: &Path, plan: &Plan) -> Result<()> {
     if plan.has("race") {
         stage.race(&mut table).await?;
     }
+    if plan.has("follow") {
+        stage.follow(&mut table).await?;
+    }
     if plan.has("single") || plan.has("cold") || plan.has("many") {
         stage.single(&mut table).await?;
     }
@@ -232,22 +238,6 @@ impl Stage<'_> {
             metrics,
             probes,
         })
-    }
-
-    /// What the form of a write costs, without other clients.
-    async fn wire(&self, table: &mut Table) -> Result<()> {
-        let forms = wire::compare(&self.cluster.api, 6 * self.plan.rounds).await?;
-        table.beside(
-            "a PUT in JSON beside a JSON patch",
-            &forms.patch,
-            &forms.json,
-        );
-        table.beside(
-            "a PUT in protobuf beside a JSON patch",
-            &forms.patch,
-            &forms.protobuf,
-        );
-        Ok(())
     }
 
     /// Failovers with one Service of ours.

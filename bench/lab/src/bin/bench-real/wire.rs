@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::{Value, json};
-use zen_bench::figures::Times;
+use zen_bench::figures::{Table, Times};
 use zen_lead::shell::api;
 
+use crate::Stage;
 use crate::api::{Api, SLICES, path};
 use crate::cluster::{BARE, bare_slice};
 
@@ -20,17 +21,35 @@ const NAME: &str = "wire";
 
 /// From sending a request to having its answer.
 #[derive(Debug, Default)]
-pub struct Forms {
+struct Forms {
     /// A JSON patch.
-    pub patch: Times,
+    patch: Times,
     /// A PUT of the object as JSON.
-    pub json: Times,
+    json: Times,
     /// A PUT of the object as protobuf, which is answered in protobuf.
-    pub protobuf: Times,
+    protobuf: Times,
+}
+
+impl Stage<'_> {
+    /// What the form of a write costs, without other clients.
+    pub async fn wire(&self, table: &mut Table) -> Result<()> {
+        let forms = compare(&self.cluster.api, 6 * self.plan.rounds).await?;
+        table.beside(
+            "a PUT in JSON beside a JSON patch",
+            &forms.patch,
+            &forms.json,
+        );
+        table.beside(
+            "a PUT in protobuf beside a JSON patch",
+            &forms.patch,
+            &forms.protobuf,
+        );
+        Ok(())
+    }
 }
 
 /// So many rounds of each form.
-pub async fn compare(api: &Api, rounds: usize) -> Result<Forms> {
+async fn compare(api: &Api, rounds: usize) -> Result<Forms> {
     let at = path(SLICES, BARE, NAME);
     api.ensure(&path(SLICES, BARE, ""), &bare_slice(NAME))
         .await?;
