@@ -39,8 +39,11 @@
 //!
 //! - Nothing in [`logic`] awaits, logs, counts, draws a random number or reads a clock; time is an
 //!   argument, effects are values.
-//! - Shell files never import each other; [`run`] joins them. The only way back is the API server.
-//! - No lock on facts, machines or slots is held across an await. One lock is: that of `--qps`, an
+//! - Shell files never import each other, except for [`shell::reconciler`], which owns the effects of
+//!   decisions and knows those through which they leave; [`run`] joins them. The only way back is the API
+//!   server.
+//! - Decisions are made under one lock, that of [`shell::reconciler`]; what is called under it never calls
+//!   back. No lock on facts, machines or slots is held across an await. One lock is: that of `--qps`, an
 //!   async one, in which ordinary writes line up for their turn. Every write is guarded by the version
 //!   it was planned against.
 //! - The leader is the pod that the slices record. Every step on every replica elects from it, and no

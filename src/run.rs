@@ -7,13 +7,8 @@
 
 mod election;
 mod follow;
-mod hub;
 mod nodes;
-mod rival;
-mod scan_requests;
-mod suspect;
 mod task_set;
-mod unsaid;
 mod watches;
 
 use std::future::Future;
@@ -31,19 +26,16 @@ use crate::metrics::Metrics;
 use crate::shell::api::{self, CallError, Scope};
 use crate::shell::clock::Clock;
 use crate::shell::events::{self, EventSender};
-use crate::shell::foreign_slices;
+use crate::shell::foreign_slices::{self, ScanRequests};
 use crate::shell::lease::{Elector, WritePermit};
-use crate::shell::reconciler::{self, Reconciler};
+use crate::shell::reconciler::{Outlets, Reconciler, ReconcilerOptions};
 use crate::shell::serve::{Gate, Health, Heartbeat, Readiness};
 use crate::shell::transport;
 use crate::shell::write::{FAILOVER_SLOTS, Spawn, Writer, WriterOptions};
 use crate::status_page::StatusPage;
 use crate::store::Store;
 use election::asking;
-use hub::Hub;
-use scan_requests::ScanRequests;
 use task_set::TaskSet;
-pub(crate) use watches::LIVE_PODS;
 
 /// For one request about an Event.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,14 +82,13 @@ pub struct Controller {
     store: Arc<Store>,
     reconciler: Arc<Reconciler>,
     writer: Writer,
-    hub: Arc<Hub>,
     elector: Elector,
     lease: Key,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     readiness: Arc<Readiness>,
     board: Option<Arc<StatusPage>>,
-    lookout: ScanRequests,
+    scans: ScanRequests,
     asked: mpsc::Receiver<Key>,
     poster: EventSender,
 }
@@ -117,29 +108,32 @@ impl Controller {
         );
         let (events, poster) = events::queue(&config.lease.identity);
         let (queue, asked) = mpsc::channel(foreign_slices::ASKED_MAX);
-        let lookout = ScanRequests::new(Arc::clone(&store), queue);
-        let hub = Arc::new(Hub::new(
-            Arc::clone(&store),
-            writer.clone(),
-            clients.watch.clone(),
-            Arc::clone(&metrics),
-            around.clone(),
-            events,
-            lookout.clone(),
-        ));
-        let outlet: Arc<dyn reconciler::Effects> = Arc::clone(&hub) as _;
+        let scans = ScanRequests::new(Arc::clone(&store), queue);
         let is_shown = config.status_page && config.metrics.is_some();
         let began = clock.now().wall.as_millisecond();
         let board = is_shown.then(|| Arc::new(StatusPage::new(began)));
+        let outlets = Outlets {
+            writer: Arc::new(writer.clone()),
+            events,
+            scans: scans.clone(),
+            board: board.clone(),
+            client: clients.watch.clone(),
+            spawn: Arc::clone(&around.spawn),
+        };
         let reconciler = Arc::new(Reconciler::new(
             Arc::clone(&store),
             Arc::clone(&metrics),
-            outlet,
-            board.clone(),
-            drive_settings(&config),
+            outlets,
+            reconciler_options(&config),
             clock.clone(),
         ));
-        hub.settle_into(&reconciler);
+        // Weak, since the reconciler holds the writer.
+        let outcomes = Arc::downgrade(&reconciler);
+        writer.settle_with(Arc::new(move |settled| {
+            if let Some(reconciler) = outcomes.upgrade() {
+                reconciler.on_outcome(settled);
+            }
+        }));
         Self {
             health: Arc::new(Health::new(clock.moment())),
             readiness: Arc::new(Readiness::default()),
@@ -149,12 +143,11 @@ impl Controller {
             store,
             reconciler,
             writer,
-            hub,
             elector,
             lease,
             metrics,
             board,
-            lookout,
+            scans,
             asked,
             poster,
         }
@@ -266,10 +259,10 @@ impl Controller {
     }
 }
 
-fn drive_settings(config: &Config) -> reconciler::Settings {
+fn reconciler_options(config: &Config) -> ReconcilerOptions {
     let max = config.services_per_namespace_max;
     let allowed = config.follow_lease_namespaces.iter();
-    reconciler::Settings {
+    ReconcilerOptions {
         mirror: Mirror::new(&config.mirror_prefixes),
         services_per_namespace_max: max.map(|max| usize::try_from(max.get()).unwrap_or(usize::MAX)),
         guard: config.failovers,
@@ -308,7 +301,7 @@ impl FirstSync {
     }
 
     /// To be called at every complete list of one watch; the first call counts.
-    fn once(self: &Arc<Self>) -> impl FnMut() + Send + 'static {
+    fn once(self: &Arc<Self>) -> impl FnMut() + Send + 'static + use<> {
         let mut all = Some(Arc::clone(self));
         move || {
             let Some(all) = all.take() else {

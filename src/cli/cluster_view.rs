@@ -10,15 +10,14 @@ use tokio::task::JoinSet;
 
 use super::client::Cluster;
 use crate::jitter;
-use crate::logic::model::{Key, Object, Pod, Service, Slice};
+use crate::logic::model::{Key, Pod, Service, Slice};
 use crate::logic::reflect::{Change, FailureClass};
-use crate::logic::time::{Moment, Now};
+use crate::logic::time::Now;
 use crate::logic::well_known::SOURCE_SERVICE;
-use crate::run::LIVE_PODS;
-use crate::shell::api::Scope;
+use crate::shell::api::{LIVE_PODS, Scope};
 use crate::shell::clock::Clock;
 use crate::shell::watch::{self, Selectors, Source, WatchNote, WatchOptions};
-use crate::store::{Origin, Store};
+use crate::store::{Fact, Store};
 
 /// Kinds that are watched in each namespace.
 const KINDS: usize = 3;
@@ -135,76 +134,20 @@ struct Watching {
 
 impl Watching {
     fn services(&self, watches: &mut JoinSet<()>) {
-        let store = Arc::clone(&self.store);
-        let within = self.scope.namespace().map(Arc::<str>::from);
-        self.watch::<Service>(
-            watches,
-            Selectors::default(),
-            move |change, _| match change {
-                Change::Upsert(service) => store.put_service(service, Origin::Watch),
-                Change::Delete(gone) => store.remove_service(&gone.key, Some(&gone.version)),
-                Change::Retain { keys, version } => {
-                    store.retain_services(within.as_deref(), &keys, &version)
-                }
-                Change::Restored => {
-                    store.outdate_services(within.as_deref());
-                    Vec::new()
-                }
-                Change::Progress(_) | Change::Skipped(_) => Vec::new(),
-            },
-        );
+        self.watch::<Service>(watches, Selectors::default());
     }
 
     fn slices(&self, watches: &mut JoinSet<()>) {
-        let store = Arc::clone(&self.store);
-        let within = self.scope.namespace().map(Arc::<str>::from);
         let label = Some(SOURCE_SERVICE.to_owned());
-        let selectors = Selectors { label, field: None };
-        self.watch::<Slice>(watches, selectors, move |change, _| match change {
-            Change::Upsert(slice) => store.put_slice(slice, Origin::Watch),
-            Change::Delete(gone) => store.remove_slice(&gone.key, Some(&gone.version)),
-            Change::Retain { keys, version } => {
-                store.retain_slices(within.as_deref(), &keys, &version)
-            }
-            Change::Restored => {
-                store.outdate_slices(within.as_deref());
-                Vec::new()
-            }
-            Change::Progress(_) | Change::Skipped(_) => Vec::new(),
-        });
+        self.watch::<Slice>(watches, Selectors { label, field: None });
     }
 
     fn pods(&self, watches: &mut JoinSet<()>) {
-        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
-        let within = self.scope.namespace().map(Arc::<str>::from);
         let field = Some(LIVE_PODS.to_owned());
-        let selectors = Selectors { label: None, field };
-        self.watch::<Pod>(watches, selectors, move |change, at| match change {
-            Change::Upsert(pod) => {
-                let now = Now {
-                    moment: at,
-                    ..clock.now()
-                };
-                store.put_pod(pod, now)
-            }
-            Change::Delete(gone) => store.lose_pod(&gone.key, &gone.version),
-            Change::Retain { keys, version } => {
-                store.retain_pods(within.as_deref(), &keys, &version)
-            }
-            Change::Restored => {
-                store.outdate_pods(within.as_deref());
-                Vec::new()
-            }
-            Change::Progress(_) | Change::Skipped(_) => Vec::new(),
-        });
+        self.watch::<Pod>(watches, Selectors { label: None, field });
     }
 
-    fn watch<T: Object>(
-        &self,
-        watches: &mut JoinSet<()>,
-        selectors: Selectors,
-        mut apply: impl FnMut(Change<T>, Moment) -> Vec<Key> + Send + 'static,
-    ) {
+    fn watch<T: Fact>(&self, watches: &mut JoinSet<()>, selectors: Selectors) {
         let source = Source {
             client: self.client.clone(),
             scope: self.scope.clone(),
@@ -213,9 +156,16 @@ impl Watching {
         };
         // The receiver is gone once the command ends.
         let outlet = self.outlet.clone();
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+        let within = self.scope.namespace().map(Arc::<str>::from);
         let apply = move |change: Change<T>, at| {
             let is_whole = matches!(change, Change::Retain { .. });
-            let _ = outlet.send(WatchUpdate::Touched(apply(change, at)));
+            let now = Now {
+                moment: at,
+                ..clock.now()
+            };
+            let touched = store.apply(change, within.as_deref(), now);
+            let _ = outlet.send(WatchUpdate::Touched(touched));
             if is_whole {
                 let _ = outlet.send(WatchUpdate::Synced);
             }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::logic::claim::LeaseParams;
 use crate::logic::model::Key;
 use crate::mutations::{self, Mutation};
-use crate::shell::lease::{Elector, TenureChange, WritePermit};
+use crate::shell::lease::{Elector, WritePermit};
 
 /// The participant of the election. A restarted process belongs to the same pod as the former one, but
 /// has an identity of its own.
@@ -47,19 +47,8 @@ impl Controller {
     /// Has this replica take part in the election, and say what comes of it.
     pub(super) fn take_part(&self, parts: &mut TaskSet) {
         let elector = self.elector.clone();
-        let (reconciler, writer) = (Arc::clone(&self.reconciler), self.writer.clone());
-        let (hub, metrics) = (Arc::clone(&self.hub), Arc::clone(&self.metrics));
-        let changed = move |change| match change {
-            TenureChange::Active { vacant } => {
-                metrics.active(true);
-                hub.take_over(vacant);
-                reconciler.take_over();
-            }
-            TenureChange::Standby => {
-                metrics.active(false);
-                writer.stand_down();
-            }
-        };
+        let reconciler = Arc::clone(&self.reconciler);
+        let changed = move |change| reconciler.on_lease(change);
         let alive = self.alive("lease");
         parts.spawn("lease", async move {
             elector.run(changed, alive).await;

@@ -12,7 +12,6 @@ use self::feed::{Feed, FeedMeans, Standing};
 use super::Controller;
 use super::task_set::TaskSet;
 use crate::logic::follow::Absence;
-use crate::logic::fsm::Cause;
 use crate::logic::lease_feeds::{self, LeaseFeed, NAMED_MAX, WantedFeeds};
 use crate::logic::model::Key;
 use crate::shell::clock::HEARTBEAT;
@@ -91,10 +90,7 @@ impl Follower {
             Some(self.means.store.miss_lease(lease, absence))
         });
         let touched: BTreeSet<Key> = absent.flatten().collect();
-        let cause = Cause {
-            at: self.means.around.clock.moment(),
-            pod_changed: None,
-        };
+        let cause = self.means.around.clock.moment().into();
         let touched = touched.into_iter().collect();
         self.means.reconciler.reconcile_all(touched, cause);
         true

@@ -46,7 +46,7 @@ impl Controller {
             &Scope::All,
             Selectors::default(),
             move |change, at| {
-                let cause = news(at);
+                let cause = Cause::from(at);
                 match change {
                     Change::Upsert(node) => {
                         let name = node.key().name;
@@ -57,9 +57,9 @@ impl Controller {
                                 leaving.remove(&name);
                             }
                         };
-                        reconciler.nodes_changed(|nodes| mark(&mut nodes.leaving), cause);
+                        reconciler.on_nodes(|nodes| mark(&mut nodes.leaving), cause);
                     }
-                    Change::Delete(gone) => reconciler.nodes_changed(
+                    Change::Delete(gone) => reconciler.on_nodes(
                         |nodes| {
                             nodes.leaving.remove(&gone.key.name);
                         },
@@ -69,7 +69,7 @@ impl Controller {
                         let names: BTreeSet<Arc<str>> =
                             keys.into_iter().map(|key| key.name).collect();
                         let stays = |name: &Arc<str>| names.contains(name);
-                        reconciler.nodes_changed(|nodes| nodes.leaving.retain(stays), cause);
+                        reconciler.on_nodes(|nodes| nodes.leaving.retain(stays), cause);
                     }
                     Change::Restored | Change::Progress(_) => {}
                     Change::Skipped(unreadable) => skipped::<Node>(&unreadable),
@@ -142,7 +142,7 @@ async fn leases(client: &Client) -> Result<Vec<Lease>, ListError> {
 
 /// Has those look again whose pods are on a node that fell silent, or is heard of again.
 fn tell(
-    reconciler: &Reconciler,
+    reconciler: &Arc<Reconciler>,
     down: &BTreeSet<Arc<str>>,
     known: &BTreeSet<Arc<str>>,
     now: Moment,
@@ -153,20 +153,13 @@ fn tell(
     for node in known.difference(down) {
         tracing::info!(%node, "the node is heard of again, or none is");
     }
-    reconciler.nodes_changed(
+    reconciler.on_nodes(
         |nodes| {
             nodes.down.retain(|node, _| down.contains(node));
             for node in down {
                 nodes.down.entry(Arc::clone(node)).or_insert(now);
             }
         },
-        news(now),
+        now.into(),
     );
-}
-
-fn news(at: Moment) -> Cause {
-    Cause {
-        at,
-        pod_changed: None,
-    }
 }

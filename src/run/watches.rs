@@ -14,141 +14,100 @@ use crate::logic::reflect::{Change, Failure, FailureClass, RestartReason, Unread
 use crate::logic::snapshot::{ForeignSlice, Role};
 use crate::logic::time::{Moment, Now};
 use crate::logic::well_known::{MANAGER, SERVICE_NAME, SLICE_MANAGED_BY, SOURCE_SERVICE};
-use crate::shell::api::Scope;
+use crate::shell::api::{LIVE_PODS, Scope};
 use crate::shell::foreign_slices::ForeignSliceScanner;
 use crate::shell::watch::{self, Selectors, WatchNote, WatchOptions};
-use crate::store::Origin;
-
-/// A pod that ended is gone for us; the server need not send it.
-pub(crate) const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
+use crate::store::{Fact, Origin};
 
 impl Controller {
     pub(super) fn watch_services(&self, parts: &mut TaskSet, scope: &Scope, sync: &Arc<FirstSync>) {
-        let (store, reconciler) = (Arc::clone(&self.store), Arc::clone(&self.reconciler));
-        let lookout = self.lookout.clone();
-        let within = scope.namespace().map(Arc::<str>::from);
-        let mut synced = sync.once();
-        self.watch::<Service>(parts, scope, Selectors::default(), move |change, at| {
-            let touched = match change {
-                Change::Upsert(service) => lookout.put_service(service, Origin::Watch),
-                Change::Delete(gone) => store.remove_service(&gone.key, Some(&gone.version)),
-                Change::Retain { keys, version } => {
-                    let touched = store.retain_services(within.as_deref(), &keys, &version);
-                    synced();
-                    touched
-                }
-                Change::Restored => return store.outdate_services(within.as_deref()),
-                Change::Progress(_) => return,
-                Change::Skipped(unreadable) => return skipped::<Service>(&unreadable),
-            };
-            reconciler.reconcile_all(
-                touched,
-                Cause {
-                    at,
-                    pod_changed: None,
-                },
-            );
+        let (scans, reconciler) = (self.scans.clone(), Arc::clone(&self.reconciler));
+        let clock = self.around.clock.clone();
+        let mut take = self.intake::<Service>(scope, sync);
+        self.watch(parts, scope, Selectors::default(), move |change, at| {
+            if let Change::Upsert(service) = &change {
+                scans.consider(service);
+            }
+            let touched = take(change, clock.now());
+            reconciler.reconcile_all(touched, at.into());
         });
     }
 
     pub(super) fn watch_slices(&self, parts: &mut TaskSet, scope: &Scope, sync: &Arc<FirstSync>) {
         let (store, reconciler) = (Arc::clone(&self.store), Arc::clone(&self.reconciler));
-        let within = scope.namespace().map(Arc::<str>::from);
-        let mut synced = sync.once();
-        let lookout = self.lookout.clone();
+        let (scans, clock) = (self.scans.clone(), self.around.clock.clone());
+        let mut take = self.intake::<Slice>(scope, sync);
         let label = Some(SOURCE_SERVICE.to_owned());
-        self.watch::<Slice>(
-            parts,
-            scope,
-            Selectors { label, field: None },
-            move |change, at| {
-                let touched = match change {
-                    Change::Upsert(slice) => store.put_slice(slice, Origin::Watch),
-                    Change::Delete(gone) => {
-                        let known = store.slice(&gone.key);
-                        let touched = store.remove_slice(&gone.key, Some(&gone.version));
-                        // Another client did this, else its end would be known. Perhaps that client only
-                        // removed the label, and the slice still exists where we cannot see it.
-                        if let Some(slice) = known.filter(|_| store.slice(&gone.key).is_none())
-                            && let Some(name) = slice.metadata.labels.shared(SERVICE_NAME)
-                        {
-                            lookout.ask(gone.key.sibling(Arc::clone(name)));
-                        }
-                        touched
+        let selectors = Selectors { label, field: None };
+        self.watch(parts, scope, selectors, move |change, at| {
+            let lost = match &change {
+                Change::Delete(gone) => store.slice(&gone.key),
+                _ => None,
+            };
+            let is_list = matches!(change, Change::Retain { .. });
+            let touched = take(change, clock.now());
+            // Another client did this, else its end would be known. Perhaps that client only removed the
+            // label, and the slice still exists where we cannot see it.
+            if let Some(slice) = lost.filter(|slice| store.slice(&slice.metadata.key()).is_none())
+                && let Some(name) = slice.metadata.labels.shared(SERVICE_NAME)
+            {
+                scans.ask(slice.metadata.key().sibling(Arc::clone(name)));
+            }
+            for source in touched.iter().filter(|_| is_list) {
+                let snapshot = store.snapshot(source);
+                for role in [Role::Leader, Role::Followers] {
+                    for service in snapshot.own(role).services() {
+                        scans.ask(service.metadata.key());
                     }
-                    Change::Retain { keys, version } => {
-                        let touched = store.retain_slices(within.as_deref(), &keys, &version);
-                        synced();
-                        for source in &touched {
-                            let snapshot = store.snapshot(source);
-                            for role in [Role::Leader, Role::Followers] {
-                                for service in snapshot.own(role).services() {
-                                    lookout.ask(service.metadata.key());
-                                }
-                            }
-                        }
-                        touched
-                    }
-                    Change::Restored => {
-                        return store.outdate_slices(within.as_deref());
-                    }
-                    Change::Progress(_) => return,
-                    Change::Skipped(unreadable) => return skipped::<Slice>(&unreadable),
-                };
-                reconciler.reconcile_all(
-                    touched,
-                    Cause {
-                        at,
-                        pod_changed: None,
-                    },
-                );
-            },
-        );
+                }
+            }
+            reconciler.reconcile_all(touched, at.into());
+        });
     }
 
     pub(super) fn watch_pods(&self, parts: &mut TaskSet, scope: &Scope, sync: &Arc<FirstSync>) {
-        let (store, reconciler, clock) = (
-            Arc::clone(&self.store),
-            Arc::clone(&self.reconciler),
-            self.around.clock.clone(),
-        );
+        let (reconciler, clock) = (Arc::clone(&self.reconciler), self.around.clock.clone());
+        let mut take = self.intake::<Pod>(scope, sync);
+        let field = Some(LIVE_PODS.to_owned());
+        let selectors = Selectors { label: None, field };
+        self.watch(parts, scope, selectors, move |change, at| {
+            let now = Now {
+                moment: at,
+                ..clock.now()
+            };
+            let changed = match &change {
+                Change::Upsert(pod) => when_changed(pod, now),
+                _ => now.wall,
+            };
+            let cause = Cause {
+                at,
+                pod_changed: Some(changed),
+            };
+            reconciler.reconcile_all(take(change, now), cause);
+        });
+    }
+
+    /// Takes a change into the store and returns the sources that it concerns. The first complete list is
+    /// one of those that the first sync waits for.
+    fn intake<T: Fact>(
+        &self,
+        scope: &Scope,
+        sync: &Arc<FirstSync>,
+    ) -> impl FnMut(Change<T>, Now) -> Vec<Key> + Send + 'static + use<T> {
+        let store = Arc::clone(&self.store);
         let within = scope.namespace().map(Arc::<str>::from);
         let mut synced = sync.once();
-        let field = Some(LIVE_PODS.to_owned());
-        self.watch::<Pod>(
-            parts,
-            scope,
-            Selectors { label: None, field },
-            move |change, at| {
-                let now = Now {
-                    moment: at,
-                    ..clock.now()
-                };
-                let mut changed = now.wall;
-                let touched = match change {
-                    Change::Upsert(pod) => {
-                        changed = when_changed(&pod, now);
-                        store.put_pod(pod, now)
-                    }
-                    Change::Delete(gone) => store.lose_pod(&gone.key, &gone.version),
-                    Change::Retain { keys, version } => {
-                        let touched = store.retain_pods(within.as_deref(), &keys, &version);
-                        synced();
-                        touched
-                    }
-                    Change::Restored => return store.outdate_pods(within.as_deref()),
-                    Change::Progress(_) => return,
-                    Change::Skipped(unreadable) => return skipped::<Pod>(&unreadable),
-                };
-                reconciler.reconcile_all(
-                    touched,
-                    Cause {
-                        at,
-                        pod_changed: Some(changed),
-                    },
-                );
-            },
-        );
+        move |change, now| {
+            if let Change::Skipped(unreadable) = &change {
+                skipped::<T>(unreadable);
+            }
+            let is_list = matches!(change, Change::Retain { .. });
+            let touched = store.apply(change, within.as_deref(), now);
+            if is_list {
+                synced();
+            }
+            touched
+        }
     }
 
     /// Every replica watches the Lease: a released one is taken at once. The first sync does not wait
@@ -299,13 +258,7 @@ impl Controller {
                 for slice in ours {
                     touched.extend(store.put_slice(slice, Origin::Answer));
                 }
-                reconciler.reconcile_all(
-                    touched,
-                    Cause {
-                        at: clock.moment(),
-                        pod_changed: None,
-                    },
-                );
+                reconciler.reconcile_all(touched, clock.moment().into());
             },
         };
         let (reconciler, is_active) = (Arc::clone(&self.reconciler), self.is_active());

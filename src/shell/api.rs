@@ -21,6 +21,8 @@ pub use self::frames::{Frames, StreamError};
 pub use self::list::{ListError, list};
 pub use crate::logic::reflect::{ApiStatus, Cause};
 
+/// Field selector of the watches of pods. A pod that ended is gone for us; the server need not send it.
+pub const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";
 /// Longest answer that is read: a page of 500 large objects. Only there so that a server gone mad
 /// cannot take all memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;

@@ -1,6 +1,8 @@
 //! Looks for slices that others attached to leader Services: each is a second endpoint. Our watch
 //! does not show them, since it asks for our label only. Changes nothing itself.
 
+mod requests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use kube_client::Client;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+pub use self::requests::ScanRequests;
 use super::api::{self, ListError, Scope};
 use super::clock::HEARTBEAT;
 use crate::logic::model::{Key, Slice};

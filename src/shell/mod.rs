@@ -1,5 +1,6 @@
 //! Everything with effects: each file one loop. Siblings never import each other, except for the
-//! leaves `api`, `clock` and `transport`.
+//! leaves `api`, `clock` and `transport`. `reconciler` owns the effects of decisions and may import those
+//! that it acts through.
 
 pub mod api;
 pub mod clock;

@@ -14,6 +14,7 @@
 mod answer;
 mod attempt;
 mod exchange;
+mod outbox;
 mod slot;
 
 use std::collections::HashMap;
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 
 pub use answer::{Observed, Settled, Verdict};
 use attempt::Landed;
+pub use outbox::Outbox;
 use slot::{Dispatch, RequestKind, Slot};
 
 use super::clock::Clock;

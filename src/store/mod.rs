@@ -4,6 +4,7 @@
 //! lock. Every method returns owned values, so no lock can be held across an await. Facts never
 //! move back to an older version, unless the server itself was restored.
 
+mod apply;
 mod ended;
 mod freshness;
 mod intern;
@@ -26,6 +27,7 @@ use dashmap::DashMap;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 
+pub use apply::Fact;
 pub use freshness::Origin;
 pub use leases::FollowChange;
 

@@ -7,17 +7,19 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use simkube::{Kind, Options, SimKube};
+use tokio::sync::mpsc;
 use zen_lead::logic::budget::Guard;
-use zen_lead::logic::event::Note;
 use zen_lead::logic::fsm::Cause;
-use zen_lead::logic::heal::ContestedField;
 use zen_lead::logic::mirror::Mirror;
 use zen_lead::logic::model::{Key, Pod, Service, Slice};
 use zen_lead::logic::plan::{self, Action, Write};
 use zen_lead::logic::reflect::{Encoding, Frame};
 use zen_lead::metrics::Metrics;
 use zen_lead::shell::clock::Clock;
-use zen_lead::shell::reconciler::{Effects, Reconciler, Settings};
+use zen_lead::shell::events;
+use zen_lead::shell::foreign_slices::ScanRequests;
+use zen_lead::shell::reconciler::{Outlets, Reconciler, ReconcilerOptions};
+use zen_lead::shell::write::Outbox;
 use zen_lead::store::{Origin, Store};
 
 use crate::pods::{Facts, Template};
@@ -29,7 +31,7 @@ pub const PER_NAMESPACE: usize = 100;
 #[derive(Default)]
 struct Sink(Mutex<BTreeMap<Key, Vec<Write>>>);
 
-impl Effects for Sink {
+impl Outbox for Sink {
     fn submit(&self, source: &Key, writes: Vec<Write>, _: Cause) {
         let mut all = self.0.lock();
         if writes.is_empty() {
@@ -39,9 +41,11 @@ impl Effects for Sink {
         }
     }
 
-    fn tell(&self, _: &Service, _: Note) {}
+    fn may_write(&self) -> bool {
+        true
+    }
 
-    fn tell_of_fight(&self, _: &Key, _: ContestedField) {}
+    fn stand_down(&self) {}
 
     fn waiting(&self, _: &Key) -> Value {
         Value::Null
@@ -53,7 +57,7 @@ pub struct Fleet {
     /// Holds Services and slices, and applies what was decided; knows no pods.
     pub kube: SimKube,
     store: Arc<Store>,
-    reconciler: Reconciler,
+    reconciler: Arc<Reconciler>,
     sink: Arc<Sink>,
     clock: Clock,
     template: Template,
@@ -121,12 +125,22 @@ impl Fleet {
         let sink = Arc::new(Sink::default());
         let clock = Clock::system();
         let config = crate::config();
-        let reconciler = Reconciler::new(
+        // What is asked of the look for foreign slices is dropped, and so are Events.
+        let (scans, _) = mpsc::channel(1);
+        let (events, _) = events::queue("bench");
+        let outlets = Outlets {
+            writer: Arc::clone(&sink) as _,
+            events,
+            scans: ScanRequests::new(Arc::clone(&store), scans),
+            board: None,
+            client: kube.client(),
+            spawn: Arc::new(|task| tokio::spawn(task).abort_handle()),
+        };
+        let reconciler = Arc::new(Reconciler::new(
             Arc::clone(&store),
             Arc::new(Metrics::new(config.per_service_histograms_max)),
-            Arc::clone(&sink) as _,
-            None,
-            Settings {
+            outlets,
+            ReconcilerOptions {
                 mirror: Mirror::new(&config.mirror_prefixes),
                 services_per_namespace_max: None,
                 // The same Service fails over again and again.
@@ -134,7 +148,7 @@ impl Fleet {
                 follow_lease_namespaces: Vec::new(),
             },
             clock.clone(),
-        );
+        ));
         Self {
             kube,
             store,
@@ -258,13 +272,8 @@ impl Fleet {
     }
 
     fn reconcile(&self, sources: Vec<Key>) {
-        self.reconciler.reconcile_all(
-            sources,
-            Cause {
-                at: self.clock.moment(),
-                pod_changed: None,
-            },
-        );
+        self.reconciler
+            .reconcile_all(sources, self.clock.moment().into());
     }
 
     fn apply(&self, write: &Write) -> Vec<Key> {

@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use patch::{MANAGED_FIELDS, Op, fingerprint};
-pub use refusal::{Refusals, Waiting};
+pub use refusal::{Refusals, Waiting, WriteFailure};
 
 use super::desired::{Desired, Goal};
 use super::model::{AddressType, Key, Meta, Service, Slice, Uid, Version};
@@ -248,7 +248,7 @@ fn serve(desired: &Desired, snapshot: &Snapshot, aside: PlanExclusions<'_>) -> P
     let is_hazard = !service.spec.selector.is_empty();
     let may_be_written = !waits || is_hazard;
     let mut waiting = Vec::new();
-    if !is_deleting && (may_be_written || !aside.refusals.is_empty()) {
+    if !is_deleting && (may_be_written || aside.refusals.are_refused()) {
         let (write, until) = service::diff(desired, service, is_shown, aside);
         if until.is_some() || (write.is_some() && !may_be_written) {
             let target = service::target(service);

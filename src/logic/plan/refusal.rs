@@ -153,20 +153,50 @@ fn of_key(key: &str) -> Parts {
     }
 }
 
-/// The writes of one source that the server refuses. Empty for nearly every source.
+/// The writes of one source that had no effect. Empty for nearly every source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
     known: Vec<Refusal>,
 }
 
+/// Why a write had no effect.
+#[derive(Clone, Copy, Debug)]
+pub enum WriteFailure<'a> {
+    /// The server refuses it, in these words. Planning goes by that.
+    Refused(&'a str),
+    /// The server has had an error of its own several times, in these words.
+    ServerError(&'a str),
+    /// There was no answer within this time.
+    Unanswered(Duration),
+}
+
+/// The kind of a [`WriteFailure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RefusalKind {
+    Refused,
+    ServerError,
+    Unanswered,
+}
+
+impl<'a> WriteFailure<'a> {
+    const fn split(self) -> (RefusalKind, &'a str) {
+        match self {
+            Self::Refused(why) => (RefusalKind::Refused, why),
+            Self::ServerError(why) => (RefusalKind::ServerError, why),
+            Self::Unanswered(_) => (RefusalKind::Unanswered, ""),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Refusal {
+    kind: RefusalKind,
     target: Target,
     /// Of the patch of a leader Service its parts; none of any other write.
     parts: Parts,
     /// What was to be written, should it be something else the next time.
     content: u64,
-    /// The server's words.
+    /// The server's words; none while there is no answer.
     why: Box<str>,
     delay: Duration,
     not_before: Moment,
@@ -180,17 +210,21 @@ pub(super) struct Choice {
 }
 
 impl Refusals {
-    /// Notes that the server refuses a write, in these words. Returns whether to report it:
-    /// once for the same words about the same object. Of several parts together it is not known yet
-    /// which one is refused.
-    pub fn note(&mut self, write: &Write, why: &str, now: Moment) -> bool {
-        let parts = parts_of(write);
+    /// Notes that a write had no effect. Returns whether to report it: once for the same words about the
+    /// same object. Of several parts together it is not known yet which one is refused.
+    pub fn note(&mut self, write: &Write, failure: WriteFailure<'_>, now: Moment) -> bool {
+        let (kind, why) = failure.split();
+        let parts = match kind {
+            RefusalKind::Refused => parts_of(write),
+            RefusalKind::ServerError | RefusalKind::Unanswered => Parts::default(),
+        };
         let is_whole = parts != Parts::default() && !parts.is_one();
-        let same = |known: &&mut Refusal| known.target == write.target && known.parts == parts;
-        let is_told = self
-            .known
-            .iter()
-            .any(|known| known.target == write.target && !known.is_whole() && *known.why == *why);
+        let same = |known: &&mut Refusal| {
+            known.kind == kind && known.target == write.target && known.parts == parts
+        };
+        let of_target = self.known.iter().filter(|it| it.target == write.target);
+        let mut of_kind = of_target.filter(|known| known.kind == kind && !known.is_whole());
+        let is_told = of_kind.any(|known| *known.why == *why);
         if parts.is_one() {
             // Now it is known.
             self.known.retain(|known| {
@@ -212,6 +246,7 @@ impl Refusals {
             known.not_before = now + known.delay;
         } else {
             self.known.push(Refusal {
+                kind,
                 target: write.target.clone(),
                 parts,
                 content,
@@ -245,10 +280,15 @@ impl Refusals {
         self.known.retain(|known| wanted.contains(&known.target));
     }
 
-    /// Whether nothing is refused: the usual case.
+    /// Whether every write had an effect: the usual case.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+
+    /// Whether the server refuses anything.
+    pub(super) fn are_refused(&self) -> bool {
+        self.known.iter().any(Refusal::is_refused)
     }
 
     /// Forgets everything: another replica writes.
@@ -258,7 +298,8 @@ impl Refusals {
 
     /// Whether the server refuses what is to be written to that object.
     pub(super) fn has(&self, target: &Target) -> bool {
-        self.known.iter().any(|known| known.target == *target)
+        let mut of_target = self.known.iter().filter(|known| known.target == *target);
+        of_target.any(Refusal::is_refused)
     }
 
     /// Which of the pending parts of a leader Service are written now: those that are not known to be
@@ -296,6 +337,10 @@ impl Refusals {
 }
 
 impl Refusal {
+    fn is_refused(&self) -> bool {
+        self.kind == RefusalKind::Refused
+    }
+
     /// Whether several parts were refused together.
     fn is_whole(&self) -> bool {
         self.parts != Parts::default() && !self.parts.is_one()

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Action, Kind, Plan, PlanExclusions, Refusals, Target, plan_beside};
+use super::{Action, Kind, Plan, PlanExclusions, Refusals, Target, WriteFailure, plan_beside};
 use crate::logic::event::Severity;
 use crate::logic::mirror::Mirror;
 use crate::logic::testkit::{Lab, pod, set_key, source};
@@ -939,7 +939,7 @@ fn a_refused_slice_holds_up_its_service_in_the_first_family_only() {
             let writes = plan_past(&lab, &refusals).writes;
             let now = lab.world.now().moment;
             for write in writes.iter().filter(|it| refused.contains(&it.target)) {
-                refusals.note(write, "no", now);
+                refusals.note(write, WriteFailure::Refused("no"), now);
             }
             for write in writes.iter().filter(|it| !refused.contains(&it.target)) {
                 lab.world.apply(write).expect("accepted");

@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::logic::backoff::Backoff;
-use crate::logic::fsm::Cause;
 use crate::logic::lease_feeds::LeaseFeed;
 use crate::logic::model::{FollowedLease, Object as _};
 use crate::logic::reflect::{Change, Failure, FailureClass};
@@ -254,13 +253,7 @@ impl FeedMeans {
             if touched.is_empty() {
                 return; // A renewal.
             }
-            reconciler.reconcile_all(
-                touched,
-                Cause {
-                    at,
-                    pod_changed: None,
-                },
-            );
+            reconciler.reconcile_all(touched, at.into());
         }
     }
 }

@@ -27,11 +27,30 @@ impl Deadlines {
         entry
     }
 
-    pub(super) fn remove(&mut self, entry: Timer) {
+    fn remove(&mut self, entry: Timer) {
         self.due.remove(&entry);
     }
 
-    pub(super) fn contains(&self, entry: Timer) -> bool {
+    /// Moves the timer of a source, which has at most one, or stops it. Returns whether it was set to
+    /// another moment.
+    pub(super) fn set(
+        &mut self,
+        timer: &mut Option<Timer>,
+        source: &Key,
+        at: Option<Moment>,
+    ) -> bool {
+        let current = timer.filter(|entry| self.contains(*entry));
+        if current.map(|(at, _)| at) == at {
+            return false;
+        }
+        if let Some(old) = current {
+            self.remove(old);
+        }
+        *timer = at.map(|at| self.insert(at, source.clone(), None));
+        at.is_some()
+    }
+
+    fn contains(&self, entry: Timer) -> bool {
         self.due.contains_key(&entry)
     }
 
@@ -69,10 +88,7 @@ mod tests {
         let key = |name: &str| Key::new("n", name);
         deadlines.insert(Moment(5), key("b"), None);
         let gone = deadlines.insert(Moment(1), key("gone"), None);
-        let cause = Cause {
-            at: Moment(4),
-            pod_changed: None,
-        };
+        let cause = Moment(4).into();
         deadlines.insert(Moment(5), key("c"), Some(cause));
         deadlines.insert(Moment(2), key("a"), None);
         deadlines.insert(Moment(9), key("later"), None);

@@ -6,26 +6,27 @@
 //! it asks the server for the published pod, once, before it leaves it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Reconciler, ServiceState};
+use kube_client::Client;
+
+use super::{Reconciler, ServiceState, Turn};
 use crate::logic::elect::Reason;
-use crate::logic::fsm::{Cause, Step};
-use crate::logic::model::{Key, Uid};
-use crate::logic::snapshot::Snapshot;
+use crate::logic::fsm::Step;
+use crate::logic::model::{Key, Pod, Uid};
 use crate::logic::time::Moment;
+use crate::shell::api::{self, LIVE_PODS, ListError, Scope};
 
 /// The time of a tenure within which news of the time before it may still be on their way.
 const YOUNG: Duration = Duration::from_secs(10);
 
+/// A failover waits for the answer.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A published pod that is about to be left.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suspect {
-    /// Its namespace and name.
-    pub key: Key,
-    /// Its identity.
-    pub uid: Uid,
+struct Suspect {
+    key: Key,
+    uid: Uid,
 }
 
 /// How much a process knows of the published pod.
@@ -45,17 +46,18 @@ pub(super) enum Sight {
 impl Reconciler {
     /// Whether a step has to wait because the server is asked for the pod that it leaves.
     pub(super) fn is_in_doubt(
-        &self,
-        cell: &mut ServiceState,
-        snapshot: &Snapshot,
+        self: &Arc<Self>,
+        service: &mut ServiceState,
+        writes_since: Option<Moment>,
+        turn: &Turn,
         step: &Step,
-        now: Moment,
     ) -> bool {
+        let snapshot = &turn.snapshot;
         let Some(leader) = step.machine.leader() else {
             return false;
         };
         let pod = snapshot.pod(&leader.uid);
-        match &cell.sight {
+        match &service.sight {
             Sight::Asked(uid) if *uid == leader.uid => return true,
             Sight::Answered(uid) if *uid == leader.uid => return false,
             // The watch has shown its end.
@@ -63,9 +65,9 @@ impl Reconciler {
             _ => {}
         }
         if pod.is_some() {
-            cell.sight = Sight::Seen(leader.uid.clone());
+            service.sight = Sight::Seen(leader.uid.clone());
         }
-        let since = Moment(self.writes_since.load(Ordering::Relaxed));
+        let is_young = writes_since.is_some_and(|since| turn.now.moment < since + YOUNG);
         let attempt = step.machine.attempt.as_ref();
         let is_left = attempt.is_some_and(|attempt| {
             let from = attempt.from.as_ref().map(|(uid, _)| uid);
@@ -78,35 +80,51 @@ impl Reconciler {
             ];
             from == Some(&leader.uid) && attempt.reason.is_some_and(|left| reasons.contains(&left))
         });
-        if !is_left || now >= since + YOUNG || !self.outlet.is_active() {
+        if !is_left || !is_young || !turn.is_active {
             return false;
         }
         let suspect = Suspect {
             key: snapshot.key.sibling(Arc::clone(&leader.pod)),
             uid: leader.uid.clone(),
         };
-        let is_asked = self.outlet.verify(&snapshot.key, suspect);
-        let uid = leader.uid.clone();
-        cell.sight = if is_asked {
-            Sight::Asked(uid)
-        } else {
-            Sight::Answered(uid)
-        };
-        is_asked
+        service.sight = Sight::Asked(leader.uid.clone());
+        let (reconciler, source) = (Arc::clone(self), snapshot.key.clone());
+        let _runs_alone = (self.outlets.spawn)(Box::pin(async move {
+            reconciler.verify(source, suspect).await;
+        }));
+        true
     }
 
-    /// The server has answered, or does not answer: what is known of the pod now is what counts.
-    pub fn verified(&self, source: &Key, suspect: &Suspect) {
-        if let Some(cell) = self.cells.get(source).map(|cell| Arc::clone(&cell)) {
-            let mut cell = cell.lock();
-            if matches!(&cell.sight, Sight::Asked(uid) if *uid == suspect.uid) {
-                cell.sight = Sight::Answered(suspect.uid.clone());
+    /// Asks the server for a pod, and looks at the source again: what is known of the pod then is what
+    /// counts, whether the server has answered or not.
+    async fn verify(self: Arc<Self>, source: Key, suspect: Suspect) {
+        match read(&self.outlets.client, &suspect.key).await {
+            // The source is looked at in any case.
+            Ok(Some(known)) => _ = self.store.put_pod(known, self.clock.now()),
+            Ok(None) => {}
+            Err(why) => {
+                tracing::warn!(service = %source, pod = %suspect.key, %why, "could not ask for a leader that is about to be left; going by what is known");
             }
         }
-        let cause = Cause {
-            at: self.clock.moment(),
-            pod_changed: None,
-        };
-        self.reconcile_all(vec![source.clone()], cause);
+        let mut state = self.state.lock();
+        if let Some(service) = state.services.get_mut(&source)
+            && matches!(&service.sight, Sight::Asked(uid) if *uid == suspect.uid)
+        {
+            service.sight = Sight::Answered(suspect.uid);
+        }
+        self.reconcile(&mut state, &source, self.clock.moment().into());
     }
+}
+
+/// The pod of that name, unless there is none or it has ended. By a list, since the right to get a single
+/// pod is not asked for.
+///
+/// # Errors
+/// What the server, or the connection to it, says instead.
+async fn read(client: &Client, pod: &Key) -> Result<Option<Pod>, ListError> {
+    let selector = format!("metadata.name={},{LIVE_PODS}", pod.name);
+    let scope = Scope::Namespace(Arc::clone(&pod.namespace));
+    let query = [("fieldSelector", &*selector)];
+    let mut pods = api::list(client, &scope, &query, TIMEOUT).await?;
+    Ok(pods.pop())
 }

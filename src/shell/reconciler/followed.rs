@@ -19,8 +19,9 @@ impl Reconciler {
         Arc::clone(&self.followed)
     }
 
-    /// Notes after a step what a source wants to hear of.
-    pub(super) fn remember(&self, source: &Key, machine: &Machine, snapshot: &Snapshot) {
+    /// Notes after a step what a source wants to hear of. Returns whether it has to be looked at again: a
+    /// step that finds out about another Lease has seen nothing of it, and something is known.
+    pub(super) fn remember(&self, source: &Key, machine: &Machine, snapshot: &Snapshot) -> bool {
         let leader = machine.leader().map(|leader| &leader.pod);
         self.store.pin(source, leader, machine.names());
         let follow = match machine.phase {
@@ -30,23 +31,26 @@ impl Reconciler {
         let lease = follow
             .and_then(|follow| follow.lease(&source.namespace))
             .filter(|lease| self.may_follow(source, lease));
-        self.note_followed(source, lease.as_ref(), awaits_write(snapshot));
+        self.note_followed(source, lease.as_ref(), awaits_write(snapshot))
     }
 
-    /// Notes which Lease a source follows. A step that finds out about another one has seen nothing of
-    /// it: it is repeated if something is known, and a watch has to tell otherwise.
-    pub(super) fn note_followed(&self, source: &Key, lease: Option<&Key>, awaits_write: bool) {
+    /// Notes which Lease a source follows. Returns whether that is another one of which something is
+    /// known.
+    pub(super) fn note_followed(
+        &self,
+        source: &Key,
+        lease: Option<&Key>,
+        awaits_write: bool,
+    ) -> bool {
         let change = self.store.follow(source, lease, awaits_write);
         if change != FollowChange::AsBefore {
             self.followed.notify_one();
         }
-        if change == FollowChange::Known {
-            self.schedule(source.clone(), self.clock.moment());
-        }
+        change == FollowChange::Known
     }
 
     fn may_follow(&self, source: &Key, lease: &Key) -> bool {
-        let allowed = &self.settings.follow_lease_namespaces;
+        let allowed = &self.options.follow_lease_namespaces;
         lease.namespace == source.namespace || allowed.contains(&lease.namespace)
     }
 }

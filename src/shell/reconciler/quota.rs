@@ -1,54 +1,46 @@
 //! The limit of opted-in Services per namespace.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Reconciler;
 use crate::logic::model::Key;
 
-/// How many Services of a namespace are served, and which ones wait for a place.
+/// How many Services of each namespace are served, and which ones wait for a place. Counts only where
+/// there is a limit.
 #[derive(Default)]
-pub(super) struct NamespaceQuota {
+pub(super) struct NamespaceQuotas(BTreeMap<Arc<str>, NamespaceQuota>);
+
+#[derive(Default)]
+struct NamespaceQuota {
     served: usize,
     waiting: BTreeSet<Key>,
 }
 
-impl Reconciler {
-    pub(super) fn is_full(&self, source: &Key, is_served: bool) -> bool {
-        let Some(max) = self.settings.services_per_namespace_max else {
-            return false;
-        };
-        !is_served
-            && self
-                .rooms
-                .lock()
-                .get(&source.namespace)
-                .is_some_and(|room| room.served >= max)
+impl NamespaceQuotas {
+    /// Whether the namespace of a source that is not served has no place for it.
+    pub(super) fn is_full(&self, max: Option<usize>, source: &Key) -> bool {
+        let quota = self.0.get(&source.namespace);
+        max.is_some_and(|max| quota.is_some_and(|quota| quota.served >= max))
     }
 
-    /// Keeps the count of served Services, and offers a place that is free to one that waits. One
-    /// that does not want it any more has the next one asked.
-    pub(super) fn count_place(&self, source: &Key, was_served: bool, is_served: bool, waits: bool) {
-        let Some(max) = self.settings.services_per_namespace_max else {
-            return;
-        };
-        let next = {
-            let mut rooms = self.rooms.lock();
-            let room = rooms.entry(Arc::clone(&source.namespace)).or_default();
-            room.served = room.served + usize::from(is_served) - usize::from(was_served);
-            if waits && !is_served {
-                room.waiting.insert(source.clone());
-            } else {
-                room.waiting.remove(source);
-            }
-            if room.served < max {
-                room.waiting.pop_first()
-            } else {
-                None
-            }
-        };
-        if let Some(next) = next {
-            self.schedule(next, self.clock.moment());
+    /// Keeps the count of served Services: `served` before and after a step. Returns a source that waits
+    /// if a place is free: it is to be looked at, and if it does not want the place any more, the next one.
+    pub(super) fn count(
+        &mut self,
+        max: Option<usize>,
+        source: &Key,
+        served: [bool; 2],
+        waits: bool,
+    ) -> Option<Key> {
+        let max = max?;
+        let quota = self.0.entry(Arc::clone(&source.namespace)).or_default();
+        let [was_served, is_served] = served.map(usize::from);
+        quota.served = quota.served + is_served - was_served;
+        if waits && !served[1] {
+            quota.waiting.insert(source.clone());
+        } else {
+            quota.waiting.remove(source);
         }
+        (quota.served < max).then(|| quota.waiting.pop_first())?
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Reconciler, ServiceState};
+use super::{Reconciler, ServiceState, Turn};
 use crate::logic::duration::Brief;
 use crate::logic::event::Note;
 use crate::logic::follow::{self, Lease};
@@ -154,16 +154,10 @@ pub(super) fn show(
 
 impl ServiceState {
     /// Keeps the step for `/debug/state` if it changed anything.
-    pub(super) fn trace(
-        &mut self,
-        step: &Step,
-        writes: &[Write],
-        before: &(&'static str, Option<Arc<str>>),
-        at: jiff::Timestamp,
-    ) {
+    pub(super) fn trace(&mut self, step: &Step, writes: &[Write], turn: &Turn) {
         let state = step.machine.phase.name();
         let leader = step.machine.leader().map(|leader| Arc::clone(&leader.pod));
-        let stays = before.0 == state && before.1 == leader;
+        let stays = turn.state == state && turn.leader == leader;
         if writes.is_empty() && step.notes.is_empty() && stays {
             return;
         }
@@ -172,7 +166,7 @@ impl ServiceState {
         }
         let what = |write: &Write| (write.action.verb().as_str(), write.target.clone());
         self.steps.push_back(Trace {
-            at,
+            at: turn.now.wall,
             state,
             leader,
             writes: writes.iter().map(what).collect(),
@@ -187,11 +181,27 @@ impl Reconciler {
     /// Everything about one source, for `/debug/state`.
     #[must_use]
     pub fn debug(&self, source: &Key) -> Option<Value> {
-        let cell = Arc::clone(&*self.cells.get(source)?);
-        let cell = cell.lock();
-        let snapshot = self.store.snapshot(source);
         let now = self.clock.moment();
-        let machine = &cell.machine;
+        let known = {
+            let state = self.state.lock();
+            state.services.get(source)?.debug(now)
+        };
+        let mut all = json!({
+            "service": source.to_string(),
+            "isActive": self.is_active(),
+            "facts": facts(&self.store.snapshot(source), now),
+            "writes": self.outlets.writer.waiting(source),
+        });
+        if let (Value::Object(all), Value::Object(known)) = (&mut all, known) {
+            all.extend(known);
+        }
+        Some(all)
+    }
+}
+
+impl ServiceState {
+    fn debug(&self, now: Moment) -> Value {
+        let machine = &self.machine;
         let leader = machine.leader().map(|leader| {
             json!({
                 "pod": leader.pod,
@@ -200,10 +210,7 @@ impl Reconciler {
                 "hold": format!("{:?}", leader.hold),
             })
         });
-        Some(json!({
-            "service": source.to_string(),
-            "isActive": self.outlet.is_active(),
-            "facts": facts(&snapshot, now),
+        json!({
             "machine": {
                 "state": machine.phase.name(),
                 "leader": leader,
@@ -213,10 +220,9 @@ impl Reconciler {
                 "lastLeader": machine.last.as_ref().map(ToString::to_string),
                 "attempt": machine.attempt.as_ref().map(|attempt| format!("{attempt:?}")),
             },
-            "deadlineInSeconds": cell.deadline.map(|(at, _)| at.since(now).as_secs_f64()),
-            "writes": self.outlet.waiting(source),
-            "steps": cell.steps.iter().map(describe).collect::<Vec<_>>(),
-        }))
+            "deadlineInSeconds": self.deadline.map(|(at, _)| at.since(now).as_secs_f64()),
+            "steps": self.steps.iter().map(describe).collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -110,7 +110,7 @@ fn what_is_refused_holds_up_nothing_else() {
     let all = [Ports, Identity, Labels, Type];
     assert_eq!(choose(&refusals, &all, T0), (all.to_vec(), None), "whole");
     assert!(
-        !refusals.note(&patch(&all), "no", T0),
+        !refusals.note(&patch(&all), WriteFailure::Refused("no"), T0),
         "which one is not known"
     );
     for (at, part) in [Ports, Identity, Labels].into_iter().enumerate() {
@@ -118,7 +118,10 @@ fn what_is_refused_holds_up_nothing_else() {
         refusals.accept(&patch(&[part]));
     }
     assert_eq!(choose(&refusals, &[Type], T0), (vec![Type], None));
-    assert!(refusals.note(&patch(&[Type]), "no", T0), "now it is");
+    assert!(
+        refusals.note(&patch(&[Type]), WriteFailure::Refused("no"), T0),
+        "now it is"
+    );
     let mut now = T0;
     for seconds in [1, 2, 4, 8, 16, 30, 30] {
         let due = now + Duration::from_secs(seconds);
@@ -127,18 +130,28 @@ fn what_is_refused_holds_up_nothing_else() {
         let both = (vec![Ports, Identity], None);
         assert_eq!(choose(&refusals, &others, now), both, "together");
         assert_eq!(choose(&refusals, &[Type], due), (vec![Type], None));
-        assert!(!refusals.note(&patch(&[Type]), "no", due), "told once");
+        assert!(
+            !refusals.note(&patch(&[Type]), WriteFailure::Refused("no"), due),
+            "told once"
+        );
         now = due;
     }
-    assert!(refusals.note(&patch(&[Type]), "never", now), "other words");
+    assert!(
+        refusals.note(&patch(&[Type]), WriteFailure::Refused("never"), now),
+        "other words"
+    );
     // A second one does not starve beside it.
-    refusals.note(&patch(&[Families]), "never", now);
+    refusals.note(&patch(&[Families]), WriteFailure::Refused("never"), now);
     let (first, until) = choose(&refusals, &[Type, Families], now);
     assert_eq!((first, until), (vec![], Some(now + DELAY_MIN)));
     let later = now + DELAY_MIN;
     let (next, _) = choose(&refusals, &[Type, Families], later);
     assert_eq!(next, [Families]);
-    refusals.note(&patch(&[Families]), "never", later + DELAY_MAX);
+    refusals.note(
+        &patch(&[Families]),
+        WriteFailure::Refused("never"),
+        later + DELAY_MAX,
+    );
     let (next, _) = choose(&refusals, &[Type, Families], later + DELAY_MAX);
     assert_eq!(next, [Type]);
     refusals.accept(&patch(&[Type]));
@@ -150,12 +163,12 @@ fn what_is_refused_holds_up_nothing_else() {
 fn other_content_is_tried_at_once() {
     let mut refusals = Refusals::default();
     let mut write = patch(&[Part::Labels]);
-    refusals.note(&write, "no", T0);
+    refusals.note(&write, WriteFailure::Refused("no"), T0);
     assert_eq!(choose(&refusals, &[Part::Labels], T0).0, []);
     if let Action::Patch { ops, .. } = &mut write.action {
         ops[0] = Op::add("/metadata/labels/app", "y");
     }
-    refusals.note(&write, "no", T0);
+    refusals.note(&write, WriteFailure::Refused("no"), T0);
     assert_eq!(choose(&refusals, &[Part::Labels], T0).0, [Part::Labels]);
 }
 
@@ -170,11 +183,35 @@ fn a_refusal_is_forgotten_with_the_wish() {
         },
         ..write.clone()
     };
-    refusals.note(&write, "no", T0);
-    refusals.note(&slice, "no", T0);
+    refusals.note(&write, WriteFailure::Refused("no"), T0);
+    refusals.note(&slice, WriteFailure::Refused("no"), T0);
     assert!(refusals.has(&slice.target));
     refusals.keep(&[target()]);
     assert!(refusals.has(&write.target) && !refusals.has(&slice.target));
     refusals.keep(&[slice.target]);
     assert_eq!(refusals, Refusals::default());
+}
+
+/// What had no effect without being refused is reported once for the same words, and nothing is planned
+/// differently.
+#[test]
+fn errors_and_silence_are_no_refusals() {
+    let mut refusals = Refusals::default();
+    let write = patch(&[Type, Families]);
+    for (failure, is_news) in [
+        (WriteFailure::ServerError("500"), true),
+        (WriteFailure::ServerError("500"), false),
+        (WriteFailure::ServerError("503"), true),
+        (WriteFailure::Unanswered(DELAY_MIN), true),
+        (WriteFailure::Unanswered(DELAY_MAX), false),
+        (WriteFailure::ServerError("503"), false),
+    ] {
+        assert_eq!(refusals.note(&write, failure, T0), is_news, "{failure:?}");
+    }
+    assert!(!refusals.has(&target()) && !refusals.are_refused());
+    let both = Parts::from(Type).and(Families.into());
+    let choice = refusals.choose(&target(), both, T0, |_| 0);
+    assert_eq!((choice.parts, choice.until), (both, None));
+    refusals.accept(&write);
+    assert!(refusals.is_empty());
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{annotate, lab, plan_past};
-use crate::logic::plan::{Action, Kind, Op, Refusals, Write};
+use crate::logic::plan::{Action, Kind, Op, Refusals, Write, WriteFailure};
 use crate::logic::testkit::{Lab, Refusal};
 
 /// What clients meet: the slice's ports and those of the Service.
@@ -186,7 +186,7 @@ impl Server {
         if matches!(&write.action, Action::Patch { ops, .. } if is_service && ops.iter().any(is_refused))
         {
             self.refused += 1;
-            self.told += usize::from(self.refusals.note(write, "no", now));
+            self.told += usize::from(self.refusals.note(write, WriteFailure::Refused("no"), now));
             return;
         }
         let done: Result<(), Refusal> = lab.world.apply(write);

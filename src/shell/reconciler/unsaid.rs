@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use parking_lot::Mutex;
-
 use crate::logic::event::{Note, Severity};
 use crate::logic::model::Key;
 use crate::logic::time::{Moment, Now};
@@ -14,28 +12,24 @@ const KEPT_MAX: usize = 256;
 /// The latest warnings that were not said, because another replica says them; unless there was none
 /// at that time, which shows only afterwards.
 #[derive(Default)]
-pub(super) struct Unsaid(
-    /// Locked to add one, or to take them all.
-    Mutex<VecDeque<(Key, Note, Now)>>,
-);
+pub(super) struct Unsaid(VecDeque<(Key, Note, Now)>);
 
 impl Unsaid {
     /// Keeps a warning. Everything else results from writes, and the replica that writes announces it.
-    pub(super) fn keep(&self, source: Key, note: Note, at: Now) {
+    pub(super) fn keep(&mut self, source: Key, note: Note, at: Now) {
         if note.severity != Severity::Warning {
             return;
         }
-        let mut kept = self.0.lock();
-        if kept.len() >= KEPT_MAX {
-            kept.pop_front();
+        if self.0.len() >= KEPT_MAX {
+            self.0.pop_front();
         }
-        kept.push_back((source, note, at));
+        self.0.push_back((source, note, at));
     }
 
     /// Takes out all of them, and returns those of the time since then.
-    pub(super) fn since(&self, since: Moment) -> impl Iterator<Item = (Key, Note, Now)> {
-        let kept = std::mem::take(&mut *self.0.lock());
-        kept.into_iter()
-            .filter(move |(_, _, at)| at.moment >= since)
+    pub(super) fn since(&mut self, since: Moment) -> Vec<(Key, Note, Now)> {
+        let mut kept = std::mem::take(&mut self.0);
+        kept.retain(|(_, _, at)| at.moment >= since);
+        kept.into()
     }
 }
