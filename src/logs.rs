@@ -67,7 +67,7 @@ where
         let at = jiff::Timestamp::now();
         match self.0 {
             LogFormat::Json => {
-                let mut fields = Fields(Map::new());
+                let mut fields = JsonFields(Map::new());
                 // Ours come first, and a field of the same name cannot take their place.
                 fields.put("timestamp", format!("{at:.6}").into());
                 fields.put("level", metadata.level().as_str().into());
@@ -113,9 +113,9 @@ fn colour_of(level: Level) -> u8 {
 }
 
 /// The fields of an event as JSON.
-struct Fields(Map<String, Value>);
+struct JsonFields(Map<String, Value>);
 
-impl Fields {
+impl JsonFields {
     fn put(&mut self, name: &str, value: Value) {
         if self.0.contains_key(name) {
             self.0.insert(format!("field.{name}"), value);
@@ -125,7 +125,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for JsonFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field.name(), value.into());
     }

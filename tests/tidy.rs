@@ -1,6 +1,7 @@
 //! Style as a test: bounds on size, and who may know whom. A ratchet; what exceeds a bound stands
 //! in a list here with its reason.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,10 @@ const WORDS_MAX: [(&str, &[&str], &str, usize); 5] = [
         0,
     ),
 ];
+
+/// Types that have the same name as another one: pairs that are the same word of the domain in two modules.
+/// A ratchet: lower it when one goes, never raise it.
+const TYPE_NAMES_TWICE_MAX: usize = 6;
 
 struct Source {
     path: String,
@@ -168,6 +173,37 @@ fn functions_are_short() {
         }
     }
     fail_on("functions that hide a decision", &long);
+}
+
+/// A name that several types have leads to the wrong one in a search.
+#[test]
+fn names_of_types_are_unique() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in sources(&["src"]) {
+        for (number, line) in code(&source).into_iter().enumerate() {
+            let line = line.strip_prefix("pub").map_or(line, |rest| {
+                let visibility = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+                visibility.map_or(rest, |(_, rest)| rest).trim_start()
+            });
+            let kinds = ["struct ", "enum ", "trait ", "type "];
+            let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind));
+            let is_part = |c: char| c.is_alphanumeric() || c == '_';
+            if let Some(name) = rest.and_then(|rest| rest.split(|c| !is_part(c)).next()) {
+                let place = format!("{}:{}", source.path, number + 1);
+                places.entry(name.to_owned()).or_default().push(place);
+            }
+        }
+    }
+    assert!(places.len() > 100, "is this test reading?");
+    places.retain(|_, places| places.len() > 1);
+    if places.len() > TYPE_NAMES_TWICE_MAX {
+        let twice = places.iter();
+        let twice = twice.map(|(name, places)| format!("{name}: {}", places.join(", ")));
+        fail_on(
+            &format!("names of several types, {TYPE_NAMES_TWICE_MAX} allowed"),
+            &twice.collect::<Vec<_>>(),
+        );
+    }
 }
 
 #[test]

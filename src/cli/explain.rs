@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::report::{FollowersReport, Judged, Report};
+use super::report::{FollowersReport, Judged, ServiceReport};
 use super::status::{age, span};
 use super::table;
 use crate::logic::elect::{Candidate, Obstacle};
@@ -85,7 +85,7 @@ fn headline(judged: &Judged) -> String {
     )
 }
 
-fn leader(report: &Report, now: Now) -> String {
+fn leader(report: &ServiceReport, now: Now) -> String {
     let Some(leader) = &report.leader else {
         return "none".into();
     };
@@ -177,7 +177,7 @@ fn pods(judged: &Judged, now: Now) -> String {
     table::table(&["ORDER", "POD", "ELIGIBLE", "WHY"], &rows)
 }
 
-fn leads(report: &Report, pod: &Pod) -> bool {
+fn leads(report: &ServiceReport, pod: &Pod) -> bool {
     let leader = report.leader.as_ref();
     leader.is_some_and(|leader| leader.uid == pod.uid)
 }

@@ -1,13 +1,13 @@
 //! kubectl lines for the leader of the moment, to be run by `$(…)` or by hand. Pure.
 
-use super::report::Leader;
+use super::report::ShownLeader;
 use crate::logic::model::Key;
 
 /// The line for `logs`, `exec` or `port-forward`, with the words that were given for it.
 pub(super) fn line(
     command: &str,
     source: &Key,
-    leader: &Leader,
+    leader: &ShownLeader,
     ports: &[u16],
     context: Option<&str>,
     words: &[String],
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn lines_for_kubectl() {
-        let leader = Leader {
+        let leader = ShownLeader {
             pod: "web-0".into(),
             uid: "u".into(),
             address: None,

@@ -37,7 +37,7 @@ pub(super) struct Judged {
     /// Pods that are not returned to until then, likewise.
     pub(super) shunned: Vec<(Uid, Moment)>,
     /// Since when, and which pod, by what the cluster shows.
-    pub(super) report: Report,
+    pub(super) report: ServiceReport,
 }
 
 /// A source in figures and names; what `-o json` prints. Fields are only ever added.
@@ -47,7 +47,7 @@ pub(super) struct Judged {
     clippy::struct_excessive_bools,
     reason = "each is a field of its own in what `-o json` prints"
 )]
-pub(super) struct Report {
+pub(super) struct ServiceReport {
     pub(super) namespace: Arc<str>,
     pub(super) service: Arc<str>,
     /// Null while there is none.
@@ -55,7 +55,7 @@ pub(super) struct Report {
     /// `Unmanaged`, `Electing`, `Serving` or `Draining`, by what is published.
     pub(super) state: &'static str,
     /// The pod that the slice names.
-    pub(super) leader: Option<Leader>,
+    pub(super) leader: Option<ShownLeader>,
     /// The pod that would lead if the leader died now.
     pub(super) next: Option<Arc<str>>,
     pub(super) pods: Count,
@@ -93,7 +93,7 @@ pub(super) struct FollowersReport {
 /// A published pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Leader {
+pub(super) struct ShownLeader {
     pub(super) pod: Arc<str>,
     pub(super) uid: Uid,
     pub(super) address: Option<String>,
@@ -187,7 +187,7 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn report(&self, snapshot: &Snapshot, step: &Step, candidates: &[Candidate]) -> Report {
+    fn report(&self, snapshot: &Snapshot, step: &Step, candidates: &[Candidate]) -> ServiceReport {
         let machine = &step.machine;
         let name = machine.name.as_ref();
         let shown = name.and_then(|name| fsm::published(snapshot, name));
@@ -198,7 +198,7 @@ impl<'a> Evaluator<'a> {
             (phase, _) => phase.name(),
         };
         let leader = shown.map(|shown| leader(snapshot, shown));
-        Report {
+        ServiceReport {
             namespace: Arc::clone(&snapshot.key.namespace),
             service: Arc::clone(&snapshot.key.name),
             leader_service: name
@@ -292,7 +292,7 @@ fn avoided(snapshot: &Snapshot, now: Now) -> Nodes {
     recorded.map_or_else(Nodes::default, |text| record::read_avoided(text, now))
 }
 
-fn leader(snapshot: &Snapshot, shown: &TargetRef) -> Leader {
+fn leader(snapshot: &Snapshot, shown: &TargetRef) -> ShownLeader {
     let slices = snapshot.own_slices();
     let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
     let names = |target: &TargetRef| target.uid == shown.uid;
@@ -305,7 +305,7 @@ fn leader(snapshot: &Snapshot, shown: &TargetRef) -> Leader {
     });
     let endpoint = fitting.next();
     let address = endpoint.and_then(|endpoint| endpoint.addresses.first());
-    Leader {
+    ShownLeader {
         pod: Arc::clone(&shown.name),
         uid: shown.uid.clone(),
         address: address.map(ToString::to_string),

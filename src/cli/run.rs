@@ -11,7 +11,7 @@ use super::client::Cluster;
 use super::cluster_view::ClusterView;
 use super::events::EventLog;
 use super::grammar::{Call, Typed};
-use super::report::{Evaluator, Report};
+use super::report::{Evaluator, ServiceReport};
 use super::status::{self, Columns};
 use super::{actions, doctor, environment, explain, help, kubectl};
 use crate::logic::model::Key;
@@ -137,7 +137,7 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
         said = EventLog::of(cluster, &scopes).await;
         sight.read_leases(cluster).await;
         let now = look(&sight, one.as_ref(), &said);
-        let mut news: Vec<Report> = now.clone();
+        let mut news: Vec<ServiceReport> = now.clone();
         news.retain(|report| !shown.contains(report));
         let text = match format {
             "json" => news.iter().map(line_of).collect(),
@@ -150,11 +150,11 @@ async fn tell_status(cluster: &Cluster, call: &Call, out: &mut dyn io::Write) ->
 }
 
 /// One report in one line, for a stream.
-fn line_of(report: &Report) -> String {
+fn line_of(report: &ServiceReport) -> String {
     serde_json::to_string(report).unwrap_or_default() + "\n"
 }
 
-fn look(sight: &ClusterView, one: Option<&Key>, said: &EventLog) -> Vec<Report> {
+fn look(sight: &ClusterView, one: Option<&Key>, said: &EventLog) -> Vec<ServiceReport> {
     let judge = Evaluator::new(&sight.store, sight.now());
     let judged = match one {
         Some(key) => vec![judge.source(key)],

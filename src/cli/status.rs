@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::events::CHANGED;
-use super::report::Report;
+use super::report::ServiceReport;
 use super::table;
 use crate::logic::duration::Go;
 
@@ -38,7 +38,7 @@ impl Columns {
         headings
     }
 
-    fn row(self, report: &Report, now: jiff::Timestamp) -> Vec<String> {
+    fn row(self, report: &ServiceReport, now: jiff::Timestamp) -> Vec<String> {
         let leader = report.leader.as_ref();
         let text = |text: Option<&str>| text.unwrap_or("-").to_owned();
         let mut row = vec![
@@ -78,22 +78,22 @@ impl Columns {
     }
 
     /// All lines, below their headings.
-    pub(super) fn table(self, reports: &[Report], now: jiff::Timestamp) -> String {
+    pub(super) fn table(self, reports: &[ServiceReport], now: jiff::Timestamp) -> String {
         table::table(&self.headings(), &self.rows(reports, now))
     }
 
     /// All lines without the headings, as wide as they are below them.
-    pub(super) fn lines(self, reports: &[Report], now: jiff::Timestamp) -> String {
+    pub(super) fn lines(self, reports: &[ServiceReport], now: jiff::Timestamp) -> String {
         table::rows(&self.headings(), &self.rows(reports, now))
     }
 
-    fn rows(self, reports: &[Report], now: jiff::Timestamp) -> Vec<Vec<String>> {
+    fn rows(self, reports: &[ServiceReport], now: jiff::Timestamp) -> Vec<Vec<String>> {
         reports.iter().map(|report| self.row(report, now)).collect()
     }
 }
 
 /// By what the leader is chosen.
-fn strategy(report: &Report) -> String {
+fn strategy(report: &ServiceReport) -> String {
     match (&report.follow, report.follow_state) {
         (Some(follow), Some(state)) => format!("{follow} ({state})"),
         (Some(follow), None) => follow.clone(),
@@ -102,7 +102,7 @@ fn strategy(report: &Report) -> String {
 }
 
 /// The state, with what stands out about it.
-fn state(report: &Report) -> String {
+fn state(report: &ServiceReport) -> String {
     let mut state = report.state.to_owned();
     if report.paused {
         state += ",Paused";
@@ -138,7 +138,7 @@ pub(super) fn span(span: Duration) -> String {
 }
 
 /// All sources as one object; see `docs/CLI.md`.
-pub(super) fn list(reports: &[Report]) -> Value {
+pub(super) fn list(reports: &[ServiceReport]) -> Value {
     json!({ "kind": "StatusList", "version": 1, "items": reports })
 }
 
@@ -154,16 +154,16 @@ pub(super) fn reason_of(message: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Count, FollowersReport, Leader};
+    use super::super::report::{Count, FollowersReport, ShownLeader};
     use super::*;
 
-    fn report() -> Report {
-        Report {
+    fn report() -> ServiceReport {
+        ServiceReport {
             namespace: "shop".into(),
             service: "web".into(),
             leader_service: Some("web-leader".into()),
             state: "Serving",
-            leader: Some(Leader {
+            leader: Some(ShownLeader {
                 pod: "web-0".into(),
                 uid: "u0".into(),
                 address: Some("10.0.0.1".into()),
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_table_in_three_forms() {
-        let empty = Report {
+        let empty = ServiceReport {
             service: "jobs".into(),
             leader_service: None,
             state: "Electing",
@@ -236,7 +236,7 @@ NAMESPACE   SERVICE   LEADER SERVICE   STATE     LEADER   SINCE   ELIGIBLE   LAS
 shop        web       web-leader       Serving   web-0    3m      2/3        notReady      web-1   10.0.0.1   n1     oldest     1 by web-ro   -
 "
         );
-        let following = Report {
+        let following = ServiceReport {
             follow: Some("lease/web".into()),
             follow_state: Some("silent"),
             ..report()

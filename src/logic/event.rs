@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::model::{Key, Meta, Uid, Version};
 use super::rate_limit::{RateLimit, TokenBucket};
 use super::time::{Moment, Now};
-pub use record::{COMPONENT, Record};
+pub use record::{COMPONENT, EventRecord};
 
 /// The API server refuses longer notes.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -132,11 +132,11 @@ impl From<&Meta> for Subject {
 /// What becomes of a note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Verdict {
+pub enum EventAction {
     /// Make this Event.
-    Create(Record),
+    Create(EventRecord),
     /// The Event exists: raise its count.
-    Patch(Record),
+    Patch(EventRecord),
     /// Too much has been said already.
     Drop,
 }
@@ -159,12 +159,12 @@ pub struct Aggregator {
 struct History {
     heard: u64,
     buckets: [TokenBucket; 2],
-    topics: Vec<Topic>,
+    topics: Vec<EventTopic>,
 }
 
 /// What was said for one reason.
 #[derive(Debug)]
-struct Topic {
+struct EventTopic {
     severity: Severity,
     reason: &'static str,
     last: Moment,
@@ -196,7 +196,7 @@ impl Aggregator {
     }
 
     /// What becomes of this note.
-    pub fn judge(&mut self, subject: &Subject, mut note: Note, now: Now) -> Verdict {
+    pub fn judge(&mut self, subject: &Subject, mut note: Note, now: Now) -> EventAction {
         let stamp = (now.wall.as_microsecond()).max(self.stamp.saturating_add(1));
         let name = format!("{}.{stamp:x}{:04x}", subject.key.name, self.salt);
         let history = self.hear(&subject.uid);
@@ -215,10 +215,10 @@ impl Aggregator {
         if let Some(told) = told {
             told.count = told.count.saturating_add(1);
             if !news && !bucket.try_take(note.severity.limit(), now.moment) {
-                return Verdict::Drop;
+                return EventAction::Drop;
             }
             told.last = now.moment;
-            return Verdict::Patch(Record {
+            return EventAction::Patch(EventRecord {
                 name: told.name.clone(),
                 subject: subject.clone(),
                 note,
@@ -230,7 +230,7 @@ impl Aggregator {
 
         // 3. A new one, unless too much has been said.
         if !news && !bucket.try_take(note.severity.limit(), now.moment) {
-            return Verdict::Drop;
+            return EventAction::Drop;
         }
         if topic.events.len() > SIMILAR_MAX {
             topic.events.remove(0);
@@ -243,7 +243,7 @@ impl Aggregator {
             last: now.moment,
         });
         self.stamp = stamp;
-        Verdict::Create(Record {
+        EventAction::Create(EventRecord {
             name,
             subject: subject.clone(),
             note,
@@ -272,15 +272,16 @@ impl Aggregator {
 }
 
 impl History {
-    fn topic(&mut self, note: &Note, now: Moment) -> (&mut TokenBucket, &mut Topic) {
-        let same = |known: &Topic| known.reason == note.reason && known.severity == note.severity;
+    fn topic(&mut self, note: &Note, now: Moment) -> (&mut TokenBucket, &mut EventTopic) {
+        let same =
+            |known: &EventTopic| known.reason == note.reason && known.severity == note.severity;
         let at = if let Some(at) = self.topics.iter().position(same) {
             at
         } else {
             if self.topics.len() >= TOPICS_MAX {
                 self.topics.remove(0);
             }
-            self.topics.push(Topic {
+            self.topics.push(EventTopic {
                 severity: note.severity,
                 reason: note.reason,
                 last: now,
@@ -298,7 +299,7 @@ impl History {
     }
 }
 
-impl Topic {
+impl EventTopic {
     /// Counts the different messages. From the tenth on they go into one Event that combines them,
     /// which has no digest.
     fn combine(&mut self, note: &mut Note) -> Option<u64> {
@@ -361,11 +362,13 @@ mod tests {
     }
 
     /// A verdict in a few words.
-    fn words(verdict: Verdict) -> String {
+    fn words(verdict: EventAction) -> String {
         match verdict {
-            Verdict::Create(record) => format!("create {} {}", record.count, record.note.message),
-            Verdict::Patch(record) => format!("patch {} {}", record.count, record.note.message),
-            Verdict::Drop => "drop".into(),
+            EventAction::Create(record) => {
+                format!("create {} {}", record.count, record.note.message)
+            }
+            EventAction::Patch(record) => format!("patch {} {}", record.count, record.note.message),
+            EventAction::Drop => "drop".into(),
         }
     }
 
@@ -400,10 +403,10 @@ mod tests {
     fn a_patch_goes_to_the_event_that_was_made() {
         let mut aggregator = Aggregator::new("zl-0");
         let web = subject("web");
-        let Verdict::Create(made) = aggregator.judge(&web, changed("a"), at(0)) else {
+        let EventAction::Create(made) = aggregator.judge(&web, changed("a"), at(0)) else {
             panic!("it is new");
         };
-        let Verdict::Patch(patched) = aggregator.judge(&web, changed("a"), at(5)) else {
+        let EventAction::Patch(patched) = aggregator.judge(&web, changed("a"), at(5)) else {
             panic!("it is known");
         };
         assert_eq!(made.name, patched.name);
@@ -421,7 +424,7 @@ mod tests {
             let mut aggregator = Aggregator::new(instance);
             for i in 0..5 {
                 let verdict = aggregator.judge(&subject("web"), changed(&i.to_string()), at(0));
-                let Verdict::Create(record) = verdict else {
+                let EventAction::Create(record) = verdict else {
                     panic!("it is new");
                 };
                 let (service, hex) = record.name.split_once('.').expect("a dot");
@@ -482,7 +485,7 @@ mod tests {
         let web = subject("web");
         let told = (0..3600).filter(|second| {
             let note = changed(&format!("to {}", second % 2));
-            aggregator.judge(&web, note, at(*second)) != Verdict::Drop
+            aggregator.judge(&web, note, at(*second)) != EventAction::Drop
         });
         let told = told.count();
         assert!((80..=90).contains(&told), "{told}");
@@ -494,9 +497,9 @@ mod tests {
         let count = i64::try_from(SUBJECTS_MAX).expect("small");
         for i in 0..count + 10 {
             let verdict = aggregator.judge(&subject(&format!("s{i}")), no_pods("a"), at(i));
-            assert!(matches!(verdict, Verdict::Create(_)));
+            assert!(matches!(verdict, EventAction::Create(_)));
             let verdict = aggregator.judge(&subject("busy"), no_pods("a"), at(i));
-            assert!(i == 0 || !matches!(verdict, Verdict::Create(_)), "{i}");
+            assert!(i == 0 || !matches!(verdict, EventAction::Create(_)), "{i}");
         }
         assert_eq!(aggregator.subjects.len(), SUBJECTS_MAX);
         assert_eq!(aggregator.order.len(), SUBJECTS_MAX);
@@ -514,7 +517,7 @@ mod tests {
             action: Some("Elect"),
             ..changed("Leader changed from a to b (notReady, 3.1 ms).")
         };
-        let Verdict::Create(record) = aggregator.judge(&subject("web"), note, at(0)) else {
+        let EventAction::Create(record) = aggregator.judge(&subject("web"), note, at(0)) else {
             panic!("it is new");
         };
         let object = record.object("zl-0");
@@ -568,7 +571,7 @@ mod tests {
             for (step, reason, text) in notes {
                 second += step;
                 let note = Note::warning(["a", "b", "c"][reason], text.to_string());
-                if aggregator.judge(&subject("web"), note, at(second)) != Verdict::Drop {
+                if aggregator.judge(&subject("web"), note, at(second)) != EventAction::Drop {
                     told += 1;
                 }
             }

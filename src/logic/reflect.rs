@@ -44,7 +44,7 @@ use crate::logic::model::{Key, Version};
 
 pub use failure::{Failure, FailureClass, RestartReason};
 pub use machine::Reflector;
-pub use wire::{ApiStatus, Bookmark, Cause, Encoding, Frame, Page, Tombstone, Unreadable};
+pub use wire::{ApiStatus, Bookmark, Encoding, Frame, Page, StatusCause, Tombstone, Unreadable};
 
 /// The names a list has shown.
 pub type Keys = HashSet<Key, FixedState>;
@@ -126,7 +126,7 @@ pub enum Change<T> {
 /// What follows from one response.
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step<T> {
+pub struct ReflectStep<T> {
     /// To be applied in this order.
     pub changes: Vec<Change<T>>,
     /// To be done now, and whatever stream is open to be dropped; `None`: go on reading it.

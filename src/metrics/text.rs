@@ -129,7 +129,7 @@ struct MetricFamily {
 type Label<'a> = (&'static str, &'a str);
 
 /// Takes the labels beyond namespace and service, and the histogram that they belong to.
-type Line<'a> = dyn FnMut(&[Label], &Histogram) -> fmt::Result + 'a;
+type WriteLine<'a> = dyn FnMut(&[Label], &Histogram) -> fmt::Result + 'a;
 
 /// Writes series. An empty set of labels prints no braces.
 struct Lines<'a>(MetricEncoder<'a>);
@@ -294,7 +294,7 @@ impl Facts {
     fn histograms(
         &self,
         lines: &mut Lines,
-        each: fn(&mut Line<'_>, &Histograms) -> fmt::Result,
+        each: fn(&mut WriteLine<'_>, &Histograms) -> fmt::Result,
     ) -> fmt::Result {
         let mut show = |base: [Label; 2], histograms: Option<&Histograms>| {
             let Some(histograms) = histograms else {

@@ -19,7 +19,7 @@ use crate::shell::clock::HEARTBEAT;
 impl Controller {
     /// Watches what is followed, as long as it is.
     pub(super) fn follow_leases(&self, parts: &mut TaskSet) {
-        let mut follower = Follower {
+        let mut follower = LeaseWatches {
             means: FeedMeans {
                 client: self.clients.follow.clone(),
                 list_timeout: self.config.list_timeout,
@@ -48,7 +48,7 @@ impl Controller {
 }
 
 /// All watches of followed Leases.
-struct Follower {
+struct LeaseWatches {
     means: FeedMeans,
     is_cluster_wide: bool,
     feeds: BTreeMap<LeaseFeed, Feed>,
@@ -56,7 +56,7 @@ struct Follower {
     left_out: BTreeSet<Key>,
 }
 
-impl Follower {
+impl LeaseWatches {
     /// Starts and ends watches so that they are those that are needed, and says of each followed Lease
     /// that cannot be read why. Returns false if a watch has ended by itself, which none ever should.
     fn settle(&mut self) -> bool {

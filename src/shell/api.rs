@@ -19,7 +19,7 @@ use crate::logic::reflect::Encoding;
 
 pub use self::frames::{Frames, StreamError};
 pub use self::list::{ListError, list};
-pub use crate::logic::reflect::{ApiStatus, Cause};
+pub use crate::logic::reflect::{ApiStatus, StatusCause};
 
 /// Field selector of the watches of pods. A pod that ended is gone for us; the server need not send it.
 pub const LIVE_PODS: &str = "status.phase!=Succeeded,status.phase!=Failed";

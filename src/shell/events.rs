@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::logic::event::{Aggregator, Note, Record, Subject, Verdict};
+use crate::logic::event::{Aggregator, EventAction, EventRecord, Note, Subject};
 use crate::logic::model::Uid;
 use crate::logic::time::Now;
 
@@ -137,9 +137,9 @@ impl EventSender {
                 };
                 let uid = subject.uid.clone();
                 let (method, record) = match self.aggregator.judge(&subject, note, at) {
-                    Verdict::Create(record) => (Method::POST, record),
-                    Verdict::Patch(record) => (Method::PATCH, record),
-                    Verdict::Drop => continue,
+                    EventAction::Create(record) => (Method::POST, record),
+                    EventAction::Patch(record) => (Method::PATCH, record),
+                    EventAction::Drop => continue,
                 };
                 let delivery = deliver(&send, method, record, &instance, &refused);
                 flying.push((uid, Box::pin(delivery)));
@@ -180,7 +180,7 @@ enum Next {
 async fn deliver<S, F, E>(
     send: &S,
     mut method: Method,
-    record: Record,
+    record: EventRecord,
     instance: &str,
     refused: &AtomicBool,
 ) where
@@ -204,7 +204,7 @@ async fn deliver<S, F, E>(
             Next::Recreate => method = Method::POST,
             Next::Retry(at_least) => {
                 let Some(delay) = delays.next() else {
-                    let Record { subject, note, .. } = record;
+                    let EventRecord { subject, note, .. } = record;
                     debug!(service = %subject.key, note.reason, "an event was given up");
                     return;
                 };
@@ -214,7 +214,7 @@ async fn deliver<S, F, E>(
     }
 }
 
-fn request(method: &Method, record: &Record, instance: &str) -> Request<Bytes> {
+fn request(method: &Method, record: &EventRecord, instance: &str) -> Request<Bytes> {
     let namespace = &record.subject.key.namespace;
     let mut uri = format!("/api/v1/namespaces/{namespace}/events");
     let (content_type, body) = if *method == Method::PATCH {
@@ -235,7 +235,7 @@ fn request(method: &Method, record: &Record, instance: &str) -> Request<Bytes> {
 
 fn judge(
     method: &Method,
-    record: &Record,
+    record: &EventRecord,
     response: &Response<Bytes>,
     refused: &AtomicBool,
 ) -> Next {

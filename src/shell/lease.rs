@@ -68,9 +68,9 @@ impl WritePermit {
 
 /// Takes part in the election. Cloned freely.
 #[derive(Clone)]
-pub struct Elector(Arc<Inner>);
+pub struct Elector(Arc<ElectorInner>);
 
-struct Inner {
+struct ElectorInner {
     client: Client,
     terms: LeaseParams,
     clock: Clock,
@@ -117,7 +117,7 @@ impl Elector {
         clock: Clock,
         jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ElectorInner {
             client,
             terms,
             tenure: WritePermit::new(clock.clone()),
@@ -227,7 +227,7 @@ async fn landed(under_way: &mut Option<PendingRequest<'_>>) -> RequestOutcome {
     outcome
 }
 
-impl Inner {
+impl ElectorInner {
     fn now(&self) -> Now {
         Now {
             moment: self.clock.steady(),

@@ -75,7 +75,7 @@ pub enum ServeError {
 
 /// What is served on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Endpoint {
+enum Surface {
     Metrics,
     Probes,
     Debug,
@@ -83,11 +83,11 @@ enum Endpoint {
 
 /// Bound sockets, not served yet. Dropping them gives the addresses back.
 #[derive(Debug)]
-pub struct Listeners(Vec<(Endpoint, std::net::TcpListener)>);
+pub struct Listeners(Vec<(Surface, std::net::TcpListener)>);
 
 /// Where the listeners really are: port 0 is any free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
+pub struct BoundAddresses {
     /// Of `/metrics`.
     pub metrics: Option<SocketAddr>,
     /// Of `/healthz` and `/readyz`.
@@ -110,9 +110,9 @@ impl Listeners {
     ) -> Result<Self, ServeError> {
         let mut listeners = Vec::new();
         for (port, flag, address) in [
-            (Endpoint::Metrics, "metrics-bind-address", metrics),
-            (Endpoint::Probes, "health-probe-bind-address", probes),
-            (Endpoint::Debug, "debug-bind-address", debug),
+            (Surface::Metrics, "metrics-bind-address", metrics),
+            (Surface::Probes, "health-probe-bind-address", probes),
+            (Surface::Debug, "debug-bind-address", debug),
         ] {
             let Some(address) = address else { continue };
             let listener = listen(address).map_err(|source| ServeError::Bind {
@@ -122,7 +122,7 @@ impl Listeners {
             });
             match listener {
                 Ok(listener) => listeners.push((port, listener)),
-                Err(why) if port == Endpoint::Debug => warn!("{why}; /debug/state is not served"),
+                Err(why) if port == Surface::Debug => warn!("{why}; /debug/state is not served"),
                 Err(why) => return Err(why),
             }
         }
@@ -131,15 +131,15 @@ impl Listeners {
 
     /// Where they are.
     #[must_use]
-    pub fn addresses(&self) -> Addresses {
+    pub fn addresses(&self) -> BoundAddresses {
         let of = |port| {
             let (_, listener) = self.0.iter().find(|(other, _)| *other == port)?;
             listener.local_addr().ok()
         };
-        Addresses {
-            metrics: of(Endpoint::Metrics),
-            probes: of(Endpoint::Probes),
-            debug: of(Endpoint::Debug),
+        BoundAddresses {
+            metrics: of(Surface::Metrics),
+            probes: of(Surface::Probes),
+            debug: of(Surface::Debug),
         }
     }
 }
@@ -160,7 +160,7 @@ fn listen(address: Bind) -> io::Result<std::net::TcpListener> {
 }
 
 /// Reads both clocks.
-pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
+pub type ReadClocks = Arc<dyn Fn() -> Now + Send + Sync>;
 
 /// Everything that is known about one Service, for people.
 pub type Explain = Arc<dyn Fn(&Key) -> Option<Value> + Send + Sync>;
@@ -179,7 +179,7 @@ pub struct Handlers {
     /// For `/debug/state?service=…`.
     pub explain: Explain,
     /// The clocks.
-    pub clock: Clock,
+    pub clock: ReadClocks,
     /// How long a scrape may take.
     pub collection_timeout: Duration,
 }
@@ -250,7 +250,7 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(port: Endpoint, listener: TcpListener, served: Arc<ConnectionState>) {
+async fn accept(port: Surface, listener: TcpListener, served: Arc<ConnectionState>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let next = async || {
@@ -284,7 +284,7 @@ async fn accept(port: Endpoint, listener: TcpListener, served: Arc<ConnectionSta
 }
 
 /// One client, until it leaves, falls silent or does not read, or the server ends.
-async fn connection(port: Endpoint, stream: TcpStream, served: Arc<ConnectionState>) {
+async fn connection(port: Surface, stream: TcpStream, served: Arc<ConnectionState>) {
     let rest_max = served.handlers.collection_timeout + READ_SLACK;
     // Small answers should not wait for an acknowledgement; without it they are only later.
     let _ = stream.set_nodelay(true);

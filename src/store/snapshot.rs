@@ -11,7 +11,7 @@ use crate::mutations::{self, Mutation};
 
 /// How urgent it is to look at a source that has not been looked at yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
+pub(super) enum SourceRank {
     /// Its slice names a pod that is gone, not Ready or about to go.
     Lost,
     /// It has objects of ours.
@@ -34,7 +34,7 @@ impl Namespace {
     }
 
     /// Every source for which [`Namespace::concerns`] holds, once, and how urgent it is.
-    pub(super) fn sources(&self) -> impl Iterator<Item = (Rank, Arc<str>)> {
+    pub(super) fn sources(&self) -> impl Iterator<Item = (SourceRank, Arc<str>)> {
         let related = self
             .related_services
             .keys()
@@ -49,7 +49,7 @@ impl Namespace {
         names.into_iter().map(|name| (self.rank(&name), name))
     }
 
-    fn rank(&self, source: &str) -> Rank {
+    fn rank(&self, source: &str) -> SourceRank {
         let slices = self.related_slices.get(source);
         let is_lost = |slice: &Arc<str>| {
             let slice = self.slices.get(slice);
@@ -61,11 +61,11 @@ impl Namespace {
             })
         };
         if slices.into_iter().flat_map(NameSet::iter).any(is_lost) {
-            Rank::Lost
+            SourceRank::Lost
         } else if slices.is_some() || self.related_services.contains_key(source) {
-            Rank::Served
+            SourceRank::Served
         } else {
-            Rank::New
+            SourceRank::New
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Sync {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
-struct Config {
+struct ProxyConfig {
     kind: String,
     mode: Option<String>,
     iptables: Option<Mode>,
@@ -66,7 +66,7 @@ impl Sync {
     }
 
     fn of_yaml(text: &str) -> Option<Self> {
-        let config: Config = serde_saphyr::from_str(text).ok()?;
+        let config: ProxyConfig = serde_saphyr::from_str(text).ok()?;
         if config.kind != "KubeProxyConfiguration" {
             return None;
         }

@@ -9,7 +9,7 @@ pub const COMPONENT: &str = "zen-lead-controller";
 
 /// One Event, complete: it can be patched or, if it is gone, created again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct EventRecord {
     /// Its name, `<service>.<hex>`; the namespace is the subject's.
     pub name: String,
     /// The object that it is about.
@@ -24,7 +24,7 @@ pub struct Record {
     pub last: jiff::Timestamp,
 }
 
-impl Record {
+impl EventRecord {
     /// The body that makes the Event. `instance` is the pod that reports.
     #[must_use]
     pub fn object(&self, instance: &str) -> Value {

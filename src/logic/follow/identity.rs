@@ -60,7 +60,7 @@ pub(super) fn matching<'a>(
     identity: &str,
     pods: &'a [Arc<Pod>],
 ) -> Option<(Line, Vec<&'a Arc<Pod>>)> {
-    let parts = Parts::of(identity);
+    let parts = IdentityParts::of(identity);
     Line::ALL.into_iter().find_map(|line| {
         let is_meant = |pod: &&Arc<Pod>| !pod.ended() && parts.name(pod, line);
         let pods: Vec<_> = pods.iter().filter(is_meant).collect();
@@ -69,7 +69,7 @@ pub(super) fn matching<'a>(
 }
 
 /// An identity, taken apart once.
-struct Parts<'a> {
+struct IdentityParts<'a> {
     all: &'a str,
     uid: Uid,
     /// Before the first `_`.
@@ -79,7 +79,7 @@ struct Parts<'a> {
     addresses: [Option<IpAddr>; 2],
 }
 
-impl<'a> Parts<'a> {
+impl<'a> IdentityParts<'a> {
     fn of(identity: &'a str) -> Self {
         let (head, tail) = identity.split_once('_').unwrap_or((identity, ""));
         let prefix = identity.split(['.', ':', '/']).next();

@@ -16,7 +16,7 @@ impl fmt::Display for Claim<'_> {
                 _ => write!(f, "No pod of the Service has the label {key}={value}"),
             },
             Follow::Lease { namespace, name } => {
-                let lease = Lease(namespace.as_deref(), name);
+                let lease = LeaseName(namespace.as_deref(), name);
                 let holder = self.holder.unwrap_or_default();
                 match self.named {
                     Named::Pod(pod, _) => {
@@ -50,9 +50,9 @@ impl fmt::Display for Claim<'_> {
 }
 
 /// The name of a Lease, with its namespace if that is another one.
-struct Lease<'a>(Option<&'a str>, &'a str);
+struct LeaseName<'a>(Option<&'a str>, &'a str);
 
-impl fmt::Display for Lease<'_> {
+impl fmt::Display for LeaseName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(namespace) => write!(f, "Lease {namespace}/{}", self.1),

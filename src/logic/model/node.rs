@@ -47,7 +47,7 @@ impl Object for Node {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = Wire::deserialize(deserializer)?;
+        let wire = NodeWire::deserialize(deserializer)?;
         let is_marked = wire.spec.unschedulable.unwrap_or_default()
             || wire
                 .spec
@@ -76,15 +76,15 @@ pub(super) fn is_departure(key: &str) -> bool {
 }
 
 #[derive(Deserialize)]
-struct Wire {
+struct NodeWire {
     metadata: Meta,
     #[serde(default)]
-    spec: Spec,
+    spec: NodeSpec,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Spec {
+struct NodeSpec {
     unschedulable: Option<bool>,
     #[serde(deserialize_with = "list")]
     taints: Vec<Taint>,

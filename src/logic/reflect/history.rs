@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::machine::again;
-use super::state::{Pace, State};
-use super::{Change, Response, RestartReason, Step};
+use super::state::{Pace, ReflectState};
+use super::{Change, ReflectStep, Response, RestartReason};
 use crate::logic::model::Object;
 
 /// Time that a server with an older version gets to catch up.
@@ -14,44 +14,48 @@ impl Pace {
     pub(super) fn in_checking<T: Object>(
         &mut self,
         doubted: bool,
-        then: Box<State>,
+        then: Box<ReflectState>,
         response: Response<T>,
         jitter: impl FnOnce() -> f64,
-    ) -> (State, Step<T>) {
+    ) -> (ReflectState, ReflectStep<T>) {
         match response {
             Response::Page(page) if self.is_past(&page.version) => self.gone_back(doubted, *then),
             Response::Page(_) => {
-                let step = Step::ask(Vec::new(), &then);
+                let step = ReflectStep::ask(Vec::new(), &then);
                 (*then, step)
             }
             Response::Failed(failure) | Response::Broken { failure, .. } => {
-                self.after_failure(State::Checking { doubted, then }, &failure, jitter)
+                self.after_failure(ReflectState::Checking { doubted, then }, &failure, jitter)
             }
             Response::Opened | Response::Frame(_) | Response::Closed { .. } | Response::Waited => {
-                again(State::Checking { doubted, then })
+                again(ReflectState::Checking { doubted, then })
             }
         }
     }
 
     /// The server shows an older version than before. It may only lag behind; if it was `doubted`
     /// before, it was restored.
-    pub(super) fn gone_back<T>(&mut self, doubted: bool, then: State) -> (State, Step<T>) {
+    pub(super) fn gone_back<T>(
+        &mut self,
+        doubted: bool,
+        then: ReflectState,
+    ) -> (ReflectState, ReflectStep<T>) {
         if doubted {
             self.begin_history();
             self.progress();
             let state = self.list();
-            let step = Step {
+            let step = ReflectStep {
                 changes: vec![Change::Restored],
                 request: Some(state.request()),
                 restart: Some(RestartReason::Restored),
             };
             return (state, step);
         }
-        let then = State::Checking {
+        let then = ReflectState::Checking {
             doubted: true,
             then: Box::new(then),
         };
-        again(State::Waiting {
+        again(ReflectState::Waiting {
             delay: CATCH_UP,
             then: Box::new(then),
         })

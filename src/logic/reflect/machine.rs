@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::state::{Pace, State};
-use super::{Change, Failure, Frame, Keys, Request, Response, RestartReason, Step};
+use super::state::{Pace, ReflectState};
+use super::{Change, Failure, Frame, Keys, ReflectStep, Request, Response, RestartReason};
 use crate::logic::backoff::Backoff;
 use crate::logic::model::{Object, Version};
 
@@ -17,7 +17,7 @@ const STREAMS_CUT: u32 = 3;
 /// The protocol machine. It holds names and versions only; the objects pass through.
 #[derive(Clone, Debug)]
 pub struct Reflector {
-    state: State,
+    state: ReflectState,
     pace: Pace,
 }
 
@@ -26,7 +26,7 @@ impl Reflector {
     #[must_use]
     pub fn new(backoff: Backoff) -> Self {
         Self {
-            state: State::streaming(),
+            state: ReflectState::streaming(),
             pace: Pace::new(backoff),
         }
     }
@@ -51,20 +51,24 @@ impl Reflector {
         self,
         response: Response<T>,
         jitter: impl FnOnce() -> f64,
-    ) -> (Self, Step<T>) {
+    ) -> (Self, ReflectStep<T>) {
         let Self { state, mut pace } = self;
         let (state, step) = match state {
-            State::Streaming { seen, opened } => pace.in_streaming(seen, opened, response, jitter),
-            State::Paging {
+            ReflectState::Streaming { seen, opened } => {
+                pace.in_streaming(seen, opened, response, jitter)
+            }
+            ReflectState::Paging {
                 seen,
                 version,
                 token,
             } => pace.in_paging(seen, version, token, response, jitter),
-            State::Watching { version } => pace.in_watching(version, response, jitter),
-            State::Checking { doubted, then } => pace.in_checking(doubted, then, response, jitter),
-            State::Waiting { delay, then } => match response {
+            ReflectState::Watching { version } => pace.in_watching(version, response, jitter),
+            ReflectState::Checking { doubted, then } => {
+                pace.in_checking(doubted, then, response, jitter)
+            }
+            ReflectState::Waiting { delay, then } => match response {
                 Response::Waited => {
-                    let step = Step::ask(Vec::new(), &then);
+                    let step = ReflectStep::ask(Vec::new(), &then);
                     (*then, step)
                 }
                 Response::Page(_)
@@ -72,15 +76,15 @@ impl Reflector {
                 | Response::Frame(_)
                 | Response::Closed { .. }
                 | Response::Failed(_)
-                | Response::Broken { .. } => again(State::Waiting { delay, then }),
+                | Response::Broken { .. } => again(ReflectState::Waiting { delay, then }),
             },
         };
         (Self { state, pace }, step)
     }
 }
 
-pub(super) fn again<T>(state: State) -> (State, Step<T>) {
-    let step = Step::ask(Vec::new(), &state);
+pub(super) fn again<T>(state: ReflectState) -> (ReflectState, ReflectStep<T>) {
+    let step = ReflectStep::ask(Vec::new(), &state);
     (state, step)
 }
 
@@ -93,11 +97,11 @@ impl Pace {
         opened: bool,
         response: Response<T>,
         jitter: impl FnOnce() -> f64,
-    ) -> (State, Step<T>) {
+    ) -> (ReflectState, ReflectStep<T>) {
         let frame = match response {
             Response::Opened => {
-                let state = State::Streaming { seen, opened: true };
-                return (state, Step::read(Vec::new()));
+                let state = ReflectState::Streaming { seen, opened: true };
+                return (state, ReflectStep::read(Vec::new()));
             }
             Response::Failed(failure) | Response::Broken { failure, .. } => {
                 return self.streaming_failed(opened, &failure, jitter);
@@ -107,7 +111,7 @@ impl Pace {
                 let state = self.pause(then, None, jitter);
                 return restarted(state, RestartReason::Closed);
             }
-            Response::Page(_) | Response::Waited => return again(State::streaming()),
+            Response::Page(_) | Response::Waited => return again(ReflectState::streaming()),
             Response::Frame(frame) => frame,
         };
         let change = match frame {
@@ -122,7 +126,7 @@ impl Pace {
             Frame::Bookmark(bookmark)
                 if bookmark.initial_events_end && self.is_past(&bookmark.version) =>
             {
-                return self.gone_back(false, State::streaming());
+                return self.gone_back(false, ReflectState::streaming());
             }
             Frame::Bookmark(bookmark) if bookmark.initial_events_end => {
                 let version = bookmark.version.clone();
@@ -131,7 +135,10 @@ impl Pace {
                     keys: seen,
                     version: bookmark.version,
                 };
-                return (State::Watching { version }, Step::read(vec![retain]));
+                return (
+                    ReflectState::Watching { version },
+                    ReflectStep::read(vec![retain]),
+                );
             }
             Frame::Bookmark(bookmark) => Change::Progress(bookmark.version),
             Frame::Unreadable(unreadable) => {
@@ -139,8 +146,8 @@ impl Pace {
                 Change::Skipped(unreadable)
             }
         };
-        let state = State::Streaming { seen, opened: true };
-        (state, Step::read(vec![change]))
+        let state = ReflectState::Streaming { seen, opened: true };
+        (state, ReflectStep::read(vec![change]))
     }
 
     fn streaming_failed<T>(
@@ -148,7 +155,7 @@ impl Pace {
         opened: bool,
         failure: &Failure,
         jitter: impl FnOnce() -> f64,
-    ) -> (State, Step<T>) {
+    ) -> (ReflectState, ReflectStep<T>) {
         match failure {
             Failure::Status(status) if status.refuses_streaming() => again(self.refuse_streaming()),
             // A server too old to know the option ignores it and never says that it is done.
@@ -165,7 +172,7 @@ impl Pace {
 
     /// A list in the place of a streaming one that broke. Pages survive a break, so they come to
     /// an end where streams keep being cut.
-    fn list_after(&mut self, opened: bool) -> State {
+    fn list_after(&mut self, opened: bool) -> ReflectState {
         if opened && self.breaks >= STREAMS_CUT {
             self.refuse_streaming()
         } else {
@@ -180,14 +187,14 @@ impl Pace {
         token: Option<Box<str>>,
         response: Response<T>,
         jitter: impl FnOnce() -> f64,
-    ) -> (State, Step<T>) {
+    ) -> (ReflectState, ReflectStep<T>) {
         let page = match response {
             Response::Page(page) => page,
             Response::Failed(failure) | Response::Broken { failure, .. } => {
                 let then = if token.is_some() && forgot_token(&failure) {
-                    State::paging()
+                    ReflectState::paging()
                 } else {
-                    State::Paging {
+                    ReflectState::Paging {
                         seen,
                         version,
                         token,
@@ -196,7 +203,7 @@ impl Pace {
                 return self.after_failure(then, &failure, jitter);
             }
             Response::Opened | Response::Frame(_) | Response::Closed { .. } | Response::Waited => {
-                return again(State::Paging {
+                return again(ReflectState::Paging {
                     seen,
                     version,
                     token,
@@ -204,7 +211,7 @@ impl Pace {
             }
         };
         if version.is_none() && self.is_past(&page.version) {
-            return self.gone_back(false, State::paging());
+            return self.gone_back(false, ReflectState::paging());
         }
         seen.extend(page.objects.iter().map(|object| self.share(object.key())));
         seen.extend(page.unreadable.iter().filter_map(|item| item.key.clone()));
@@ -213,7 +220,7 @@ impl Pace {
         let mut changes: Vec<_> = objects.chain(skipped).collect();
         let version = version.unwrap_or(page.version);
         let state = if page.continue_token.is_some() {
-            State::Paging {
+            ReflectState::Paging {
                 seen,
                 version: Some(version),
                 token: page.continue_token,
@@ -224,9 +231,9 @@ impl Pace {
                 keys: seen,
                 version: version.clone(),
             });
-            State::Watching { version }
+            ReflectState::Watching { version }
         };
-        let step = Step::ask(changes, &state);
+        let step = ReflectStep::ask(changes, &state);
         (state, step)
     }
 
@@ -235,10 +242,13 @@ impl Pace {
         mut version: Version,
         response: Response<T>,
         jitter: impl FnOnce() -> f64,
-    ) -> (State, Step<T>) {
+    ) -> (ReflectState, ReflectStep<T>) {
         let frame = match response {
             Response::Opened => {
-                return (State::Watching { version }, Step::read(Vec::new()));
+                return (
+                    ReflectState::Watching { version },
+                    ReflectStep::read(Vec::new()),
+                );
             }
             Response::Failed(failure) => return self.watching_failed(version, &failure, jitter),
             Response::Broken { after, failure } => {
@@ -247,14 +257,16 @@ impl Pace {
             }
             Response::Closed { after } => {
                 let then = if self.served(after) {
-                    State::Watching { version }
+                    ReflectState::Watching { version }
                 } else {
-                    State::resuming(version)
+                    ReflectState::resuming(version)
                 };
                 let state = self.pause(then, None, jitter);
                 return restarted(state, RestartReason::Closed);
             }
-            Response::Page(_) | Response::Waited => return again(State::Watching { version }),
+            Response::Page(_) | Response::Waited => {
+                return again(ReflectState::Watching { version });
+            }
             Response::Frame(frame) => frame,
         };
         let change = match frame {
@@ -275,15 +287,18 @@ impl Pace {
                 Change::Skipped(unreadable)
             }
         };
-        (State::Watching { version }, Step::read(vec![change]))
+        (
+            ReflectState::Watching { version },
+            ReflectStep::read(vec![change]),
+        )
     }
 
     pub(super) fn after_failure<T>(
         &mut self,
-        then: State,
+        then: ReflectState,
         failure: &Failure,
         jitter: impl FnOnce() -> f64,
-    ) -> (State, Step<T>) {
+    ) -> (ReflectState, ReflectStep<T>) {
         let state = self.pause(then, Some(failure), jitter);
         restarted(state, failure.reason())
     }
@@ -302,7 +317,7 @@ impl Pace {
         version: Version,
         failure: &Failure,
         jitter: impl FnOnce() -> f64,
-    ) -> (State, Step<T>) {
+    ) -> (ReflectState, ReflectStep<T>) {
         let useless = match failure {
             // Once, the server may only lag behind. 400 and 422: it does not understand a version
             // that another server made.
@@ -316,7 +331,7 @@ impl Pace {
         let then = if useless {
             self.list()
         } else {
-            State::resuming(version)
+            ReflectState::resuming(version)
         };
         self.after_failure(then, failure, jitter)
     }
@@ -338,8 +353,8 @@ fn forgot_token(failure: &Failure) -> bool {
     matches!(failure, Failure::Status(status) if status.is_gone() || status.code == 400)
 }
 
-fn restarted<T>(state: State, reason: RestartReason) -> (State, Step<T>) {
-    let step = Step {
+fn restarted<T>(state: ReflectState, reason: RestartReason) -> (ReflectState, ReflectStep<T>) {
+    let step = ReflectStep {
         changes: Vec::new(),
         request: Some(state.request()),
         restart: Some(reason),
@@ -347,7 +362,7 @@ fn restarted<T>(state: State, reason: RestartReason) -> (State, Step<T>) {
     (state, step)
 }
 
-impl<T> Step<T> {
+impl<T> ReflectStep<T> {
     fn read(changes: Vec<Change<T>>) -> Self {
         Self {
             changes,
@@ -356,7 +371,7 @@ impl<T> Step<T> {
         }
     }
 
-    pub(super) fn ask(changes: Vec<Change<T>>, state: &State) -> Self {
+    pub(super) fn ask(changes: Vec<Change<T>>, state: &ReflectState) -> Self {
         Self {
             changes,
             request: Some(state.request()),

@@ -16,7 +16,7 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ReflectState {
     /// A streaming list is asked for or under way.
     Streaming {
         /// What it has shown so far.
@@ -54,7 +54,7 @@ pub(super) enum State {
     },
 }
 
-impl State {
+impl ReflectState {
     pub(super) fn request(&self) -> Request {
         match self {
             Self::Streaming { .. } => Request::StreamingList,
@@ -176,28 +176,28 @@ impl Pace {
     }
 
     /// The state in which a new list begins.
-    pub(super) fn list(&mut self) -> State {
+    pub(super) fn list(&mut self) -> ReflectState {
         match self.paged.checked_sub(1) {
             Some(left) => {
                 self.paged = left;
-                State::paging()
+                ReflectState::paging()
             }
-            None => State::streaming(),
+            None => ReflectState::streaming(),
         }
     }
 
-    pub(super) fn refuse_streaming(&mut self) -> State {
+    pub(super) fn refuse_streaming(&mut self) -> ReflectState {
         self.paged = LISTS_PAGED;
-        State::paging()
+        ReflectState::paging()
     }
 
     /// The state after a break.
     pub(super) fn pause(
         &mut self,
-        then: State,
+        then: ReflectState,
         failure: Option<&Failure>,
         jitter: impl FnOnce() -> f64,
-    ) -> State {
+    ) -> ReflectState {
         let at_least = failure.and_then(Failure::retry_after);
         // A server that forgets is healthy, however long it was away before. One that has forgotten
         // again before anything came of the new list is not.
@@ -215,7 +215,7 @@ impl Pace {
             Some(Failure::Transport(_)) => &mut self.reconnect,
             _ => &mut self.backoff,
         };
-        State::Waiting {
+        ReflectState::Waiting {
             delay: backoff.next(jitter()).max(at_least.unwrap_or_default()),
             then: Box::new(then),
         }

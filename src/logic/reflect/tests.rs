@@ -179,7 +179,7 @@ fn after(script: &[Response<Thing>]) -> Reflector {
     })
 }
 
-fn show(step: &Step<Thing>) -> String {
+fn show(step: &ReflectStep<Thing>) -> String {
     let mut words: Vec<String> = step.changes.iter().map(show_change).collect();
     words.push(step.request.as_ref().map_or("read".into(), show_request));
     if let Some(reason) = step.restart {

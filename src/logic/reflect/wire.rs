@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use self::json::{AnyEvent, Event, List, Status};
+use self::json::{AnyEvent, Event, List, StatusWire};
 use crate::logic::model::{Key, Object, Uid, Version};
 
 /// How an API server writes what it says.
@@ -110,12 +110,12 @@ pub struct ApiStatus {
     /// How long the server asks to be left alone.
     pub retry_after: Option<Duration>,
     /// Details, for instance the fields that are invalid.
-    pub causes: Vec<Cause>,
+    pub causes: Vec<StatusCause>,
 }
 
 /// One entry of `status.details.causes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cause {
+pub struct StatusCause {
     /// Machine-readable word, for instance `FieldValueForbidden`.
     pub reason: Box<str>,
     /// The server's own words.
@@ -234,7 +234,7 @@ impl ApiStatus {
         if let Some(status) = protobuf::status(body) {
             return Self { code, ..status };
         }
-        let status = match serde_json::from_slice::<Status>(body) {
+        let status = match serde_json::from_slice::<StatusWire>(body) {
             Ok(status) => status.into(),
             // Not from an API server but from something in front of it; a page of HTML, perhaps.
             Err(_) => Self {
@@ -255,7 +255,7 @@ impl ApiStatus {
     /// because it was restored from a backup.
     #[must_use]
     pub fn is_ahead(&self) -> bool {
-        let cause = |cause: &Cause| &*cause.reason == "ResourceVersionTooLarge";
+        let cause = |cause: &StatusCause| &*cause.reason == "ResourceVersionTooLarge";
         self.causes.iter().any(cause) || self.message.contains("Too large resource version")
     }
 
@@ -269,7 +269,7 @@ impl ApiStatus {
         match self.code {
             400 | 422 => true,
             403 => {
-                let cause = |cause: &Cause| names_option(&cause.field);
+                let cause = |cause: &StatusCause| names_option(&cause.field);
                 names_option(&self.message) || self.causes.iter().any(cause)
             }
             _ => false,
@@ -521,9 +521,9 @@ mod tests {
 
     #[test]
     fn a_missing_permission_is_no_refusal_of_streaming() {
-        let cause = |field: &str| Cause {
+        let cause = |field: &str| StatusCause {
             field: field.into(),
-            ..Cause::default()
+            ..StatusCause::default()
         };
         for (code, message, causes, refusal) in [
             (422, "", vec![], true),

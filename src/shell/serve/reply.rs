@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::live::{self, StatusStream};
-use super::{ConnectionState, Endpoint, Handlers};
+use super::{ConnectionState, Handlers, Surface};
 use crate::logic::model::Key;
 use crate::logic::time::Moment;
 use crate::metrics::{self, Scrape};
@@ -110,7 +110,7 @@ impl Handlers {
 }
 
 pub(super) fn answer<B>(
-    port: Endpoint,
+    port: Surface,
     served: &Arc<ConnectionState>,
     request: &Request<B>,
 ) -> Response<Reply> {
@@ -122,21 +122,21 @@ pub(super) fn answer<B>(
         return reply;
     }
     match (port, request.uri().path()) {
-        (Endpoint::Metrics, "/metrics") => scrape(served),
-        (Endpoint::Metrics, "/") if handlers.board.is_some() => page(),
-        (Endpoint::Metrics, "/status/stream") if handlers.board.is_some() => {
+        (Surface::Metrics, "/metrics") => scrape(served),
+        (Surface::Metrics, "/") if handlers.board.is_some() => page(),
+        (Surface::Metrics, "/status/stream") if handlers.board.is_some() => {
             let last = request.headers().get("last-event-id");
             stream(served, last.and_then(|id| id.to_str().ok()))
         }
-        (Endpoint::Probes, "/healthz") => probe(&handlers.health.check((handlers.clock)().moment)),
-        (Endpoint::Probes, "/readyz") => probe(&handlers.readiness.check()),
-        (Endpoint::Debug, "/debug/state") => state(handlers, request.uri().query()),
-        (Endpoint::Metrics, _) if handlers.board.is_some() => {
+        (Surface::Probes, "/healthz") => probe(&handlers.health.check((handlers.clock)().moment)),
+        (Surface::Probes, "/readyz") => probe(&handlers.readiness.check()),
+        (Surface::Debug, "/debug/state") => state(handlers, request.uri().query()),
+        (Surface::Metrics, _) if handlers.board.is_some() => {
             text(StatusCode::NOT_FOUND, "here are / and /metrics\n")
         }
-        (Endpoint::Metrics, _) => text(StatusCode::NOT_FOUND, "here is only /metrics\n"),
-        (Endpoint::Probes, _) => text(StatusCode::NOT_FOUND, "here are /healthz and /readyz\n"),
-        (Endpoint::Debug, _) => text(
+        (Surface::Metrics, _) => text(StatusCode::NOT_FOUND, "here is only /metrics\n"),
+        (Surface::Probes, _) => text(StatusCode::NOT_FOUND, "here are /healthz and /readyz\n"),
+        (Surface::Debug, _) => text(
             StatusCode::NOT_FOUND,
             "here are /debug/state and /debug/state?service=<namespace>/<name>\n",
         ),

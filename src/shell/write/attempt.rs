@@ -28,12 +28,12 @@ pub(super) fn patience(overdue: u32) -> (Duration, Duration) {
 /// At most two of them.
 #[derive(Default)]
 pub(super) struct Attempts {
-    elder: Option<Attempt>,
-    pub(super) younger: Option<Attempt>,
+    elder: Option<InFlight>,
+    pub(super) younger: Option<InFlight>,
 }
 
 impl Attempts {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Attempt> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &InFlight> {
         self.elder.iter().chain(&self.younger)
     }
 
@@ -45,16 +45,16 @@ impl Attempts {
         self.elder.is_some()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut InFlight> {
         self.elder.iter_mut().chain(&mut self.younger)
     }
 
-    pub(super) fn push(&mut self, attempt: Attempt) {
+    pub(super) fn push(&mut self, attempt: InFlight) {
         self.elder = self.younger.replace(attempt);
     }
 
-    pub(super) fn remove(&mut self, number: u32) -> Option<Attempt> {
-        let is_it = |attempt: &mut Attempt| attempt.number == number;
+    pub(super) fn remove(&mut self, number: u32) -> Option<InFlight> {
+        let is_it = |attempt: &mut InFlight| attempt.number == number;
         let elder = self.elder.take_if(is_it);
         if elder.is_some() {
             return elder;
@@ -68,7 +68,7 @@ impl Attempts {
 }
 
 /// One request that is under way. Its effect is unknown until it is answered or seen.
-pub(super) struct Attempt {
+pub(super) struct InFlight {
     pub(super) number: u32,
     pub(super) edition: u32,
     pub(super) since: Instant,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::attempt::{self, Attempt, Attempts, Landed};
+use super::attempt::{self, Attempts, InFlight, Landed};
 use super::{DELAY_MAX, WriterOptions};
 use crate::logic::backoff::Backoff;
 use crate::logic::fsm::Cause;
@@ -196,7 +196,7 @@ impl Slot {
         self.is_waiting = false;
         self.tries += 1;
         self.sent += 1;
-        self.attempts.push(Attempt {
+        self.attempts.push(InFlight {
             number: self.sent,
             edition: self.edition,
             since: now,
@@ -220,7 +220,7 @@ impl Slot {
     /// Marks an attempt as too slow. Returns whether to start a worker for a second attempt, or `None` if
     /// the outcome of this attempt no longer matters.
     pub(super) fn press(&mut self, number: u32) -> Option<bool> {
-        let is_it = |attempt: &&mut Attempt| attempt.number == number && !attempt.is_moot;
+        let is_it = |attempt: &&mut InFlight| attempt.number == number && !attempt.is_moot;
         self.attempts.iter_mut().find(is_it)?.is_overdue = true;
         self.overdue = self.overdue.saturating_add(1);
         Some(self.send_beside())
@@ -244,7 +244,7 @@ impl Slot {
     /// quickly while the other one is too slow.
     pub(super) fn go_on(&mut self, took_too_long: bool) -> Option<bool> {
         let edition = self.edition;
-        let is_same = |attempt: &Attempt| attempt.edition == edition && !attempt.is_moot;
+        let is_same = |attempt: &InFlight| attempt.edition == edition && !attempt.is_moot;
         let is_tried = !self.is_waiting && self.attempts.iter().any(is_same);
         let is_stuck = self.attempts.iter().all(|attempt| attempt.is_overdue);
         (is_tried && (took_too_long || !is_stuck)).then(|| self.send_beside())

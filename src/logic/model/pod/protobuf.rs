@@ -2,7 +2,8 @@
 
 use super::Pod;
 use super::wire::{
-    Address, Conditions, Container, ContainerPort, Ip, Metadata, Spec, Status, Wire,
+    Address, Container, ContainerPort, Ip, Metadata, PodConditions, PodSpecWire, PodStatusWire,
+    PodWire,
 };
 use crate::logic::model::protobuf::{push_entry, uid, version};
 use crate::logic::model::text::Text;
@@ -10,7 +11,8 @@ use crate::logic::protobuf::{Fields, Malformed, Value};
 use crate::logic::well_known::PRIORITY;
 
 pub(in crate::logic::model) fn pod(message: &[u8]) -> Result<Pod, Malformed> {
-    let (mut metadata, mut spec, mut status) = (None, Spec::default(), Status::default());
+    let (mut metadata, mut spec, mut status) =
+        (None, PodSpecWire::default(), PodStatusWire::default());
     for field in Fields::of(message) {
         match field? {
             (1, value) => metadata = Some(read_metadata(value.message()?)?),
@@ -20,7 +22,7 @@ pub(in crate::logic::model) fn pod(message: &[u8]) -> Result<Pod, Malformed> {
         }
     }
     let metadata = metadata.ok_or(Malformed("metadata"))?;
-    Ok(Pod::from(Wire {
+    Ok(Pod::from(PodWire {
         metadata,
         spec,
         status,
@@ -68,8 +70,8 @@ fn is_controlling_job(owner: Fields<'_>) -> Result<bool, Malformed> {
     Ok(is_job && is_batch && controls)
 }
 
-fn read_spec(message: Fields<'_>) -> Result<Spec<'_>, Malformed> {
-    let mut spec = Spec::default();
+fn read_spec(message: Fields<'_>) -> Result<PodSpecWire<'_>, Malformed> {
+    let mut spec = PodSpecWire::default();
     for field in message {
         match field? {
             (2, value) => spec.containers.push(read_container(value.message()?)?),
@@ -108,8 +110,8 @@ fn read_port(message: Fields<'_>) -> Result<ContainerPort, Malformed> {
     Ok(port)
 }
 
-fn read_status(message: Fields<'_>) -> Result<Status, Malformed> {
-    let mut status = Status::default();
+fn read_status(message: Fields<'_>) -> Result<PodStatusWire, Malformed> {
+    let mut status = PodStatusWire::default();
     for field in message {
         match field? {
             (1, value) => status.phase = value.word()?,
@@ -126,7 +128,7 @@ fn read_status(message: Fields<'_>) -> Result<Status, Malformed> {
     Ok(status)
 }
 
-fn note_condition(all: &mut Conditions, message: Fields<'_>) -> Result<(), Malformed> {
+fn note_condition(all: &mut PodConditions, message: Fields<'_>) -> Result<(), Malformed> {
     let (mut kind, mut holds, mut since) = ("", false, None);
     for field in message {
         match field? {

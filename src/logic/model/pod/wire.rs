@@ -17,13 +17,13 @@ use crate::logic::well_known::PRIORITY;
 
 impl<'de> Deserialize<'de> for Pod {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Wire::deserialize(deserializer).map(Self::from)
+        PodWire::deserialize(deserializer).map(Self::from)
     }
 }
 
-impl From<Wire<'_>> for Pod {
-    fn from(wire: Wire<'_>) -> Self {
-        let Wire {
+impl From<PodWire<'_>> for Pod {
+    fn from(wire: PodWire<'_>) -> Self {
+        let PodWire {
             metadata,
             spec,
             status,
@@ -80,12 +80,12 @@ impl From<Wire<'_>> for Pod {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Wire<'a> {
+pub(super) struct PodWire<'a> {
     pub(super) metadata: Metadata,
     #[serde(default, borrow)]
-    pub(super) spec: Spec<'a>,
+    pub(super) spec: PodSpecWire<'a>,
     #[serde(default)]
-    pub(super) status: Status,
+    pub(super) status: PodStatusWire,
 }
 
 /// The metadata of a pod: less than of what we write ourselves.
@@ -189,7 +189,7 @@ impl<'de> Deserialize<'de> for Priority {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Spec<'a> {
+pub(super) struct PodSpecWire<'a> {
     #[serde(deserialize_with = "some_text")]
     pub(super) node_name: Option<Arc<str>>,
     /// That of a `StatefulSet`'s pod is the pod's name, and is not kept.
@@ -231,13 +231,13 @@ pub(super) struct ContainerPort {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Status {
+pub(super) struct PodStatusWire {
     pub(super) phase: PodPhase,
     #[serde(rename = "podIP")]
     pub(super) pod_ip: Address,
     #[serde(rename = "podIPs", deserialize_with = "list")]
     pub(super) pod_ips: Vec<Ip>,
-    pub(super) conditions: Conditions,
+    pub(super) conditions: PodConditions,
 }
 
 #[derive(Deserialize)]
@@ -259,7 +259,7 @@ impl<'de> Deserialize<'de> for Address {
 
 /// The two conditions that count, read without keeping the list.
 #[derive(Default)]
-pub(super) struct Conditions {
+pub(super) struct PodConditions {
     pub(super) ready: bool,
     pub(super) ready_transition: Option<jiff::Timestamp>,
     pub(super) disrupted: bool,
@@ -294,16 +294,16 @@ enum Truth {
     NotTrue,
 }
 
-impl<'de> Deserialize<'de> for Conditions {
+impl<'de> Deserialize<'de> for PodConditions {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fold;
         impl<'de> Visitor<'de> for Fold {
-            type Value = Conditions;
+            type Value = PodConditions;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of pod conditions")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Conditions, A::Error> {
-                let mut all = Conditions::default();
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<PodConditions, A::Error> {
+                let mut all = PodConditions::default();
                 while let Some(condition) = seq.next_element::<Condition<'_>>()? {
                     let holds = condition.status == Truth::True;
                     match condition.kind {
@@ -319,12 +319,12 @@ impl<'de> Deserialize<'de> for Conditions {
                 }
                 Ok(all)
             }
-            fn visit_unit<E: serde::de::Error>(self) -> Result<Conditions, E> {
-                Ok(Conditions::default())
+            fn visit_unit<E: serde::de::Error>(self) -> Result<PodConditions, E> {
+                Ok(PodConditions::default())
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Conditions, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PodConditions, A::Error> {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Conditions::default())
+                Ok(PodConditions::default())
             }
         }
         deserializer.deserialize_any(Fold)

@@ -196,6 +196,7 @@ fn a_refusal_is_forgotten_with_the_wish() {
 /// differently.
 #[test]
 fn errors_and_silence_are_no_refusals() {
+    use Part::{Families, Type};
     let mut refusals = Refusals::default();
     let write = patch(&[Type, Families]);
     for (failure, is_news) in [

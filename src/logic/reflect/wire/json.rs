@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ApiStatus, Bookmark, Cause, Frame, ListHead, Skeleton, is_known};
+use super::{ApiStatus, Bookmark, Frame, ListHead, Skeleton, StatusCause, is_known};
 use crate::logic::model::{Labels, Version};
 
 #[derive(Deserialize)]
@@ -14,7 +14,7 @@ pub(super) enum Event<T> {
     Modified(T),
     Deleted(Skeleton),
     Bookmark(BookmarkObject),
-    Error(Status),
+    Error(StatusWire),
 }
 
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ pub(super) struct List<T> {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Status {
+pub(super) struct StatusWire {
     code: Option<u16>,
     reason: Option<Box<str>>,
     message: Option<Box<str>>,
@@ -84,8 +84,8 @@ struct CauseObject {
     field: Option<Box<str>>,
 }
 
-impl From<Status> for ApiStatus {
-    fn from(status: Status) -> Self {
+impl From<StatusWire> for ApiStatus {
+    fn from(status: StatusWire) -> Self {
         let details = status.details.unwrap_or_default();
         let seconds = details.retry_after_seconds.filter(|seconds| *seconds > 0);
         let causes = details.causes.unwrap_or_default();
@@ -94,12 +94,12 @@ impl From<Status> for ApiStatus {
             reason: status.reason.unwrap_or_default(),
             message: status.message.unwrap_or_default(),
             retry_after: seconds.map(Duration::from_secs),
-            causes: causes.into_iter().map(Cause::from).collect(),
+            causes: causes.into_iter().map(StatusCause::from).collect(),
         }
     }
 }
 
-impl From<CauseObject> for Cause {
+impl From<CauseObject> for StatusCause {
     fn from(cause: CauseObject) -> Self {
         Self {
             reason: cause.reason.unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ApiStatus, Bookmark, Cause, Frame, Head, ListHead, Page, Skeleton, is_known};
+use super::{ApiStatus, Bookmark, Frame, Head, ListHead, Page, Skeleton, StatusCause, is_known};
 use crate::logic::model::Object;
 use crate::logic::protobuf::{Fields, Malformed, Value, object};
 
@@ -167,8 +167,8 @@ fn read_details(message: Fields<'_>, status: &mut ApiStatus) -> Result<(), Malfo
     Ok(())
 }
 
-fn read_cause(value: Value<'_>) -> Result<Cause, Malformed> {
-    let mut cause = Cause::default();
+fn read_cause(value: Value<'_>) -> Result<StatusCause, Malformed> {
+    let mut cause = StatusCause::default();
     for field in value.message()? {
         match field? {
             (1, value) => cause.reason = value.text()?.into(),
