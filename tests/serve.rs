@@ -17,7 +17,7 @@ use zen_lead::logic::names::State;
 use zen_lead::logic::time::{Moment, Now};
 use zen_lead::metrics::{CONTENT_TYPE, Figures, Metrics};
 use zen_lead::shell::serve::{
-    Addresses, Gate, Handlers, Health, Listeners, Readiness, ServeError, serve, spawn,
+    BoundAddresses, Gate, Handlers, Health, Listeners, Readiness, ServeError, serve, spawn,
 };
 use zen_lead::status_page::{FollowersShown, LeaderChange, Row, StatusPage};
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server on free ports, and a clock that moves by hand.
 struct Server {
-    at: Addresses,
+    at: BoundAddresses,
     clock: Arc<AtomicI64>,
     handlers: Handlers,
     stop: oneshot::Sender<()>,

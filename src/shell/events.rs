@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 
 use crate::logic::event::{Aggregator, EventAction, EventRecord, Note, Subject};
 use crate::logic::model::Uid;
+use crate::logic::reflect::ApiStatus;
 use crate::logic::time::Now;
 
 /// Notes that wait. A thousand failovers at once fit in; what is older than a thousand notes is of
@@ -233,6 +234,11 @@ fn request(method: &Method, record: &EventRecord, instance: &str) -> Request<Byt
     request
 }
 
+fn is_namespace_terminating(status: StatusCode, body: &[u8]) -> bool {
+    status == StatusCode::FORBIDDEN
+        && ApiStatus::parse(status.as_u16(), body).has_cause("NamespaceTerminating")
+}
+
 fn judge(
     method: &Method,
     record: &EventRecord,
@@ -247,7 +253,7 @@ fn judge(
         // The namespace is gone; or the Event is there already, made by an attempt whose answer
         // was lost.
         StatusCode::NOT_FOUND | StatusCode::CONFLICT => Next::Done,
-        StatusCode::FORBIDDEN if said().contains("NamespaceTerminating") => Next::Done,
+        status if is_namespace_terminating(status, response.body()) => Next::Done,
         StatusCode::FORBIDDEN => {
             // It will be so for every event: said once is enough.
             if !refused.swap(true, Relaxed) {

@@ -245,6 +245,12 @@ impl ApiStatus {
         Self { code, ..status }
     }
 
+    /// Whether one of the causes has this reason.
+    #[must_use]
+    pub fn has_cause(&self, reason: &str) -> bool {
+        self.causes.iter().any(|cause| &*cause.reason == reason)
+    }
+
     /// Whether the version or the continue token that was asked for is no longer kept.
     #[must_use]
     pub fn is_gone(&self) -> bool {
@@ -255,8 +261,8 @@ impl ApiStatus {
     /// because it was restored from a backup.
     #[must_use]
     pub fn is_ahead(&self) -> bool {
-        let cause = |cause: &StatusCause| &*cause.reason == "ResourceVersionTooLarge";
-        self.causes.iter().any(cause) || self.message.contains("Too large resource version")
+        self.has_cause("ResourceVersionTooLarge")
+            || self.message.contains("Too large resource version")
     }
 
     /// Whether this is the answer of a server that knows no streaming lists, or has them switched

@@ -126,14 +126,13 @@ pub(super) fn accepted(write: &Write, answer: &Answer) -> Verdict {
 /// The verdict on a refusal that is no race.
 pub(super) fn refused(write: &Write, status: ApiStatus) -> Verdict {
     let is_create = matches!(write.action, Action::Create(_));
-    let has_cause = |reason: &str| status.causes.iter().any(|cause| &*cause.reason == reason);
     let is_about_address = status
         .causes
         .iter()
         .any(|cause| cause.field.starts_with("spec.clusterIP"));
     let is_leader_service = is_create && write.target.kind == Kind::Service;
     match status.code {
-        403 if has_cause("NamespaceTerminating") => Verdict::NamespaceTerminating,
+        403 if status.has_cause("NamespaceTerminating") => Verdict::NamespaceTerminating,
         404 if is_create => Verdict::NamespaceTerminating,
         422 if is_leader_service && is_about_address && asks_for_address(write) => {
             Verdict::AddressTaken(status)
