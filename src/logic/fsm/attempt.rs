@@ -27,6 +27,16 @@ pub struct Attempt {
     pub trigger: Option<jiff::Timestamp>,
 }
 
+impl From<Moment> for Cause {
+    /// News of that time that are about no pod.
+    fn from(at: Moment) -> Self {
+        Self {
+            at,
+            pod_changed: None,
+        }
+    }
+}
+
 impl Attempt {
     /// Whether it is a failover that draws on the storm guard's budget.
     #[must_use]

@@ -193,16 +193,6 @@ pub struct Cause {
     pub pod_changed: Option<jiff::Timestamp>,
 }
 
-impl From<Moment> for Cause {
-    /// News of that time that are about no pod.
-    fn from(at: Moment) -> Self {
-        Self {
-            at,
-            pod_changed: None,
-        }
-    }
-}
-
 /// Name and cluster addresses of a leader Service that is to go.
 pub type Released = (Arc<str>, Vec<Arc<str>>);
 
