@@ -18,6 +18,7 @@ mod tell;
 mod unsaid;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -283,7 +284,7 @@ impl Reconciler {
         if state.deadlines.set(&mut service.deadline, source, deadline) {
             self.earlier.notify_one();
         }
-        self.act(service, &mut state.unsaid, turn, step, plan);
+        self.act(service, &mut state.unsaid, &turn, step, plan);
         if !is_served && !self.store.concerns(source) {
             self.forget(state, source);
         }
@@ -294,12 +295,12 @@ impl Reconciler {
         self: &Arc<Self>,
         service: &mut ServiceState,
         unsaid: &mut Unsaid,
-        turn: Turn,
+        turn: &Turn,
         step: Step,
         plan: Throttled,
     ) {
         let source = &turn.snapshot.key;
-        service.trace(&step, &plan.writes, &turn);
+        service.trace(&step, &plan.writes, turn);
         let state = step.machine.phase.name();
         if state != turn.state {
             tracing::debug!(service = %source, from = turn.state, to = state, "state");
@@ -356,7 +357,7 @@ impl Reconciler {
     pub async fn run(self: Arc<Self>, alive: impl Fn()) -> std::convert::Infallible {
         loop {
             alive();
-            if let Some(next) = self.work_off() {
+            if let ControlFlow::Break(next) = self.work_off() {
                 let idle = tokio::time::Instant::now() + HEARTBEAT;
                 let until = next.map_or(idle, |at| self.clock.instant(at).min(idle));
                 tokio::select! {
@@ -371,17 +372,17 @@ impl Reconciler {
     }
 
     /// Looks at the sources whose time has come. If there is none, returns when the next one comes.
-    fn work_off(self: &Arc<Self>) -> Option<Option<Moment>> {
+    fn work_off(self: &Arc<Self>) -> ControlFlow<Option<Moment>> {
         let now = self.clock.moment();
         let mut state = self.state.lock();
         let due = state.deadlines.take(now, TOUCHES_PER_TURN);
         if due.is_empty() {
-            return Some(state.deadlines.next());
+            return ControlFlow::Break(state.deadlines.next());
         }
         for (source, news) in due {
             self.reconcile(&mut state, &source, news.unwrap_or(now.into()));
         }
-        None
+        ControlFlow::Continue(())
     }
 
     /// Looks at a source at that moment, whatever else is planned for it.
