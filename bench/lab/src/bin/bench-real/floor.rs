@@ -1,6 +1,7 @@
 //! The floor: a process that sends a bare PATCH the moment it sees a pod's event, and does nothing
 //! else. It runs as a child, as the controller does.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +32,22 @@ pub fn run(kubeconfig: &Path) -> Result<()> {
         let slots = Arc::new(Semaphore::new(IN_FLIGHT));
         let mut number = 0_u16;
         let mut listed = false;
+        // Pods of which the loss was answered: one that is deleted turns terminating, and then it is gone.
+        let mut answered = HashSet::new();
         let react = move |change: Change<Pod>, _| {
             let lost: Key = match change {
-                Change::Upsert(pod) if listed && !pod.ready && pod.ips.of(V4).is_some() => {
+                Change::Upsert(pod) if !pod.ready || pod.terminating => {
+                    let is_new = answered.insert(pod.key());
+                    if !is_new || !listed || pod.ips.of(V4).is_none() {
+                        return;
+                    }
                     pod.key()
                 }
-                Change::Delete(gone) => gone.key,
+                Change::Upsert(pod) => {
+                    answered.remove(&pod.key());
+                    return;
+                }
+                Change::Delete(gone) if !answered.remove(&gone.key) => gone.key,
                 Change::Retain { .. } => {
                     listed = true;
                     return;
