@@ -420,6 +420,24 @@ async fn a_restored_server_is_believed() {
     until_known(&world, "web", "b").await;
 }
 
+/// The right to watch all Leases is lost with the restore: the watch by name that takes over knows what the
+/// former watch had reached.
+#[tokio::test(start_paused = true)]
+async fn a_restored_server_is_believed_by_another_watch() {
+    let world = following("").await;
+    let backup: Backup = world.kube.backup();
+    for _ in 0..20 {
+        edit(&world, (NS, "lock"), |lease| {
+            lease["spec"]["holderIdentity"] = "a".into();
+        });
+        renew(&world, (NS, "lock"));
+    }
+    until_known(&world, "web", "a").await;
+    refuse_wide(&world);
+    world.kube.restore(&backup);
+    until_known(&world, "web", "b").await;
+}
+
 /// Facts are kept by every replica, so that a successor does not begin with silence.
 #[tokio::test(start_paused = true)]
 async fn a_standby_knows_the_lease_as_well() {

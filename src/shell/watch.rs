@@ -23,7 +23,7 @@ use self::beat::{beating, from_stream};
 use super::api::{Frames, Scope, StreamError};
 use super::departure::Departures;
 use crate::logic::backoff::Backoff;
-use crate::logic::model::Object;
+use crate::logic::model::{Object, Version};
 use crate::logic::reflect::{
     Change, Encoding, Failure, Frame, Reflector, Request, Response, RestartReason,
 };
@@ -57,6 +57,8 @@ pub struct WatchOptions {
     pub backoff: Backoff,
     /// What the server is asked for where it has a choice. It may answer in JSON all the same.
     pub encoding: Encoding,
+    /// The newest version of what this watch is going to show that is known from another watch.
+    pub reached: Version,
     /// Writes that a change gave rise to: they leave before the next change is read.
     pub departures: Departures,
 }
@@ -69,6 +71,7 @@ impl Default for WatchOptions {
             silence: Duration::from_secs(5),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
             encoding: Encoding::Protobuf,
+            reached: Version::default(),
             departures: Departures::default(),
         }
     }
@@ -128,7 +131,8 @@ pub async fn run<T: Object>(
     clock: impl Fn() -> Now,
     jitter: impl FnMut() -> f64,
 ) -> Infallible {
-    let mut reflector = Reflector::new(source.options.backoff.clone());
+    let reflector = Reflector::new(source.options.backoff.clone());
+    let mut reflector = reflector.having_reached(&source.options.reached);
     let mut request = reflector.request();
     let encoding = match T::PROTOBUF {
         Some(_) => source.options.encoding,

@@ -232,6 +232,21 @@ impl Store {
         gone.flat_map(|key| leases.remove(key, at)).collect()
     }
 
+    /// The newest version that was shown of these Leases.
+    #[must_use]
+    pub fn newest_lease(&self, covers: impl Fn(&Key) -> bool) -> Version {
+        let leases = self.leases.lock();
+        let known = leases.known.iter().filter(|(key, _)| covers(key));
+        known.fold(Version::default(), |newest, (_, known)| {
+            let is_newer = newest.is_older_than(&known.version);
+            if is_newer {
+                known.version.clone()
+            } else {
+                newest
+            }
+        })
+    }
+
     /// The server was restored from a backup: any reading of these Leases is newer than what is known.
     pub fn outdate_leases(&self, covers: impl Fn(&Key) -> bool) {
         let mut leases = self.leases.lock();

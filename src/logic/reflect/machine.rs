@@ -31,6 +31,14 @@ impl Reflector {
         }
     }
 
+    /// The same, where others have shown objects up to `version`: a server that is behind it is checked as
+    /// one that this machine has seen there itself.
+    #[must_use]
+    pub fn having_reached(mut self, version: &Version) -> Self {
+        self.pace.reach(version);
+        self
+    }
+
     /// What is being asked for; what to do first.
     #[must_use]
     pub fn request(&self) -> Request {

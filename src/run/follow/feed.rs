@@ -184,6 +184,8 @@ impl FeedMeans {
             },
             options: WatchOptions {
                 list_timeout: self.list_timeout,
+                // It may take the place of a watch that was refused when the server was restored.
+                reached: self.store.newest_lease(|lease| feed.covers(lease)),
                 departures: self.departures.clone(),
                 ..options(standing)
             },

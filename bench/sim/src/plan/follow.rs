@@ -61,8 +61,6 @@ pub(super) fn befall(chance: &mut Chance, world: &World, steps: &mut Vec<Step>) 
         moves(chance, steps);
     }
     let step = |at_ms, what| Step { at_ms, what };
-    let is_restore = |step: &Step| matches!(step.what, What::Fault(Fault::Restore { .. }));
-    let is_restored = steps.iter().any(is_restore);
     for _ in 0..chance.between(1, 3) {
         let fault = Fault::Mute {
             app: chance.pick(&APPS),
@@ -75,11 +73,7 @@ pub(super) fn befall(chance: &mut Chance, world: &World, steps: &mut Vec<Step>) 
             of_all: chance.percent(50),
             for_ms: chance.pick(&[5_000, 30_000, 60_000]),
         };
-        let at_ms = apart(chance);
-        // A watch by name that replaces a refused one does not notice a restore: a known gap.
-        if !is_restored {
-            steps.push(step(at_ms, What::Fault(fault)));
-        }
+        steps.push(step(apart(chance), What::Fault(fault)));
     }
     for name in SOURCES {
         if chance.percent(70) {
