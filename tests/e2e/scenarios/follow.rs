@@ -10,6 +10,7 @@ use crate::harness::api::Kind::{self, Slice};
 use crate::harness::objects::{Made, Pod, Svc, annotation};
 use crate::harness::test::Test;
 use crate::harness::waits::publishes;
+use crate::harness::{SHORT, SOON};
 use crate::scenarios;
 
 scenarios! {
@@ -211,17 +212,22 @@ async fn follow_survives_a_restart(t: Arc<Test>) -> Result<()> {
     // Both pods have the label, and only the former process knows which one got it later.
     let before = t.writes().await?.len();
     let controller = t.controller(&[]).await?;
-    t.event("web", "AmbiguousLeader", &["web-0", "web-1"])
-        .await?;
-    let writes = t.writes().await?.split_off(before);
-    ensure!(writes.is_empty(), "{writes:?}");
     let state = async |state: &str| {
         let metrics = controller.metrics().await?;
         let of = [("service", "web"), ("state", state)];
         anyhow::Ok(metrics.sum("zen_lead_follow_state", &of))
     };
-    ensure!(state("ambiguous").await? == Some(1.0));
+    // The Event may be of the former process; the state is not.
+    let since = Instant::now();
+    while state("ambiguous").await? != Some(1.0) {
+        ensure!(since.elapsed() < SOON, "not ambiguous within {SOON:?}");
+        tokio::time::sleep(SHORT).await;
+    }
     ensure!(state("named").await? == Some(0.0));
+    t.event("web", "AmbiguousLeader", &["web-0", "web-1"])
+        .await?;
+    let writes = t.writes().await?.split_off(before);
+    ensure!(writes.is_empty(), "{writes:?}");
     role(&t, &pods[0], false).await?;
     still_leads(&t, &pods[1]).await?;
     ensure!(state("named").await? == Some(1.0));
