@@ -334,6 +334,39 @@ async fn a_takeover_asks_for_a_leader_that_it_does_not_know() {
     );
 }
 
+/// What the server tells of that pod concerns every Service that selects it.
+#[tokio::test(start_paused = true)]
+async fn the_answer_about_a_leader_reaches_all_its_services() {
+    let (world, first, second) = two(&["a"]).await;
+    world
+        .kube
+        .service(NS, "shop")
+        .selector(&[("tier", "shop")])
+        .port("http", 80, 8080)
+        .annotation("zen-lead.io/enabled", "true")
+        .create();
+    sleep(secs(1)).await;
+    world.on_frame(|frame| {
+        if frame.client == "watch-2" && frame.kind == Kind::Pod {
+            return FrameVerdict::HoldUntil(frame.at + secs(60));
+        }
+        FrameVerdict::Deliver
+    });
+    world.pods("web", &["b"]);
+    sleep(secs(1)).await;
+    world.kube.delete_pod(NS, "a", 0);
+    world.until_leader("web", "b").await;
+    sleep(secs(1)).await;
+    first.crash();
+    let tier = |pod: &mut Value| pod["metadata"]["labels"]["tier"] = "shop".into();
+    let edited = world.kube.edit(Kind::Pod, NS, "b", tier);
+    edited.expect("accepted");
+    until_active(&world, &second).await;
+    sleep(secs(5)).await;
+    assert_eq!(world.leader("web").as_deref(), Some("b"));
+    assert_eq!(world.leader("shop").as_deref(), Some("b"));
+}
+
 /// Nor a pod that was replaced by another one, if that one is gone as well when the news of it arrive.
 #[tokio::test(start_paused = true)]
 async fn a_takeover_does_not_go_back_to_a_former_leader() {

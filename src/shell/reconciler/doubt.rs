@@ -96,23 +96,28 @@ impl Reconciler {
     }
 
     /// Asks the server for a pod, and looks at the source again: what is known of the pod then is what
-    /// counts, whether the server has answered or not.
+    /// counts, whether the server has answered or not. An answer concerns all sources that select the pod,
+    /// since the watch will show nothing new to them.
     async fn verify(self: Arc<Self>, source: Key, suspect: Suspect) {
-        match read(&self.outlets.client, &suspect.key).await {
-            // The source is looked at in any case.
-            Ok(Some(known)) => _ = self.store.put_pod(known, self.clock.now()),
-            Ok(None) => {}
+        let mut touched = match read(&self.outlets.client, &suspect.key).await {
+            Ok(Some(known)) => self.store.put_pod(known, self.clock.now()),
+            Ok(None) => Vec::new(),
             Err(why) => {
                 tracing::warn!(service = %source, pod = %suspect.key, %why, "could not ask for a leader that is about to be left; going by what is known");
+                Vec::new()
             }
-        }
+        };
+        touched.retain(|other| *other != source);
         let mut state = self.state.lock();
         if let Some(service) = state.services.get_mut(&source)
             && matches!(&service.sight, Sight::Asked(uid) if *uid == suspect.uid)
         {
             service.sight = Sight::Answered(suspect.uid);
         }
-        self.reconcile(&mut state, &source, self.clock.moment().into());
+        touched.insert(0, source);
+        for source in touched {
+            self.reconcile(&mut state, &source, self.clock.moment().into());
+        }
     }
 }
 
