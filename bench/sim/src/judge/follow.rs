@@ -24,7 +24,7 @@ pub(super) struct Nominee<'a> {
 
 /// Where the last of these versions of a source says who leads: of what cannot be read, wherever an
 /// earlier one said. `None` if it does not follow.
-fn follows(versions: &[Version<SourceFact>]) -> Option<Vec<Follow>> {
+pub(super) fn follows(versions: &[Version<SourceFact>]) -> Option<Vec<Follow>> {
     let last = versions.last()?.fact.as_ref()?;
     Some(match last.follow()? {
         Follow::Unreadable => {

@@ -7,7 +7,7 @@ use simkube::Committed;
 use tokio::time::Instant;
 
 use super::STALE_MAX;
-use super::follow::Nominee;
+use super::follow::{Nominee, follows};
 use super::ledger::{Asked, Former, Ledger, SliceFact};
 use super::sight::{Sight, ready_since, visible};
 use crate::facts::text;
@@ -132,9 +132,11 @@ impl Ledger {
                     let ripe = since + Duration::from_millis(source.min_ready_ms());
                     let is_ripe = self.wall_jumped || asked.at + Duration::from_secs(1) >= ripe;
                     let is_down = self.nodes.is_surely_down(&fact.node, asked.at);
+                    // The application's choice counts whatever is held against the node.
+                    let follows = follows(&sources[..=known]).is_some();
                     fact.is_eligible(source)
                         && is_ripe
-                        && !is_down
+                        && (follows || !is_down)
                         && self.may_be_named(&sources[..=known], &nominee, asked)
                 })
             })
