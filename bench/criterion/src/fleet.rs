@@ -2,11 +2,13 @@
 //! taken out by hand, so that a decision can be measured alone.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use kube_client::Client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use simkube::{Kind, Options, SimKube};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 use zen_lead::logic::budget::Guard;
 use zen_lead::logic::fsm::Cause;
@@ -89,6 +91,13 @@ pub fn opted_in(name: &str) -> Value {
     })
 }
 
+/// A client for questions that no fleet asks. It needs a runtime, which a bench of one call has not.
+fn unused_client(kube: &SimKube) -> Client {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(crate::runtime);
+    let _entered = Handle::try_current().is_err().then(|| RUNTIME.enter());
+    kube.client()
+}
+
 impl Fleet {
     /// Makes them, and has everything decided and applied.
     ///
@@ -133,7 +142,7 @@ impl Fleet {
             events,
             scans: ScanRequests::new(Arc::clone(&store), scans),
             board: None,
-            client: kube.client(),
+            client: unused_client(&kube),
             spawn: Arc::new(|task| tokio::spawn(task).abort_handle()),
         };
         let reconciler = Arc::new(Reconciler::new(
