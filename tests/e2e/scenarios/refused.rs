@@ -312,7 +312,11 @@ async fn namespace_is_being_deleted(t: Arc<Test>) -> Result<()> {
         .await?;
         t.reap(pod).await?;
     }
-    t.withdrawn("web-leader").await?;
+    // A namespace controller that met the pods waits half their grace period before it goes on.
+    let deadline = Instant::now() + SOON * 3;
+    while t.withdrawn("web-leader").await.is_err() {
+        ensure!(Instant::now() < deadline, "web-leader does not go");
+    }
     t.gone(Service, "web").await?;
     let from = Instant::now();
     while from.elapsed() < Duration::from_secs(3) {
