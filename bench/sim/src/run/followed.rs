@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use simkube::Kind;
 use tokio::time::Instant;
 
@@ -81,6 +82,9 @@ impl Stage {
             let Some(source) = self.kube.get(Kind::Service, NS, name) else {
                 continue;
             };
+            if !self.has_leader_service(name, &source) {
+                continue;
+            }
             let source = SourceFact::of(&source);
             if *before == expected.to || !self.must_follow(&source, expected.app, pod) {
                 continue;
@@ -107,6 +111,16 @@ impl Stage {
             self.count("move followed at once".into());
         }
         Ok(())
+    }
+
+    /// Whether the usual name of the leader Service is not taken by an object that is not this source's.
+    fn has_leader_service(&self, name: &str, source: &Value) -> bool {
+        let leader = self.kube.get(Kind::Service, NS, &format!("{name}-leader"));
+        leader.is_some_and(|leader| {
+            let owners = leader["metadata"]["ownerReferences"].as_array();
+            let mut owners = owners.into_iter().flatten();
+            owners.any(|owner| owner["uid"] == source["metadata"]["uid"])
+        })
     }
 
     /// Whether a source follows this application's leader, and nothing keeps the pod from leading.
