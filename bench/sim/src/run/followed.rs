@@ -127,6 +127,8 @@ impl Stage {
     fn must_follow(&self, source: &SourceFact, app: &str, pod: &PodFact) -> bool {
         let is_named = match source.follow() {
             Some(Follow::Role) => pod.has_role() && self.has_sole_role(source, pod),
+            // Another application's may be silent, and its leader stays.
+            Some(Follow::Lease(lease)) if lease != format!("lock-{app}") => false,
             Some(Follow::Lease(lease)) => {
                 let lease = self.kube.get(Kind::Lease, NS, &lease).unwrap_or_default();
                 line(&text(&lease["spec"]["holderIdentity"]), pod).is_some()
