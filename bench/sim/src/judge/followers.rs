@@ -103,6 +103,15 @@ impl Ledger {
             let mut slices = self.slices.values();
             slices.any(|slice| slice.leads_for(&fact.source) && slice.leaders.contains(uid))
         };
+        // A hand that named it first made a switchover.
+        let shows = |uid: &String| {
+            let mut slices = self.slices.values();
+            slices.any(|slice| {
+                slice.source == fact.source
+                    && !slice.is_for_followers
+                    && slice.leaders.contains(uid)
+            })
+        };
         let is_plain = facts.first().is_some_and(|first| {
             let key = "followers-service-name";
             first.setting(key) == Some(fact.service.as_str())
@@ -117,7 +126,7 @@ impl Ledger {
         let is_lost = |uid: &&String| {
             let mut pods = self.pods.values();
             !fact.leaders.contains(uid)
-                && !leads(uid)
+                && !shows(uid)
                 && pods.any(|versions| {
                     let node = versions.last().and_then(|last| last.fact.as_ref());
                     let is_up = node.is_some_and(|pod| !self.nodes.may_be_down(&pod.node, now));
