@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use simkube::{Kind, SimKube};
 
-use crate::claims::is_for_followers;
+use crate::claims::{Follow, is_for_followers};
 use crate::event::{NS, SOURCES, is_foreign, name_of};
 use crate::facts::{PodFact, SourceFact, text};
 use crate::judge::{self, Judge};
@@ -315,7 +315,9 @@ impl Cluster<'_> {
         let who = &pod.name;
         // The guard keeps a leader that has an address, whether it is not Ready or resolves no port.
         let serves = pod.running && pod.ready && pod.is_reachable(source);
-        let is_kept = source.is_paused() || (self.judge.guards() && !serves);
+        // Until a value of `follow` can be read, the leader is held as during a pause.
+        let is_unclear = source.follow() == Some(Follow::Unreadable);
+        let is_kept = source.is_paused() || is_unclear || (self.judge.guards() && !serves);
         if is_kept {
             Self::check_kept(source, pod)?;
         } else {
