@@ -404,9 +404,8 @@ async fn a_watch_that_was_cut_misses_nothing() {
     until_known(&world, "web", "NotFound").await;
 }
 
-/// A server that was restored from a backup shows the Lease as it was then.
-#[tokio::test(start_paused = true)]
-async fn a_restored_server_is_believed() {
+/// A backup in which b holds the Lease. Many versions later a holds it.
+async fn after_a_backup() -> (World, Backup) {
     let world = following("").await;
     let backup: Backup = world.kube.backup();
     for _ in 0..20 {
@@ -416,6 +415,13 @@ async fn a_restored_server_is_believed() {
         renew(&world, (NS, "lock"));
     }
     until_known(&world, "web", "a").await;
+    (world, backup)
+}
+
+/// A server that was restored from a backup shows the Lease as it was then.
+#[tokio::test(start_paused = true)]
+async fn a_restored_server_is_believed() {
+    let (world, backup) = after_a_backup().await;
     world.kube.restore(&backup);
     until_known(&world, "web", "b").await;
 }
@@ -424,15 +430,7 @@ async fn a_restored_server_is_believed() {
 /// former watch had reached.
 #[tokio::test(start_paused = true)]
 async fn a_restored_server_is_believed_by_another_watch() {
-    let world = following("").await;
-    let backup: Backup = world.kube.backup();
-    for _ in 0..20 {
-        edit(&world, (NS, "lock"), |lease| {
-            lease["spec"]["holderIdentity"] = "a".into();
-        });
-        renew(&world, (NS, "lock"));
-    }
-    until_known(&world, "web", "a").await;
+    let (world, backup) = after_a_backup().await;
     refuse_wide(&world);
     world.kube.restore(&backup);
     until_known(&world, "web", "b").await;
