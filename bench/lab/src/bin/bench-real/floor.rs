@@ -32,7 +32,7 @@ pub fn run(kubeconfig: &Path) -> Result<()> {
         let slots = Arc::new(Semaphore::new(IN_FLIGHT));
         let mut number = 0_u16;
         let mut listed = false;
-        // Pods of which the loss was answered: one that is deleted turns terminating, and then it is gone.
+        // Pods whose loss has been answered. A deleted pod shows up twice: first it terminates, then it is gone.
         let mut answered = HashSet::new();
         let react = move |change: Change<Pod>, _| {
             let lost: Key = match change {

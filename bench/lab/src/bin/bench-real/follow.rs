@@ -49,7 +49,7 @@ impl By {
 }
 
 impl Stage<'_> {
-    /// Moves of a label and of a Lease beside failovers by readiness.
+    /// Compares moves of a label and of a Lease with failovers by readiness.
     pub async fn follow(&self, table: &mut Table) -> Result<()> {
         let mut subject = self.start()?;
         subject.ready().await?;
